@@ -1,0 +1,66 @@
+"""The deep convolutional GAN: the game of `gan.py` with the architecture of Radford et al. 2015.
+
+From z, G projects to a small image of many channels and doubles its side by 5x5 transposed convolutions of stride 2;
+D mirrors it. No pooling and no hidden dense layers; batch normalisation everywhere but in G's output and D's input;
+ReLU in G with tanh at the end, leaky ReLU of slope 0.2 in D; weights start from N(0, 0.02^2).
+
+Departures from the paper: any square side that doublings can make (the paper's is 64), with one block per doubling;
+the normalisation of Keras (epsilon 0.001, momentum 0.99), real and fake minibatches normalised apart.
+"""
+
+from typing import Literal
+
+import keras
+
+from zoo.game import Game
+from zoo.gan import GAN
+from zoo.parts import adversarial, distributions, networks
+
+
+class DCGAN(GAN):
+    """Deep convolutional generative adversarial network, for square images, grey or colour.
+
+    Args:
+        data_shape: tuple of ints, `(side, side, channels)`; side is 4, 5, 6 or 7 times 2, 4, 8, ...
+        latent_size: int, the length of z.
+        prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
+        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
+        filters: int, channels next to the image, doubled at each halving of the side (64 pixels: 128 to 1024).
+        seed: int, the seed of all noise drawn in training.
+        name: str or None.
+
+    Raises:
+        ValueError: for an argument out of its range, or data that is no square image of such a side.
+
+    Example:
+
+        model = DCGAN(data_shape=(28, 28, 1), filters=64)
+        model.compile()
+        model.fit(x, batch_size=128, epochs=20)  # x: float32 [n, 28, 28, 1] in [-1, 1]
+        images = model.sample(tf.range(64, dtype=tf.int64))
+
+    Reference:
+        A. Radford, L. Metz and S. Chintala. Unsupervised representation learning with deep convolutional generative
+        adversarial networks. ICLR 2016. arXiv:1511.06434, section 3 and figure 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        data_shape,
+        latent_size: int = 100,
+        prior: Literal[tuple(distributions.PRIORS)] = "uniform",
+        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        num_discriminator_steps: int = 1,
+        filters: int = 128,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        Game.__init__(self, data_shape=data_shape, seed=seed, name=name)  # not GAN's, which makes dense networks
+        self.set_arguments(locals())
+        options = {"filters": filters, "batch_norm": True, "initializer": keras.initializers.RandomNormal(stddev=0.02)}
+        self.generator = networks.convolutional_decoder(
+            latent_size, self.data_shape, output_activation="tanh", **options
+        )
+        self.discriminator = networks.convolutional_encoder(self.data_shape, 1, activation="leaky_relu", **options)

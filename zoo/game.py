@@ -1,0 +1,337 @@
+"""The one abstraction of the zoo: a game of players that minimise their own losses.
+
+Every model is a `Game`: players (each some networks and one optimizer), one loss per player, and a schedule of moves,
+which is `train_step` itself, written in the order of the paper. This file is the only one that differentiates with
+respect to weights, applies gradients or knows about distribution strategies.
+"""
+
+import contextlib
+import inspect
+import typing
+
+import keras
+import tensorflow as tf
+
+from zoo.parts import noise
+
+
+class Tracker(keras.metrics.Mean):
+    """Mean of a logged value, and the first step at which it was not finite (-1: never).
+
+    It is a window on the run and not part of its state: files of weights do not hold it.
+    """
+
+    def __init__(self, name):
+        super().__init__(name=name, dtype="float32")
+        self.first_nonfinite_step = self.add_variable((), lambda shape, dtype: tf.fill(shape, -1.0), name="nonfinite")
+
+    def track(self, values, step):
+        values = tf.cast(values, tf.float32)
+        self.update_state(values)
+        good = tf.reduce_all(tf.math.is_finite(values)) | (self.first_nonfinite_step.value >= 0)
+        step = tf.cast(step, tf.float32)
+        self.first_nonfinite_step.assign(tf.where(good, self.first_nonfinite_step.value, step))
+
+    def reset_state(self):
+        super().reset_state()
+        self.first_nonfinite_step.assign(-1.0)
+
+    def save_own_variables(self, store):
+        pass
+
+    def load_own_variables(self, store):
+        pass
+
+
+class Game(keras.Model):
+    """A deep generative model as a game.
+
+    A subclass has keyword-only constructor arguments of plain values, stored by `set_arguments` (they are its
+    configuration), builds its networks in the constructor, and defines `players`, its losses, `train_step`,
+    `test_step` and, unless it samples through `decode`, `sample`.
+
+    Class attributes that a subclass sets:
+        default_optimizers: dict, player -> dict with `optimizer` (a name Keras knows) and its settings.
+        metric_names: tuple of the names of what is logged besides `<player>_loss`.
+        conditional: whether `train_step` takes `(x, label)` instead of `x`.
+        exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
+
+    Args:
+        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
+        seed: int, the seed of all noise drawn in training (networks are initialised from Keras's global seed).
+        name: str or None, Keras's name of the model.
+    """
+
+    default_optimizers = {}
+    metric_names = ()
+    conditional = False
+    exceptions = {}
+
+    def __init__(self, *, data_shape, seed, name=None):
+        super().__init__(name=name)
+        self.data_shape = tuple(int(n) for n in data_shape)
+        self.seed = seed
+        if len(self.data_shape) not in (1, 3) or min(self.data_shape) < 1:
+            raise ValueError(f"data_shape must be (height, width, channels) or (size,), not {tuple(data_shape)}.")
+        self.step = self.add_weight(
+            shape=(), dtype="int64", initializer="zeros", trainable=False, name="step", aggregation="only_first_replica"
+        )
+        self.trackers = {
+            name: Tracker(name) for name in [*(f"{p}_loss" for p in self.default_optimizers), *self.metric_names]
+        }
+        self.built = True  # networks are built in constructors; Keras must not try to call the model on data
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        keras.saving.register_keras_serializable("zoo")(cls)  # `.keras` files then load without `custom_objects`
+
+    # --- Configuration -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def arguments(cls):
+        """The constructor's parameters: dict, name -> `inspect.Parameter`."""
+        return {name: p for name, p in inspect.signature(cls.__init__).parameters.items() if name != "self"}
+
+    def set_arguments(self, values):
+        """Stores the arguments of a constructor under their own names; called there as `set_arguments(locals())`.
+
+        Raises:
+            ValueError: for a value outside the choices of its `Literal`, a count below 1, or a negative number.
+        """
+        for name, parameter in self.arguments().items():
+            value = values[name]
+            choices = typing.get_args(parameter.annotation)
+            if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int) and name != "seed" and number < 1 and not isinstance(number, bool):
+                    raise ValueError(f"{name} must be at least 1, not {value}.")
+                if isinstance(number, float) and not number >= 0.0:
+                    raise ValueError(f"{name} must not be negative, but is {value}.")
+            if name not in ("data_shape", "name"):  # set by `Game` and Keras
+                setattr(self, name, value)
+
+    def get_config(self):
+        """The constructor's arguments as they were passed."""
+        return {argument: getattr(self, argument) for argument in self.arguments()}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def compile(self, optimizers=None, *, jit_compile="auto", steps_per_execution=1, run_eagerly=False):
+        """Gives each player its optimizer.
+
+        Args:
+            optimizers: dict, player -> Keras optimizer (or its name); None takes the paper's, `default_optimizers`.
+            jit_compile: True, False, or "auto" for True where there is a GPU. The whole step is compiled by XLA on one
+                device; under a strategy only the gradient computation is, because XLA can not span replicas.
+            steps_per_execution: int, training steps that run in one call of the compiled function.
+            run_eagerly: bool, run without `tf.function`, for debugging.
+
+        Raises:
+            ValueError: if `optimizers` does not name exactly the players.
+        """
+        optimizers = optimizers or {p: make_optimizer(**kw) for p, kw in self.default_optimizers.items()}
+        if set(optimizers) != set(self.players):
+            raise ValueError(
+                f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.players)}, "
+                f"not for {sorted(optimizers)}."
+            )
+        self.compile_options = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
+        jit_compile = bool(tf.config.list_physical_devices("GPU")) if jit_compile == "auto" else jit_compile
+        distributed = tf.distribute.has_strategy()
+        self.jit_gradients = jit_compile and distributed
+        loss = getattr(self, "loss", None)  # a constructor argument of adversarial games, which Keras overwrites
+        super().compile(
+            optimizer=None,
+            jit_compile=jit_compile and not distributed,
+            steps_per_execution=steps_per_execution,
+            run_eagerly=run_eagerly,
+        )
+        self.loss = loss
+        scales_loss = self.dtype_policy.name == "mixed_float16"
+        self.optimizers = {}
+        for player, optimizer in optimizers.items():
+            optimizer = keras.optimizers.get(optimizer)
+            if scales_loss and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            if not optimizer.built:
+                optimizer.build(self.weights_of(player))
+            self.optimizers[player] = optimizer
+
+    def get_compile_config(self):
+        optimizers = {p: keras.saving.serialize_keras_object(o) for p, o in self.optimizers.items()}
+        return {"optimizers": optimizers, **self.compile_options}
+
+    def compile_from_config(self, config):
+        optimizers = {p: keras.saving.deserialize_keras_object(o) for p, o in config["optimizers"].items()}
+        self.compile(**{**config, "optimizers": optimizers})
+
+    # --- Playing -------------------------------------------------------------------------------------------------
+
+    @property
+    def players(self):
+        """Dict, player -> list of its networks; together they hold every trainable weight once."""
+        raise NotImplementedError(f"{type(self).__name__} does not say who its players are.")
+
+    @property
+    def batches_per_step(self):
+        """Minibatches of data that one `train_step` takes, concatenated along axis 0."""
+        return 1
+
+    def weights_of(self, player):
+        return [weight for network in self.players[player] for weight in network.trainable_variables]
+
+    def keys(self, num):
+        """`num` random keys, a pure function of (seed, step, replica): a resumed run draws what it would have drawn."""
+        return noise.keys(self.seed, self.step.value, self.replica_id(), num)
+
+    def replica_id(self):
+        context = tf.distribute.get_replica_context()
+        return context.replica_id_in_sync_group if context else 0
+
+    def minimize(self, loss_fn):
+        """One simultaneous move: one forward pass, the gradients of all players in it, then all updates.
+
+        Args:
+            loss_fn: function without arguments that returns a dict: player -> its loss per example, of any shape, and
+                metric name -> values to log. A player's gradient is that of its mean loss by its own weights.
+        """
+
+        def gradients():
+            with tf.GradientTape(persistent=True) as tape:
+                outcome = loss_fn()
+                losses = {player: tf.reduce_mean(outcome[player]) for player in outcome if player in self.optimizers}
+                objectives = {}
+                for player, loss in losses.items():
+                    # `apply` sums over replicas: this is the one place that makes a mean of it.
+                    share = tf.cast(loss, tf.float32) / tf.distribute.get_strategy().num_replicas_in_sync
+                    objectives[player] = self.optimizers[player].scale_loss(share)
+            return outcome, {p: tape.gradient(objectives[p], self.weights_of(p)) for p in objectives}
+
+        outcome, grads = (tf.function(gradients, jit_compile=True) if self.jit_gradients else gradients)()
+        for player in grads:
+            self.optimizers[player].apply(grads[player], self.weights_of(player))
+        self.track(outcome)
+
+    def track(self, outcome):
+        """Logs a dict as `minimize` takes it: the losses of players and the values of metrics."""
+        for name, values in outcome.items():
+            self.trackers[f"{name}_loss" if name in self.players else name].track(values, self.step.value)
+
+    def logs(self):
+        """What a step returns to Keras: metric name -> mean since the last reset."""
+        logs = {tracker.name: tracker.result() for tracker in self.metrics}
+        if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
+            logs = {name: value[None] for name, value in logs.items()}  # Keras reduces them along axis 0 there
+        return logs
+
+    def next_step(self):
+        """Ends a `train_step`: advances `step` and returns the logs."""
+        self.step.assign_add(1)
+        return self.logs()
+
+    @property
+    def metrics(self):
+        return list(self.trackers.values())
+
+    @contextlib.contextmanager
+    def averaged(self):
+        """Within this block players whose optimizer has `use_ema` play with the moving average of their weights."""
+        kept = {}
+        for player, optimizer in getattr(self, "optimizers", {}).items():
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+            if optimizer.use_ema and int(optimizer.iterations.numpy()) > 0:
+                kept[player] = [weight.numpy() for weight in self.weights_of(player)]
+                optimizer.finalize_variable_values(self.weights_of(player))
+        try:
+            yield self
+        finally:
+            for player, values in kept.items():
+                for weight, value in zip(self.weights_of(player), values):
+                    weight.assign(value)
+
+    # --- Sampling and serving ------------------------------------------------------------------------------------
+
+    @property
+    def data_range(self):
+        """`(low, high)` of the pixels the networks work with; None for points, which are taken as they are."""
+        return (0.0, 1.0) if len(self.data_shape) == 3 else None
+
+    @property
+    def data_name(self):
+        """What signatures call one row of data: "images" or "points"."""
+        return "images" if len(self.data_shape) == 3 else "points"
+
+    def to_served(self, x):
+        """From the networks' range to what is served: float32, pixels in [0, 1]."""
+        x = tf.cast(x, tf.float32)
+        if self.data_range is None:
+            return x
+        low, high = self.data_range
+        return tf.clip_by_value((x - low) / (high - low), 0.0, 1.0)
+
+    def from_served(self, x):
+        """The inverse of `to_served`."""
+        if self.data_range is None:
+            return x
+        low, high = self.data_range
+        return low + (high - low) * x
+
+    def decode(self, z):
+        """Served data [batch, *data_shape] at latent points z [batch, latent_size]."""
+        raise NotImplementedError(f"{type(self).__name__} has no decoder.")
+
+    def sample(self, seeds):
+        """One row of served data per int64 seed [batch]; each row is a function of its own seed only."""
+        return self.decode(self.latent_prior.rows(seeds, self.latent_size))
+
+    def interpolate(self, z_from, z_to, alpha):
+        """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015."""
+        return self.decode(z_from + alpha[:, None] * (z_to - z_from))
+
+    def signatures(self):
+        """The export contract: dict, name -> (function of named tensors that returns a dict, dict of input specs).
+
+        Dimension 0 of every input and output is the batch, and every row is independent of the others.
+        """
+        seed = {"seed": tf.TensorSpec([None], tf.int64)}
+        latent = tf.TensorSpec([None, self.latent_size], tf.float32)
+        line = {"z_from": latent, "z_to": latent, "alpha": tf.TensorSpec([None], tf.float32)}
+        signatures = {
+            "sample": (lambda seed: {self.data_name: self.sample(seed)}, seed),
+            "decode": (lambda z: {self.data_name: self.decode(z)}, {"z": latent}),
+            "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, line),
+        }
+        if self.data_name == "images":
+            signatures["sample_png"] = (lambda seed: {"image_bytes": encode_png(self.sample(seed))}, seed)
+        return signatures
+
+    @property
+    def data_spec(self):
+        return {self.data_name: tf.TensorSpec([None, *self.data_shape], tf.float32)}
+
+
+def encode_png(images):
+    """PNG files, string [batch], of images [batch, height, width, 1 or 3] in [0, 1]."""
+    pixels = tf.cast(tf.round(images * 255.0), tf.uint8)
+    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
+
+
+def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **settings):
+    """A Keras optimizer from plain values.
+
+    Args:
+        optimizer: str, any name that `keras.optimizers.get` knows.
+        schedule: dict or None, `{"schedule": NAME, **settings}` of a schedule in `keras.optimizers.schedules`, which
+            then starts at `learning_rate`.
+        learning_rate: float.
+        **settings: further arguments of the optimizer.
+    """
+    if schedule:
+        schedule = dict(schedule)
+        make_schedule = getattr(keras.optimizers.schedules, schedule.pop("schedule"))
+        learning_rate = make_schedule(learning_rate, **schedule)
+    make = type(keras.optimizers.get(optimizer))
+    return make(learning_rate=learning_rate, **settings)

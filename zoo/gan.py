@@ -1,0 +1,141 @@
+"""The generative adversarial network: Algorithm 1 of Goodfellow et al. 2014, with a choice of three games.
+
+    min_G max_D  V(D, G) = E_data[log D(x)] + E_{p(z)}[log(1 - D(G(z)))]
+
+Notation:
+
+    x      data, [k * m, *data_shape]: the k minibatches of one iteration, one after the other
+    z      latent, [m, latent_size], z ~ p(z)
+    D, G   discriminator and generator; D returns a logit, real = 1
+    k      discriminator steps for each generator step
+
+Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout.
+"""
+
+from typing import Literal
+
+import tensorflow as tf
+
+from zoo.game import Game
+from zoo.parts import adversarial, distributions, networks
+
+
+class GAN(Game):
+    """Generative adversarial network with dense layers, for images and for points.
+
+    Args:
+        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
+        latent_size: int, the length of z.
+        prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
+        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        num_discriminator_steps: int, k in Algorithm 1; each has a fresh minibatch.
+        generator_units: tuple of ints, widths of the generator's hidden layers.
+        discriminator_units: tuple of ints, widths of the discriminator's hidden layers.
+        seed: int, the seed of all noise drawn in training.
+        name: str or None.
+
+    Raises:
+        ValueError: for an argument out of its range.
+
+    Example:
+
+        model = GAN(data_shape=(2,), latent_size=2, generator_units=(128, 128), discriminator_units=(128, 128))
+        model.compile()
+        model.fit(points, batch_size=256, epochs=10)
+
+    Reference:
+        I. Goodfellow et al. Generative adversarial nets. NeurIPS 2014. arXiv:1406.2661, algorithm 1.
+        I. Goodfellow. NIPS 2016 tutorial: generative adversarial networks. arXiv:1701.00160, section 3.2.
+    """
+
+    default_optimizers = {
+        "discriminator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
+        "generator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
+    }
+    metric_names = ("accuracy_on_real", "accuracy_on_fake", "jensen_shannon")
+
+    def __init__(
+        self,
+        *,
+        data_shape,
+        latent_size: int = 100,
+        prior: Literal[tuple(distributions.PRIORS)] = "uniform",
+        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        num_discriminator_steps: int = 1,
+        generator_units: tuple[int, ...] = (1200, 1200),
+        discriminator_units: tuple[int, ...] = (240, 240),
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(data_shape=data_shape, seed=seed, name=name)
+        self.set_arguments(locals())
+        self.generator = networks.mlp(
+            (latent_size,), generator_units, self.data_shape, output_activation="tanh" if self.data_range else None
+        )
+        self.discriminator = networks.mlp(self.data_shape, discriminator_units, (1,), activation="leaky_relu")
+
+    @property
+    def players(self):
+        return {"discriminator": [self.discriminator], "generator": [self.generator]}
+
+    @property
+    def batches_per_step(self):
+        return self.num_discriminator_steps
+
+    @property
+    def data_range(self):
+        return (-1.0, 1.0) if self.data_name == "images" else None
+
+    @property
+    def latent_prior(self):
+        return distributions.PRIORS[self.prior]
+
+    def G(self, z, training=True):
+        return self.generator(z, training=training)
+
+    def D(self, x, training=True):
+        return self.discriminator(x, training=training)[:, 0]
+
+    def discriminator_losses(self, x, z, training=True):
+        """D's loss per example, and what shows the state of the game."""
+        real, fake = self.D(x, training), self.D(self.G(z, training), training)
+        return {
+            "discriminator": adversarial.LOSSES[self.loss].discriminator(real, fake),
+            "accuracy_on_real": real > 0.0,
+            "accuracy_on_fake": fake < 0.0,
+            "jensen_shannon": adversarial.jensen_shannon_estimate(real, fake),
+        }
+
+    def generator_losses(self, z, training=True):
+        return {"generator": adversarial.LOSSES[self.loss].generator(self.D(self.G(z, training), training))}
+
+    def draw_z(self, key, x):
+        return self.latent_prior.draw(key, [tf.shape(x)[0], self.latent_size])
+
+    def train_step(self, x):
+        k = self.num_discriminator_steps
+        minibatches = tf.split(x, k)
+        keys = self.keys(k + 1)
+        for i in range(k):  # for k steps do
+            x, z = minibatches[i], self.draw_z(keys[i], minibatches[i])
+            self.minimize(lambda: self.discriminator_losses(x, z))  # ascend log D(x) + log(1 - D(G(z)))
+        z = self.draw_z(keys[k], minibatches[0])
+        self.minimize(lambda: self.generator_losses(z))  # descend log(1 - D(G(z))), or what `loss` puts in its place
+        return self.next_step()
+
+    def test_step(self, x):
+        z = self.draw_z(*self.keys(1), x)
+        self.track(self.discriminator_losses(x, z, training=False) | self.generator_losses(z, training=False))
+        return self.logs()
+
+    def decode(self, z):
+        return self.to_served(self.G(z, training=False))
+
+    def discriminate(self, x):
+        """Logit (real = 1) and probability of being real, [batch], of served data."""
+        logits = self.D(self.from_served(x), training=False)
+        return {"logits": logits, "probability": tf.sigmoid(logits)}
+
+    def signatures(self):
+        discriminate = (lambda **inputs: self.discriminate(inputs[self.data_name]), self.data_spec)
+        return {**super().signatures(), "discriminate": discriminate}

@@ -1,0 +1,70 @@
+"""Priors, posteriors and likelihoods: densities from TensorFlow Probability, draws from `noise`.
+
+TFP's own `sample(seed=...)` converts random bits in a way that differs between a graph and XLA, so it is not used.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from zoo.parts import noise
+
+
+@dataclasses.dataclass(frozen=True)
+class Prior:
+    """A factorised prior p(z) over vectors.
+
+    draw(key, shape): float32 draws of that shape, for training.
+    rows(seeds, size): float32 [batch, size], row i a function of seeds[i] only (noise stream 0), for serving.
+    density(size): the tfd distribution of one vector.
+    """
+
+    draw: Callable
+    rows: Callable
+    density: Callable
+
+
+PRIORS = {
+    "normal": Prior(
+        draw=noise.normal,
+        rows=noise.normal_rows,
+        density=lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1),
+    ),
+    # Uniform on (-1, 1), the prior of Radford et al. 2015.
+    "uniform": Prior(
+        draw=lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
+        rows=lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
+        density=lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
+    ),
+}
+
+
+def gaussian(parameters, event_ndims=1):
+    """The diagonal Gaussian whose mean and raw log-variance are the two halves of `parameters` along the last axis.
+
+    The log-variance is 8 tanh(raw / 8), within (-8, 8): without a floor, the likelihood of a pixel that never changes
+    has no maximum, and unlike a clipped value this one always has a gradient.
+    """
+    mean, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
+    return tfd.Independent(tfd.Normal(mean, tf.exp(4.0 * tf.tanh(raw / 8.0))), event_ndims)
+
+
+def bernoulli(logits, event_ndims=1):
+    """Independent Bernoulli variables; a grey value in [0, 1] is scored by its cross-entropy."""
+    return tfd.Independent(tfd.Bernoulli(logits=tf.cast(logits, tf.float32)), event_ndims)
+
+
+def reparameterize(posterior, epsilon):
+    """z = mu + sigma * epsilon (Kingma and Welling 2014, section 2.4), broadcast over leading axes of `epsilon`."""
+    return posterior.mean() + posterior.stddev() * epsilon
+
+
+def kl_to_standard_normal(posterior):
+    """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch].
+
+    Kingma and Welling 2014, appendix B.
+    """
+    mean, variance = posterior.mean(), posterior.variance()
+    return 0.5 * tf.reduce_sum(variance + tf.square(mean) - 1.0 - tf.math.log(variance), axis=-1)

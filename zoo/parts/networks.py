@@ -1,0 +1,161 @@
+"""Networks that several models share: multilayer perceptrons and strided convolutional stacks.
+
+All are `keras.Sequential` models that are built when made. Output layers compute in float32 under any precision.
+"""
+
+import math
+from typing import Literal
+
+import keras
+
+layers = keras.layers
+
+
+class ConcatenatedReLU(layers.Layer):
+    """[max(x, 0), max(-x, 0)] along the last axis, which doubles it (Shang et al. 2016, arXiv:1603.05201)."""
+
+    def call(self, x):
+        return keras.ops.concatenate([keras.ops.relu(x), keras.ops.relu(-x)], axis=-1)
+
+
+ACTIVATIONS = {
+    "relu": layers.ReLU,
+    "crelu": ConcatenatedReLU,
+    "leaky_relu": lambda: layers.LeakyReLU(negative_slope=0.2),
+    "elu": layers.ELU,
+    "tanh": lambda: layers.Activation("tanh"),
+    "sigmoid": lambda: layers.Activation("sigmoid"),
+    "softplus": lambda: layers.Activation("softplus"),
+}
+Activation = Literal[tuple(ACTIVATIONS)]
+
+
+def mlp(input_shape, hidden_units, output_shape, *, activation="relu", output_activation=None, initializer=None, name=None):
+    """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
+
+    Args:
+        input_shape, output_shape: tuples of ints, without the batch.
+        hidden_units: tuple of ints, the width of each hidden layer; empty for a linear map.
+        activation: str, a key of `ACTIVATIONS`.
+        output_activation: str or None, a Keras activation.
+        initializer: Keras initializer of the weights, None for Glorot's.
+        name: str or None.
+    """
+    initializer = initializer or "glorot_uniform"
+    network = keras.Sequential([keras.Input(input_shape), layers.Flatten()], name=name)
+    for units in hidden_units:
+        network.add(layers.Dense(units, kernel_initializer=initializer))
+        network.add(ACTIVATIONS[activation]())
+    output = layers.Dense(math.prod(output_shape), output_activation, kernel_initializer=initializer, dtype="float32")
+    network.add(output)
+    network.add(layers.Reshape(output_shape, dtype="float32"))
+    return network
+
+
+def convolutional_sides(side):
+    """The sides that stride 2 runs through, from the small end: `side` = base * 2^n with base 4..7 and n >= 1.
+
+    28 gives [7, 14, 28] and 64 gives [4, 8, 16, 32, 64].
+
+    Raises:
+        ValueError: if no such base exists.
+    """
+    sides = [side]
+    while sides[0] > 7 and sides[0] % 2 == 0:
+        sides.insert(0, sides[0] // 2)
+    if not 4 <= sides[0] <= 7 or len(sides) == 1:
+        raise ValueError(
+            f"a convolutional network can not make images of side {side}: "
+            "the side must be 4, 5, 6 or 7 times a power of two, such as 8, 16, 28, 32 or 64."
+        )
+    return sides
+
+
+def check_square(data_shape):
+    """Raises ValueError unless `data_shape` is that of a square image."""
+    if len(data_shape) != 3 or data_shape[0] != data_shape[1]:
+        raise ValueError(f"a convolutional network needs square images, not data of shape {tuple(data_shape)}.")
+
+
+def convolutional_encoder(
+    data_shape, output_size, *, filters, kernel_size=5, activation="relu", batch_norm=False, initializer=None, name=None
+):
+    """Strided convolutions from images [batch, side, side, channels] down to vectors [batch, output_size].
+
+    Args:
+        data_shape: (side, side, channels), side as `convolutional_sides` allows.
+        output_size: int.
+        filters: int, channels after the first convolution; they double with every further halving of the side.
+        kernel_size: int.
+        activation: str, a key of `ACTIVATIONS`.
+        batch_norm: bool, batch normalisation after each convolution but the first.
+        initializer: Keras initializer of the weights, None for Glorot's.
+        name: str or None.
+
+    Raises:
+        ValueError: if the images are not square or have a side that strides of 2 can not make.
+    """
+    check_square(data_shape)
+    initializer = initializer or "glorot_uniform"
+    network = keras.Sequential([keras.Input(data_shape)], name=name)
+    for i in range(len(convolutional_sides(data_shape[0])) - 1):
+        normalized = batch_norm and i > 0
+        network.add(
+            layers.Conv2D(
+                filters * 2**i, kernel_size, 2, "same", use_bias=not normalized, kernel_initializer=initializer
+            )
+        )
+        if normalized:
+            network.add(layers.BatchNormalization())
+        network.add(ACTIVATIONS[activation]())
+    network.add(layers.Flatten())
+    network.add(layers.Dense(output_size, kernel_initializer=initializer, dtype="float32"))
+    return network
+
+
+def convolutional_decoder(
+    latent_size,
+    data_shape,
+    *,
+    filters,
+    kernel_size=5,
+    activation="relu",
+    output_activation=None,
+    batch_norm=False,
+    initializer=None,
+    name=None,
+):
+    """Transposed strided convolutions from vectors [batch, latent_size] up to images, the mirror of the encoder.
+
+    `filters` is the number of channels before the last convolution; batch normalisation follows every layer but the
+    last. Other arguments and errors are those of `convolutional_encoder`.
+    """
+    check_square(data_shape)
+    initializer = initializer or "glorot_uniform"
+    sides = convolutional_sides(data_shape[0])
+    widths = [filters * 2**i for i in reversed(range(len(sides) - 1))]
+
+    network = keras.Sequential([keras.Input((latent_size,))], name=name)
+
+    def finish_layer():
+        if batch_norm:
+            network.add(layers.BatchNormalization())
+        network.add(ACTIVATIONS[activation]())
+
+    dense = layers.Dense(sides[0] ** 2 * widths[0], use_bias=not batch_norm, kernel_initializer=initializer)
+    network.add(dense)
+    network.add(layers.Reshape((sides[0], sides[0], widths[0])))
+    finish_layer()
+    for width in widths[1:]:
+        network.add(
+            layers.Conv2DTranspose(
+                width, kernel_size, 2, "same", use_bias=not batch_norm, kernel_initializer=initializer
+            )
+        )
+        finish_layer()
+    output = layers.Conv2DTranspose(
+        data_shape[-1], kernel_size, 2, "same", None, activation=output_activation, kernel_initializer=initializer,
+        dtype="float32",
+    )  # fmt: skip
+    network.add(output)
+    return network

@@ -1,0 +1,136 @@
+"""Random numbers: the only source of randomness in the zoo. Nothing keeps state: a draw is a function of its arguments.
+
+Training and serving ask for different things, hence two families over one generator and one conversion of its bits.
+
+*Keyed* (`keys`, `uniform`, `normal`, `bernoulli`), for training: one key draws a whole tensor, as fast as TensorFlow's
+own op. Keys are a function of (seed, step, replica), so that a resumed run sees the noise it would have seen. Random
+*floats* of TensorFlow differ between a graph and XLA, its *bits* do not: we take the bits and convert them.
+
+*Per row* (`uniform_rows`, `normal_rows`, `bernoulli_rows`), for serving: a server merges the requests of many clients
+into one batch, so each row carries its own seed and must come out the same in whatever company. Row i equals what
+TensorFlow's own op draws from `seed=[seeds[i], stream]`, and the whole batch is one pass.
+
+Reference: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox4x32-10).
+"""
+import math
+
+import tensorflow as tf
+
+
+def keys(seed, step, replica, num):
+    """Keys for the stateless ops of `tf.random`, different for every (seed, step, replica, position in the list).
+
+    A key is `[seed, word]`, with (step, replica, position) packed into the 64 bits of the word. Packed, not hashed, keys can
+    not coincide; TensorFlow itself scrambles keys with Philox, so neighbours give unrelated noise. The word is
+    negative, the streams of the per-row functions are not: training noise never returns as a served sample.
+
+    Args:
+      seed: Python int, taken modulo 2**64, or scalar integer tensor.
+      step, replica: int or scalar integer tensor or variable, 0 <= step < 2**35 and 0 <= replica < 2**12.
+      num: Python int, at most 2**16, otherwise ValueError.
+
+    Returns:
+      List of `num` int64 tensors [2].
+    """
+    if not 0 <= num <= 2**16:
+        raise ValueError(f"num must be between 0 and 2**16, got {num}; draw larger tensors from fewer keys.")
+    if not tf.is_tensor(seed):
+        seed = (int(seed) + 2**63) % 2**64 - 2**63
+    seed, step, replica = (tf.cast(value, tf.int64) for value in (seed, step, replica))
+    word = (step - 2**35) * 2**28 + replica * 2**16
+    return [tf.stack([seed, word + i]) for i in range(num)]
+
+
+def uniform(key, shape):
+    """Uniform float32 strictly inside (0, 1): odd multiples of 2**-24, the same bits in eager, graph and XLA.
+
+    `key`: integer [2], from `keys`. `shape`: tuple or integer tensor [rank], which may be dynamic.
+    """
+    bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
+    return _unit_interval(bits) + 2.0**-24
+
+
+def normal(key, shape):
+    """Standard normal float32, within +-5.68; eager, graph and XLA agree to 1e-6. Arguments as for `uniform`."""
+    # One of each pair of normals is thrown away: bits are cheap, and odd and dynamic shapes then need no care.
+    u, v = tf.unstack(uniform(key, tf.concat([[2], tf.cast(shape, tf.int32)], axis=0)))
+    return _box_muller(u, v)[0]
+
+
+def bernoulli(key, probs):
+    """Float32 zeros and ones, one with probability `probs` (float32, any shape, to 2**-24); 0 and 1 are certain."""
+    return tf.cast(uniform(key, tf.shape(probs)) < probs, tf.float32)
+
+
+def uniform_rows(seeds, shape, stream=0):
+    """Uniform float32 in [0, 1), row i being `tf.random.stateless_uniform` of seed `[seeds[i], stream]`, bit for bit.
+
+    Args:
+      seeds: int64 [batch]; batch may be unknown, or 0.
+      shape: static shape of one row, a tuple of ints or an int.
+      stream: int or int64 scalar tensor, not negative; another stream is independent noise from the same seeds.
+
+    Returns:
+      Float32 [batch, *shape]. The bits of a row depend on its seed and the stream only, not on the rest of the batch.
+
+    Raises:
+      ValueError: `seeds` or `stream` is a tensor other than int64, or `seeds` is not of rank 1.
+    """
+    return _rows(seeds, shape, stream, lambda *uniforms: uniforms)
+
+
+def normal_rows(seeds, shape, stream=0):
+    """Standard normal float32, row i being `tf.random.stateless_normal` to 2e-6; arguments as for `uniform_rows`."""
+    return _rows(seeds, shape, stream, lambda u0, u1, u2, u3: (*_box_muller(u0, u1), *_box_muller(u2, u3)))
+
+
+def bernoulli_rows(seeds, probs, stream=0):
+    """Float32 zeros and ones, `uniform_rows < probs`; `probs` float32 [batch, *static shape], 0 and 1 are certain."""
+    return tf.cast(uniform_rows(seeds, tuple(probs.shape[1:]), stream) < probs, tf.float32)
+
+
+def _unit_interval(bits):
+    """Low 23 bits of unsigned words to float32 in [0, 1): TensorFlow's `Uint32ToFloat`, exact in every compiler."""
+    return tf.cast(bits & 0x7FFFFF, tf.float32) * 2.0**-23
+
+
+def _box_muller(u, v):
+    """Two independent standard normals from two uniforms (Box and Muller, 1958), with the order and floor of TensorFlow."""
+    # Not `tf.math.ndtri(u)`: in the tails XLA's is 2e-5 off the kernel's. The angle is rounded once, as in TensorFlow.
+    radius = tf.sqrt(-2.0 * tf.math.log(tf.maximum(u, 1e-7)))
+    angle = tf.cast(2.0 * math.pi * tf.cast(v, tf.float64), tf.float32)
+    return radius * tf.sin(angle), radius * tf.cos(angle)
+
+
+def _rows(seeds, shape, stream, transform):
+    """Rows of numbers: `transform` turns the four uniforms of a Philox block, each [batch, blocks], into four."""
+    seeds, stream = tf.convert_to_tensor(seeds, tf.int64), tf.convert_to_tensor(stream, tf.int64)
+    seeds.shape.assert_has_rank(1)
+    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    # TensorFlow's StatelessRandomGetKeyCounter: one block under a fixed key turns a seed into a key and half a counter.
+    words = [tf.cast(word, tf.uint64) for word in (seeds[:, None], stream)]  # two's complement
+    k0, k1, c2, c3 = _philox(*[half(word) for word in words for half in (_low, _high)], 0x3EC8F720, 0x02461E29)
+    # Whole 16-float SIMD packets: the loose end of a tensor is computed by scalar routines with other last bits, and
+    # without padding it would depend on the rest of the batch which rows meet them.
+    blocks = 16 * math.ceil(math.prod(shape) / 64)
+    c0 = tf.cast(tf.range(blocks), tf.uint64)
+    numbers = transform(*[_unit_interval(word) for word in _philox(c0, tf.zeros_like(c0), c2, c3, k0, k1)])
+    rows = tf.reshape(tf.stack(numbers, axis=-1), [tf.shape(seeds)[0], 4 * blocks])
+    return tf.reshape(rows[:, : math.prod(shape)], [tf.shape(seeds)[0], *shape])
+
+
+def _philox(c0, c1, c2, c3, k0, k1):
+    """Philox4x32-10 (Salmon et al. 2011) of a counter and a key, 32-bit words in broadcastable uint64 tensors."""
+    for _ in range(10):
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = _high(p1) ^ c1 ^ k0, _low(p1), _high(p0) ^ c3 ^ k1, _low(p0)
+        k0, k1 = _low(k0 + 0x9E3779B9), _low(k1 + 0xBB67AE85)
+    return c0, c1, c2, c3
+
+
+def _low(word):
+    return word & 0xFFFFFFFF
+
+
+def _high(word):  # tensors have no `>>`
+    return tf.bitwise.right_shift(word, tf.constant(32, tf.uint64))
