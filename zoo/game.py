@@ -23,18 +23,19 @@ class Tracker(keras.metrics.Mean):
 
     def __init__(self, name):
         super().__init__(name=name, dtype="float32")
-        self.first_nonfinite_step = self.add_variable((), lambda shape, dtype: tf.fill(shape, -1.0), name="nonfinite")
+        self.first_nonfinite_step = keras.Variable(
+            -1, dtype="int64", trainable=False, aggregation="only_first_replica", name="first_nonfinite_step"
+        )
 
     def track(self, values, step):
         values = tf.cast(values, tf.float32)
         self.update_state(values)
-        good = tf.reduce_all(tf.math.is_finite(values)) | (self.first_nonfinite_step.value >= 0)
-        step = tf.cast(step, tf.float32)
-        self.first_nonfinite_step.assign(tf.where(good, self.first_nonfinite_step.value, step))
+        first = self.first_nonfinite_step.value
+        self.first_nonfinite_step.assign(tf.where(tf.reduce_all(tf.math.is_finite(values)) | (first >= 0), first, step))
 
     def reset_state(self):
         super().reset_state()
-        self.first_nonfinite_step.assign(-1.0)
+        self.first_nonfinite_step.assign(-1)
 
     def save_own_variables(self, store):
         pass
@@ -99,7 +100,7 @@ class Game(keras.Model):
             ValueError: for a value outside the choices of its `Literal`, a count below 1, or a negative number.
         """
         for name, parameter in self.arguments().items():
-            value = values[name]
+            value = tuple(values[name]) if isinstance(values[name], list) else values[name]  # JSON knows no tuples
             choices = typing.get_args(parameter.annotation)
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
@@ -236,21 +237,29 @@ class Game(keras.Model):
     def metrics(self):
         return list(self.trackers.values())
 
+    def keep_averages(self):
+        """Replaces the weights of players whose optimizer has `use_ema` by their moving averages, for good.
+
+        Returns:
+            list of (weight, its value before), to undo it.
+        """
+        replaced = []
+        for player, optimizer in self.optimizers.items():
+            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+            if optimizer.use_ema and int(optimizer.iterations) > 0:  # before the first step there is no average
+                replaced += [(weight, weight.numpy()) for weight in self.weights_of(player)]
+                optimizer.finalize_variable_values(self.weights_of(player))
+        return replaced
+
     @contextlib.contextmanager
     def averaged(self):
-        """Within this block players whose optimizer has `use_ema` play with the moving average of their weights."""
-        kept = {}
-        for player, optimizer in getattr(self, "optimizers", {}).items():
-            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-            if optimizer.use_ema and int(optimizer.iterations.numpy()) > 0:
-                kept[player] = [weight.numpy() for weight in self.weights_of(player)]
-                optimizer.finalize_variable_values(self.weights_of(player))
+        """Within this block players whose optimizer has `use_ema` play with the moving averages of their weights."""
+        replaced = self.keep_averages()
         try:
             yield self
         finally:
-            for player, values in kept.items():
-                for weight, value in zip(self.weights_of(player), values):
-                    weight.assign(value)
+            for weight, value in replaced:
+                weight.assign(value)
 
     # --- Sampling and serving ------------------------------------------------------------------------------------
 
@@ -324,14 +333,16 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
 
     Args:
         optimizer: str, any name that `keras.optimizers.get` knows.
-        schedule: dict or None, `{"schedule": NAME, **settings}` of a schedule in `keras.optimizers.schedules`, which
-            then starts at `learning_rate`.
+        schedule: dict or None, `{"schedule": NAME, ...}`: the name and settings of a class in
+            `keras.optimizers.schedules`, which starts at `learning_rate` if it has an initial one.
         learning_rate: float.
         **settings: further arguments of the optimizer.
     """
     if schedule:
         schedule = dict(schedule)
         make_schedule = getattr(keras.optimizers.schedules, schedule.pop("schedule"))
-        learning_rate = make_schedule(learning_rate, **schedule)
+        if "initial_learning_rate" in inspect.signature(make_schedule).parameters:
+            schedule["initial_learning_rate"] = learning_rate
+        learning_rate = make_schedule(**schedule)
     make = type(keras.optimizers.get(optimizer))
     return make(learning_rate=learning_rate, **settings)

@@ -18,19 +18,16 @@ import tensorflow as tf
 
 
 def keys(seed, step, replica, num):
-    """Keys for the stateless ops of `tf.random`, different for every (seed, step, replica, position in the list).
+    """List of `num` int64 [2] keys for `tf.random.stateless_*`, different for every (seed, step, replica, position).
 
-    A key is `[seed, word]`, with (step, replica, position) packed into the 64 bits of the word. Packed, not hashed, keys can
-    not coincide; TensorFlow itself scrambles keys with Philox, so neighbours give unrelated noise. The word is
+    A key is `[seed, word]`, with (step, replica, position) packed into the 64 bits of the word. Packed, not hashed,
+    keys can not coincide; TensorFlow scrambles them with Philox, so neighbours give unrelated noise. The word is
     negative, the streams of the per-row functions are not: training noise never returns as a served sample.
 
     Args:
       seed: Python int, taken modulo 2**64, or scalar integer tensor.
       step, replica: int or scalar integer tensor or variable, 0 <= step < 2**35 and 0 <= replica < 2**12.
       num: Python int, at most 2**16, otherwise ValueError.
-
-    Returns:
-      List of `num` int64 tensors [2].
     """
     if not 0 <= num <= 2**16:
         raise ValueError(f"num must be between 0 and 2**16, got {num}; draw larger tensors from fewer keys.")
@@ -44,7 +41,7 @@ def keys(seed, step, replica, num):
 def uniform(key, shape):
     """Uniform float32 strictly inside (0, 1): odd multiples of 2**-24, the same bits in eager, graph and XLA.
 
-    `key`: integer [2], from `keys`. `shape`: tuple or integer tensor [rank], which may be dynamic.
+    `key`: integer [2], from `keys`, for one draw only. `shape`: tuple or integer tensor [rank], which may be dynamic.
     """
     bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
     return _unit_interval(bits) + 2.0**-24
@@ -63,24 +60,23 @@ def bernoulli(key, probs):
 
 
 def uniform_rows(seeds, shape, stream=0):
-    """Uniform float32 in [0, 1), row i being `tf.random.stateless_uniform` of seed `[seeds[i], stream]`, bit for bit.
+    """Uniform float32 [batch, *shape] in [0, 1); row i is, bit for bit, `tf.random.stateless_uniform` of its seed.
+
+    Its seed being `[seeds[i], stream]`, its `alg` "philox". The rest of the batch makes no difference to a row's bits.
 
     Args:
       seeds: int64 [batch]; batch may be unknown, or 0.
       shape: static shape of one row, a tuple of ints or an int.
       stream: int or int64 scalar tensor, not negative; another stream is independent noise from the same seeds.
 
-    Returns:
-      Float32 [batch, *shape]. The bits of a row depend on its seed and the stream only, not on the rest of the batch.
-
     Raises:
-      ValueError: `seeds` or `stream` is a tensor other than int64, or `seeds` is not of rank 1.
+      ValueError: `seeds` or `stream` is a tensor of another type, or `seeds` is not of rank 1.
     """
     return _rows(seeds, shape, stream, lambda *uniforms: uniforms)
 
 
 def normal_rows(seeds, shape, stream=0):
-    """Standard normal float32, row i being `tf.random.stateless_normal` to 2e-6; arguments as for `uniform_rows`."""
+    """Standard normal float32; row i is `tf.random.stateless_normal` to 2e-6; arguments as for `uniform_rows`."""
     return _rows(seeds, shape, stream, lambda u0, u1, u2, u3: (*_box_muller(u0, u1), *_box_muller(u2, u3)))
 
 
@@ -95,7 +91,7 @@ def _unit_interval(bits):
 
 
 def _box_muller(u, v):
-    """Two independent standard normals from two uniforms (Box and Muller, 1958), with the order and floor of TensorFlow."""
+    """Two independent standard normals from two uniforms (Box and Muller, 1958), sine first, as in TensorFlow."""
     # Not `tf.math.ndtri(u)`: in the tails XLA's is 2e-5 off the kernel's. The angle is rounded once, as in TensorFlow.
     radius = tf.sqrt(-2.0 * tf.math.log(tf.maximum(u, 1e-7)))
     angle = tf.cast(2.0 * math.pi * tf.cast(v, tf.float64), tf.float32)

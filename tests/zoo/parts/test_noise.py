@@ -8,7 +8,8 @@ from scipy import stats
 
 from zoo.parts import noise
 
-SEEDS = [0, 1, 42, -1, 2**53, 2**63 - 1, -(2**63)]
+ZERO = 601077  # number 10 of this seed is a uniform of exactly 0, the worst case of the logarithm
+SEEDS = [0, 1, 42, -1, 2**53, 2**63 - 1, -(2**63), ZERO]
 KEY = tf.constant([42, -7], tf.int64)
 PROBS = tf.constant([0.0, 0.25, 0.5, 1.0])
 ROWS = {
@@ -67,7 +68,13 @@ def test_float_conversion_at_the_extremes():
         units = noise._unit_interval(tf.constant([0, 0xFFFFFFFF], dtype))
         np.testing.assert_array_equal(units, np.float32([0, 1 - 2**-23]))
         np.testing.assert_array_equal(units + 2.0**-24, np.float32([2**-24, 1 - 2**-24]))
-    assert all(np.isfinite(noise._box_muller(u, v)).all() for u in units for v in units)
+    assert noise.uniform_rows([ZERO], 11)[0, 10] == 0
+    np.testing.assert_array_equal(noise.bernoulli_rows([ZERO], tf.zeros([1, 11])), np.zeros([1, 11]))
+    # The longest radius magnifies an error of the angle most; TensorFlow rounds the angle to float32, once.
+    v = np.linspace(0, 1, 2**14, endpoint=False, dtype=np.float32)
+    angle, radius = np.float64(np.float32(2 * np.pi * np.float64(v))), np.sqrt(-2 * np.log(1e-7))
+    expected = radius * np.sin(angle), radius * np.cos(angle)
+    np.testing.assert_allclose(noise._box_muller(tf.zeros_like(v), v), expected, rtol=0, atol=1.5e-6)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3, 5)])

@@ -1,0 +1,150 @@
+"""The model card: what a stranger needs to know of an exported model, in Markdown."""
+
+import json
+
+VALUES = {"seed": 0, "label": 0}
+
+
+def render(metadata):
+    """The card of a model as text; `metadata` is the contents of `metadata.json`."""
+    signatures = metadata["signatures"]
+    inputs = list(signatures["sample"]["inputs"])
+    (data,) = set(signatures["sample"]["outputs"]) - {"valid"}
+    rest = [0, 1, 2] if inputs == ["seed"] else [{name: VALUES[name] for name in inputs}]
+    arguments = "".join(f", {name}=tf.zeros([4], tf.int64)" for name in inputs if name != "seed")
+    sections = [
+        f"# {metadata['model']}" + (f" on {metadata['dataset']}" if "dataset" in metadata else ""),
+        metadata["summary"],
+        _list(metadata),
+        _results(metadata.get("results", {})),
+        f"""\
+## Use
+
+Each integer folder here is a version of the model, a TensorFlow SavedModel; the largest is the newest. Its
+`assets.extra/metadata.json` says in JSON what this card says.
+
+In Python, with TensorFlow alone:
+
+```python
+from pathlib import Path
+
+import tensorflow as tf
+
+version = max((path for path in Path(".").iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
+model = tf.saved_model.load(str(version))
+{data} = model.signatures["sample"](seed=tf.range(4, dtype=tf.int64){arguments})["{data}"]
+```
+
+With TensorFlow Serving, from this folder (this command was not run by those who wrote this card):
+
+```sh
+docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD:/models/generator" -e MODEL_NAME=generator tensorflow/serving
+```
+
+Then over REST:
+
+```sh
+curl -d '{json.dumps({"instances": rest})}' http://localhost:8501/v1/models/generator:predict
+```
+""",
+        _png(rest) if "sample_png" in signatures else "",
+        """\
+Over gRPC (port 8500), send a `PredictRequest` with `model_spec.name` "generator" and a signature of the table below to
+`PredictionService/Predict`; the package `tensorflow-serving-api` has both.""",
+        _signatures(signatures, metadata["ranges"]),
+        _randomness(metadata),
+        _settings(metadata),
+    ]
+    return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def _list(metadata):
+    names = {
+        "licence": "Licence of the data",
+        "data_checksum": "Checksum of the data (sha256)",
+        "num_classes": "Classes of the data",
+        "step": "Training steps",
+        "command": "Trained by",
+        "exported": "Exported",
+    }
+    lines = [f"- {name}: {_code(key, metadata[key])}" for key, name in names.items() if metadata.get(key) is not None]
+    versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
+    reference = f"\n\nReference:\n\n{_quote(metadata['reference'])}" if metadata["reference"] else ""
+    return "\n".join(lines + [f"- Versions: {versions}"]) + reference
+
+
+def _code(key, value):
+    return f"`{value}`" if key in ("command", "data_checksum") else value
+
+
+def _quote(text):
+    return "\n".join(f"> {line}" for line in text.splitlines())
+
+
+def _results(results):
+    if not results:
+        return "## Results\n\nNot measured yet."
+    lines = ["| metric | measured |", "|---|---|"]
+    for name, values in results.items():
+        lines.append(f"| {name} | {', '.join(f'{key} {value}' for key, value in values.items())} |")
+    return "## Results\n\n" + "\n".join(lines)
+
+
+def _png(rest):
+    body = json.dumps({"signature_name": "sample_png", "instances": rest})
+    return f"""\
+Images as PNG files, in base64, a tenth of the size:
+
+```sh
+curl -d '{body}' http://localhost:8501/v1/models/generator:predict
+```
+"""
+
+
+def _signatures(signatures, ranges):
+    lines = ["| signature | inputs | outputs |", "|---|---|---|"]
+    for name, signature in signatures.items():
+        lines.append(f"| `{name}` | {_tensors(signature['inputs'])} | {_tensors(signature['outputs'])} |")
+    ranges = "\n".join(f"- `{name}`: {text if isinstance(text, str) else f'{text[0]} to {text[1]}'}" for name, text in ranges.items())
+    return f"""\
+## Signatures
+
+`?` is the batch: any number of rows, each independent of the others. `serving_default` is `sample`.
+
+{chr(10).join(lines)}
+
+{ranges}
+
+Where there is an output `valid`, a row whose input is not finite or out of range, or whose answer is not finite, comes back as
+zeros (an empty string) with `valid` false; the other rows do not notice."""
+
+
+def _tensors(tensors):
+    return ", ".join(
+        f"`{name}` {tensor['dtype']} [{', '.join('?' if size is None else str(size) for size in tensor['shape'])}]"
+        for name, tensor in tensors.items()
+    )
+
+
+def _randomness(metadata):
+    lines = [f"- {name}: {text}" for name, text in metadata["random_numbers"].items()]
+    samples = metadata["samples"]
+    rows = [f"| {row['seed']} | {row['mean']} | `{row['sha256']}` |" for row in samples["rows"]]
+    return f"""\
+## Random numbers
+
+The request carries the randomness: one int64 `seed` for each row. The same seed gives the same row after a restart, on every replica
+and in any batch; consecutive seeds are independent. JavaScript keeps integers up to 2^53 only.
+
+{chr(10).join(lines)}
+
+What the first seeds give ({samples["of"]}; the digest holds on machines like the one that exported, the mean to 0.001 on all):
+
+| seed | mean | sha256 |
+|---|---|---|
+{chr(10).join(rows)}"""
+
+
+def _settings(metadata):
+    text = "\n".join(metadata.get("settings", [])) or json.dumps(metadata["config"], indent=2)
+    return f"## Settings\n\n```\n{text}\n```"

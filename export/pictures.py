@@ -1,0 +1,67 @@
+"""Pictures of samples: grids of images, scatter plots of points. Needs no TensorFlow."""
+
+import math
+
+import numpy as np
+import PIL.Image
+
+from export.publish import write_atomically
+
+SMALLEST_TILE = 64  # pixels; smaller images are enlarged by a whole factor
+GAP = 2
+
+
+def picture(rows, path):
+    """Writes rows of data, images [n, h, w, c] or points [n, size], as one PNG."""
+    (grid if np.ndim(rows) == 4 else scatter)(rows, path)
+
+
+def grid(images, path, columns=None):
+    """Writes images as one PNG, row by row from the top left.
+
+    Args:
+        images: float [n, height, width, 1 or 3], n >= 1; values outside [0, 1] are clipped, NaN is black.
+        path: where the PNG goes; directories above it are made.
+        columns: int or None for a square grid.
+
+    Raises:
+        ValueError: if `images` has another shape.
+        OSError: if the file can not be written.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not images.size:
+        raise ValueError(f"images must have shape [n, height, width, 1 or 3] with n >= 1, not {images.shape}.")
+    pixels = np.round(255.0 * np.clip(np.nan_to_num(images), 0.0, 1.0)).astype(np.uint8)
+    factor = math.ceil(SMALLEST_TILE / max(images.shape[1:3]))
+    pixels = pixels.repeat(factor, axis=1).repeat(factor, axis=2)
+
+    num, height, width, channels = pixels.shape
+    columns = columns or math.ceil(math.sqrt(num))
+    lines = math.ceil(num / columns)
+    canvas = np.full([lines * (height + GAP) + GAP, columns * (width + GAP) + GAP, channels], 255, np.uint8)
+    for i, tile in enumerate(pixels):
+        top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
+        canvas[top : top + height, left : left + width] = tile
+    image = PIL.Image.fromarray(canvas[..., 0] if channels == 1 else canvas)
+    write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
+
+
+def scatter(points, path, data=None):
+    """Writes the first two coordinates of points [n, size] as a scatter plot, over real `data` in grey where given.
+
+    Raises:
+        ValueError: if the points have fewer than two coordinates.
+        OSError: if the file can not be written.
+    """
+    from matplotlib.figure import Figure  # slow to import, and grids do without
+
+    if np.ndim(points) != 2 or np.shape(points)[1] < 2:
+        raise ValueError(f"points must have shape [n, 2 or more], not {np.shape(points)}.")
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.add_subplot(aspect="equal", adjustable="datalim", xlabel="$x_1$", ylabel="$x_2$")
+    if data is not None:
+        axes.scatter(*np.asarray(data)[:, :2].T, s=4, color="0.8", label="data")
+    axes.scatter(*np.asarray(points)[:, :2].T, s=4, color="C0", label="samples")
+    if data is not None:
+        axes.legend()
+    write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -1,0 +1,58 @@
+"""Exports the newest checkpoint of a run as a SavedModel for TensorFlow Serving, with a model card.
+
+python -m export.run --run_dir=RUN_DIR [--export_dir=RUN_DIR/export] [--signatures=sample,decode]
+"""
+
+import json
+from pathlib import Path
+
+from absl import flags as absl_flags
+
+from export import command
+from trainers import cli
+
+
+def export_run(run, export_dir=None, signatures=None):
+    """Publishes the model of a run as the next version.
+
+    Args:
+        run: `trainers.rundir.Run`.
+        export_dir: directory of the versions; None for `export` in the run's directory.
+        signatures: names of those to export besides `sample`; None for all.
+
+    Returns:
+        Path of the version.
+
+    Raises:
+        UserError: for an unknown signature, a model that can not be served, or a directory that can not be written.
+    """
+    from export.gate import GateError
+    from export.saved_model import export_model
+
+    export_dir = Path(export_dir or run.path / "export")
+    metadata = {**run.facts, "step": run.step, "settings": run.settings.lines}
+    evaluation = Path(run.path) / "evaluation.json"
+    if evaluation.exists():
+        metadata["results"] = json.loads(evaluation.read_text())["results"]
+    try:
+        return export_model(run.model, export_dir, metadata=metadata, signatures=signatures)
+    except GateError as error:
+        raise cli.UserError(str(error)) from error
+    except OSError as error:
+        raise cli.UserError(f"{export_dir} can not be written: {error.strerror or error}.") from error
+
+
+def main(argv):
+    flags = absl_flags.FlagValues()
+    own = {"flag_values": flags}
+    absl_flags.DEFINE_string("run_dir", None, "The run to export.", **own)
+    absl_flags.DEFINE_string("export_dir", None, "Where the versions go; default `export` in the run's directory.", **own)
+    absl_flags.DEFINE_list("signatures", None, "Signatures to export besides sample; default all.", **own)
+    command.parse(flags, argv, __doc__, required="run_dir")
+    with cli.quiet():
+        from trainers import rundir
+    print(export_run(rundir.load(flags.run_dir), flags.export_dir, flags.signatures))
+
+
+if __name__ == "__main__":
+    cli.run(main)

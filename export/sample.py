@@ -1,0 +1,90 @@
+"""Draws samples from an exported model and writes them as one picture. Needs neither the zoo nor Keras.
+
+python -m export.sample --model_dir=EXPORT_DIR [--num=64] [--seed=0] [--label=3] [--out=grid.png]
+"""
+
+from pathlib import Path
+
+import numpy as np
+from absl import flags as absl_flags
+
+from export import command
+from export.pictures import picture
+from export.publish import versions
+from trainers import cli
+
+BATCH = 256  # rows asked for at once: memory does not grow with their number
+
+
+def find_version(model_dir):
+    """The SavedModel that a user means: the directory itself, or the newest version in it.
+
+    Raises:
+        UserError: if there is none.
+    """
+    model_dir = Path(model_dir)
+    if not model_dir.is_dir():
+        raise cli.UserError(f"--model_dir={model_dir} is no directory: give the export directory of a run.")
+    if (model_dir / "saved_model.pb").exists():
+        return model_dir
+    numbers = versions(model_dir)
+    if not numbers or not (model_dir / str(numbers[-1]) / "saved_model.pb").exists():
+        raise cli.UserError(f"--model_dir={model_dir} holds no SavedModel: give what export.run printed, or the directory above.")
+    return model_dir / str(numbers[-1])
+
+
+def draw(version, num, seed, label=None):
+    """Rows `seed`, ..., `seed + num - 1` of the model in the directory `version`, as a numpy array.
+
+    Raises:
+        UserError: if the model can not be read or draws no samples, or for a label it does not have or does not take.
+    """
+    with cli.quiet():
+        import tensorflow as tf
+    try:
+        model = tf.saved_model.load(str(version))
+    except (OSError, ValueError, tf.errors.OpError) as error:
+        raise cli.UserError(f"the SavedModel in {version} can not be read: export the model again.") from error
+    if "sample" not in model.signatures:
+        raise cli.UserError(f"the SavedModel in {version} has no signature named sample: it was not made by export.run.")
+    sample = model.signatures["sample"]
+    conditional = "label" in sample.structured_input_signature[1]
+    if conditional and label is None:
+        raise cli.UserError("--label is missing: the model draws samples of one class, 0, 1, 2, ....")
+    if not conditional and label is not None:
+        raise cli.UserError(f"--label={label} is given to a model that takes no label: leave it out.")
+
+    batches = []
+    for start in range(seed, seed + num, BATCH):
+        seeds = tf.constant(range(start, min(start + BATCH, seed + num)), tf.int64)
+        rows = sample(seed=seeds, **({"label": tf.fill(tf.shape(seeds), tf.constant(label, tf.int64))} if conditional else {}))
+        if not np.all(rows.pop("valid", True)):
+            raise cli.UserError(f"--label={label} is not a class of this model: give a smaller one, from 0 on.")
+        batches.extend(value.numpy() for value in rows.values())
+    return np.concatenate(batches)
+
+
+def main(argv):
+    flags = absl_flags.FlagValues()
+    own = {"flag_values": flags}
+    int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1, **own}
+    absl_flags.DEFINE_string("model_dir", None, "The export directory of a run, or one version in it.", **own)
+    absl_flags.DEFINE_integer("num", 64, "How many samples.", lower_bound=1, **own)
+    absl_flags.DEFINE_integer("seed", 0, "Seed of the first sample; the next has the next seed.", **int64)
+    absl_flags.DEFINE_integer("label", None, "The class of all samples, where the model is conditional.", **int64)
+    absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
+    command.parse(flags, argv, __doc__, required="model_dir")
+    if flags.seed + flags.num > 2**63:
+        raise cli.UserError(f"--seed={flags.seed} and --num={flags.num} pass the largest seed, 2^63 - 1: give a smaller seed.")
+    if Path(flags.out).suffix.lower() != ".png":
+        raise cli.UserError(f"--out={flags.out} must end in .png.")
+    rows = draw(find_version(flags.model_dir), flags.num, flags.seed, flags.label)
+    try:
+        picture(rows, flags.out)
+    except OSError as error:
+        raise cli.UserError(f"--out={flags.out} can not be written: {error.strerror or error}.") from error
+    print(flags.out)
+
+
+if __name__ == "__main__":
+    cli.run(main)

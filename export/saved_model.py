@@ -1,0 +1,192 @@
+"""From a model of the zoo to a SavedModel that TensorFlow Serving can load, batch and serve."""
+
+import datetime
+import hashlib
+import inspect
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export import card, gate
+from export.publish import publish, write_atomically
+
+PIXEL_TOLERANCE = 1e-3  # how far outside [0, 1] a client's rounding may put a pixel
+SAMPLE_SEEDS = range(4)  # their samples are described in the metadata, so that a client can recognise them
+RANDOM_NUMBERS = {
+    "generator": "Philox4x32-10",
+    "rows": "row i of the noise is tf.random.stateless_normal([n], seed=[seed[i], stream], alg='philox')",
+    "uniform": "a uniform latent is 2 u - 1 with u the tf.random.stateless_uniform of the same arguments",
+    "streams": "0 for the latent, 1, 2, ... for further noise",
+    "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes",
+}
+
+
+class Served(tf.Module):
+    """Holds the variables that the signatures read, and nothing else.
+
+    They are TensorFlow's own: a SavedModel that holds Keras's, or a Keras model, does not load outside Python, because
+    Keras replaces its variables by copies while they are saved and only the copies are restored.
+    """
+
+    def __init__(self, functions, weights):
+        super().__init__()
+        self.weights = weights
+        for name, function in functions.items():
+            setattr(self, name, function)
+
+
+def export_model(model, export_dir, *, metadata, signatures=None):
+    """Publishes a model as the next version in `export_dir`, with the model card beside it.
+
+    Args:
+        model: a `Game`, or whatever has `signatures()`, `get_config()` and, where labels are asked for, `num_classes`.
+        export_dir: directory of the versions, made where missing.
+        metadata: dict of what the caller knows of the model, JSON-able. The card uses `model`, `dataset`,
+            `data_checksum`, `licence`, `num_classes`, `command`, `step`, `settings` (list of flags) and `results` (dict, name ->
+            dict), where they are there; `versions` is completed.
+        signatures: names of those to export besides `sample`, which is `serving_default`; None for all.
+
+    Returns:
+        Path of the version, `export_dir/<integer>`.
+
+    Raises:
+        ValueError: for the name of a signature that the model does not have.
+        export.gate.GateError: if the SavedModel could not be served; nothing is published then.
+        OSError: if it can not be written.
+    """
+    functions, traced = trace(model, signatures)
+    weights = list({weight.ref(): weight for graph in traced.values() for weight in graph.variables}.values())
+    metadata = describe(model, traced, metadata)
+    text = card.render(metadata)
+
+    def write(folder):
+        # Training is over: gradients that layers define for themselves need no place in the files.
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        served = {"serving_default": traced["sample"], **traced}
+        tf.saved_model.save(Served(functions, weights), str(folder), signatures=served, options=options)
+        gate.check(folder)
+        extra = folder / "assets.extra"
+        extra.mkdir()
+        (extra / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+
+    version = publish(export_dir, write)
+    write_atomically(Path(export_dir) / "README.md", lambda path: path.write_text(text))
+    return version
+
+
+def trace(model, names=None):
+    """The model's signatures as functions of checked rows, each traced once.
+
+    Returns:
+        dict, name -> `tf.function`, and dict, name -> its one concrete function.
+    """
+    available = model.signatures()
+    unknown = set(names or ()) - set(available)
+    if unknown:
+        raise ValueError(f"the model has no signature {', '.join(sorted(unknown))}; it has {', '.join(available)}.")
+    functions, traced = {}, {}
+    for name, (function, specs) in available.items():
+        if names is None or name in ("sample", *names):
+            functions[name] = tf.function(by_row(function, specs, getattr(model, "num_classes", None)))
+            traced[name] = functions[name].get_concrete_function(**specs)
+    return functions, traced
+
+
+def by_row(function, specs, num_classes=None):
+    """Makes a function of rows total: a bad row comes back blank, and no row spoils another.
+
+    A row is bad if a float in it, or in the answer to it, is not finite, if a pixel of `images` is outside [0, 1] by more than
+    `PIXEL_TOLERANCE`, or if its `label` is not in [0, num_classes). The function sees zeros in its place, and the answer
+    is zeros, or empty strings. Where a request can be bad (`seed` can not), the additional output `valid`, bool [batch],
+    says which rows are good. Asserts would do none of this: a server merges the requests of many clients.
+
+    Args:
+        function: function of named tensors that returns a dict of tensors, dimension 0 being the batch everywhere.
+        specs: dict, input name -> `tf.TensorSpec`.
+        num_classes: int, needed if there is a `label`.
+    """
+
+    def is_good(name, x):
+        if name == "label":
+            return (x >= 0) & (x < num_classes)
+        if name == "images":
+            return _all_of_row((x >= -PIXEL_TOLERANCE) & (x <= 1.0 + PIXEL_TOLERANCE))
+        return _is_finite(x)
+
+    def checked(**inputs):
+        inputs = {name: tf.ensure_shape(x, specs[name].shape) for name, x in inputs.items()}
+        # Stacked, not chained by `&`, which would broadcast inputs of different batches.
+        valid = tf.reduce_all(tf.stack([is_good(name, x) for name, x in inputs.items()]), axis=0)
+        inputs = {name: _blank_unless(valid, x) for name, x in inputs.items()}
+        if "images" in inputs:
+            inputs["images"] = tf.clip_by_value(inputs["images"], 0.0, 1.0)
+        outputs = function(**inputs)
+        valid = tf.reduce_all(tf.stack([valid, *map(_is_finite, outputs.values())]), axis=0)
+        outputs = {name: _blank_unless(valid, x) for name, x in outputs.items()}
+        return outputs if set(specs) == {"seed"} else {**outputs, "valid": valid}
+
+    return checked
+
+
+def _is_finite(x):
+    return _all_of_row(tf.math.is_finite(x)) if x.dtype.is_floating else tf.fill(tf.shape(x)[:1], True)
+
+
+def _all_of_row(condition):
+    return tf.reduce_all(condition, axis=list(range(1, condition.shape.rank)))
+
+
+def _blank_unless(valid, x):
+    return tf.where(tf.reshape(valid, [-1] + [1] * (x.shape.rank - 1)), x, tf.zeros_like(x))
+
+
+def describe(model, traced, metadata):
+    """The contents of `metadata.json`: what the caller knows, and what the model and its signatures say of themselves."""
+    table = {
+        name: {
+            "inputs": {key: _tensor(spec) for key, spec in concrete.structured_input_signature[1].items()},
+            "outputs": {key: _tensor(tensor) for key, tensor in concrete.structured_outputs.items()},
+        }
+        for name, concrete in traced.items()
+    }
+    ranges = {"images": [0.0, 1.0], "probability": [0.0, 1.0], "alpha": "0 gives z_from, 1 gives z_to"}
+    if getattr(model, "num_classes", None):
+        ranges["label"] = [0, model.num_classes - 1]
+    names = {name for signature in table.values() for side in signature.values() for name in side}
+    summary, _, reference = inspect.getdoc(type(model)).partition("Reference:")
+    return {
+        "model": type(model).__name__,
+        **metadata,
+        "summary": summary.partition("\n")[0],
+        "reference": inspect.cleandoc(reference),
+        "config": model.get_config(),
+        "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "signatures": {"serving_default": table["sample"], **table},
+        "ranges": {name: text for name, text in ranges.items() if name in names},
+        "random_numbers": RANDOM_NUMBERS,
+        "versions": {**metadata.get("versions", {}), "tensorflow": tf.__version__, "keras": keras.__version__},
+        "samples": _describe_samples(traced["sample"]),
+    }
+
+
+def _tensor(spec):
+    return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
+
+
+def _describe_samples(sample):
+    """What the first seeds give: a mean for every machine, and a digest of the exact values for machines like this one."""
+    inputs = {name: tf.zeros([len(SAMPLE_SEEDS)], tf.int64) for name in sample.structured_input_signature[1]}
+    inputs["seed"] = tf.constant(SAMPLE_SEEDS, tf.int64)
+    outputs = sample(**inputs)
+    (name,) = set(outputs) - {"valid"}
+    rows = outputs[name].numpy()
+    if name == "images":
+        rows = np.round(255.0 * rows).astype(np.uint8)
+    samples = [
+        {"seed": seed, "mean": round(float(row.mean()), 4), "sha256": hashlib.sha256(row.tobytes()).hexdigest()}
+        for seed, row in zip(SAMPLE_SEEDS, rows)
+    ]
+    return {"of": "uint8 pixels, rounded" if name == "images" else "float32", "label": 0 if "label" in inputs else None, "rows": samples}

@@ -1,0 +1,119 @@
+"""What happens beside training: the log, the checkpoints and the pictures of samples. One class for each.
+
+All count steps from the beginning of the run, resumed or not.
+"""
+
+import json
+import math
+import sys
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export import pictures
+from trainers import rundir
+from trainers.cli import UserError
+
+
+class _EverySteps(keras.callbacks.Callback):
+    """Calls `act(step, logs)` after every `every` steps, and after the last one."""
+
+    def __init__(self, path, every, first_step, num_steps):
+        super().__init__()
+        self.path, self.every, self.first_step, self.num_steps = path, every, first_step, num_steps
+
+    def on_train_batch_end(self, batch, logs=None):
+        step = min(self.first_step + batch + 1, self.num_steps)
+        if step % self.every == 0 or step == self.num_steps:
+            self.act(step, {name: float(np.mean(value)) for name, value in logs.items()})
+
+
+class Log(_EverySteps):
+    """Writes the mean of every loss and metric since the last line to metrics.jsonl and TensorBoard.
+
+    Raises:
+        UserError: when a loss is not finite, naming the step and the player.
+    """
+
+    def __init__(self, *args, writes):
+        super().__init__(*args)
+        self.writes = writes
+        self.verbose = writes and not sys.stdout.isatty()  # a terminal has Keras's progress bar
+
+    def on_train_begin(self, logs=None):
+        self.last_step, self.last_time = self.first_step, time.perf_counter()
+        if self.writes:
+            self.file = self.path / "metrics.jsonl"
+            lines = self.file.read_text().splitlines() if self.file.exists() else []
+            kept = [line for line in lines if _step_of(line) <= self.first_step]  # what is resumed logs the rest anew
+            rundir.write_text(self.file, "".join(line + "\n" for line in kept))
+            self.board = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+
+    def act(self, step, logs):
+        self.check(logs)
+        now = time.perf_counter()
+        speed = (step - self.last_step) / (now - self.last_time)
+        self.last_step, self.last_time = step, now
+        self.model.reset_metrics()
+        if not self.writes:
+            return
+        with open(self.file, "a") as file:
+            file.write(json.dumps({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
+        with self.board.as_default(step):
+            for name, value in logs.items():
+                tf.summary.scalar(name, value)
+        if self.verbose:
+            values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+            remaining = (self.num_steps - step) / speed
+            print(f"step {step}/{self.num_steps}  {values}  {1000 / speed:.1f} ms/step  {remaining:.0f} s left", flush=True)
+
+    def check(self, logs):
+        for player in self.model.players:
+            value = logs[f"{player}_loss"]
+            if not math.isfinite(value):
+                step = int(self.model.trackers[f"{player}_loss"].first_nonfinite_step) + 1
+                good = rundir.checkpoints(self.path)
+                last = f"the last good checkpoint, {good[-1][1]}, stays" if good else "no checkpoint had been written"
+                raise UserError(
+                    f"the loss of the {player} became {value} at step {step}: training stopped, {last}; "
+                    f"try a smaller --{player}.learning_rate."
+                )
+
+
+def _step_of(line):
+    try:
+        return json.loads(line)["step"]
+    except ValueError:  # half a line, left by a crash
+        return math.inf
+
+
+class Checkpoints(_EverySteps):
+    """Writes checkpoints and keeps the newest `keep` of them."""
+
+    def __init__(self, *args, keep):
+        super().__init__(*args)
+        self.keep = keep
+
+    def act(self, step, logs):
+        try:
+            rundir.save(self.model, self.path, step, self.keep)
+        except FloatingPointError as error:
+            raise UserError(f"{error}: training stopped, earlier checkpoints stay; try smaller learning rates.") from error
+
+
+class Samples(_EverySteps):
+    """Draws a picture of samples from the same seeds each time."""
+
+    NUM_IMAGES, NUM_POINTS = 64, 2000
+
+    def on_train_begin(self, logs=None):
+        num_rows = self.NUM_IMAGES if self.model.data_name == "images" else self.NUM_POINTS
+        self.seeds = tf.range(num_rows, dtype=tf.int64)
+        self.sample = tf.function(self.model.sample)
+
+    def act(self, step, logs):
+        with self.model.averaged():
+            rows = self.sample(self.seeds).numpy()
+        pictures.picture(rows, self.path / "samples" / f"step_{step:06d}.png")

@@ -1,0 +1,261 @@
+"""The command line of a run: shared flags, and flags made from the signatures of the model and its optimizers.
+
+A model's constructor is its configuration, so its parameters are its flags: the annotation gives the type, the
+docstring's `Args:` the help. Each player has `--PLAYER.optimizer`, `--PLAYER.schedule` (a class of
+`keras.optimizers.schedules`) and what these two take, as `--PLAYER.learning_rate` or `--PLAYER.schedule.decay_steps`.
+"""
+
+import difflib
+import inspect
+import re
+import typing
+from dataclasses import dataclass
+
+import keras
+from absl import flags as absl_flags
+
+from trainers.cli import UserError
+from zoo import MODELS
+
+# Flags that say how a run is carried out and not what it computes: they may change when a run is resumed.
+OPERATIONAL = {
+    "run_dir", "data_dir", "num_steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "export"
+}  # fmt: skip
+INTEGER_OPTIMIZER_SETTINGS = {"ema_overwrite_frequency", "gradient_accumulation_steps"}
+
+
+def define_shared(flags):
+    integer, string, boolean = absl_flags.DEFINE_integer, absl_flags.DEFINE_string, absl_flags.DEFINE_boolean
+    count = {"lower_bound": 1, "flag_values": flags}
+    own = {"flag_values": flags}
+    absl_flags.DEFINE_enum("model", None, sorted(MODELS), "The model to train.", **own)
+    string("dataset", "digits", "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring or grid.", **own)
+    string("data_dir", None, "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images.", **own)
+    integer("image_side", None, "Resize images to this side.", **count)
+    integer("image_channels", None, "1 for grey, 3 for colour (image_folder).", **count)
+    boolean("dynamic_binarization", False, "Draw black or white for each grey pixel anew at every step.", **own)
+    string("run_dir", None, "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed.", **own)
+    integer("num_steps", 2000, "Steps to train for, counted from the beginning of the run.", **count)
+    integer("batch_size", 64, "Examples in a minibatch, over all replicas.", **count)
+    integer("seed", 0, "Seed of the weights, the noise and the order of the data.", **own)
+    absl_flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Compile with XLA; auto: on a GPU.", **own)
+    precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
+    absl_flags.DEFINE_enum("precision", "float32", precisions, "Keras's dtype policy.", **own)
+    strategies = ["none", "mirrored", "multi_worker"]
+    absl_flags.DEFINE_enum("strategy", "none", strategies, "How to train on several devices; multi_worker reads TF_CONFIG.", **own)
+    integer("num_replicas", None, "Devices for mirrored; default all GPUs. Without a GPU the CPU is split.", **count)
+    integer("checkpoint_every", 1000, "Steps between checkpoints.", **count)
+    integer("keep_checkpoints", 3, "Checkpoints to keep.", **count)
+    integer("sample_every", 1000, "Steps between pictures of samples.", **count)
+    integer("log_every", 100, "Steps between lines of metrics.jsonl.", **count)
+    boolean("export", True, "Export a SavedModel at the end.", **own)
+
+
+class _TupleParser(absl_flags.ArgumentParser):
+    """Comma-separated numbers as a tuple."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def parse(self, argument):
+        if not isinstance(argument, str):
+            return tuple(argument)
+        return tuple(self.number(part) for part in argument.split(",") if part.strip())
+
+    def flag_type(self):
+        return f"comma-separated {self.number.__name__}s"
+
+
+class _TupleSerializer(absl_flags.ArgumentSerializer):
+    def serialize(self, value):
+        return ",".join(str(number) for number in value)
+
+
+def _number(text):
+    return float(text) if re.search(r"[.eE]", text) else int(text)
+
+
+def define(flags, name, annotation, default, help_text):
+    """Defines one flag of the type that an annotation names."""
+    own = {"flag_values": flags}
+    if typing.get_origin(annotation) is typing.Literal:
+        absl_flags.DEFINE_enum(name, default, list(typing.get_args(annotation)), help_text, **own)
+    elif typing.get_origin(annotation) is tuple:
+        parser = _TupleParser(typing.get_args(annotation)[0])
+        absl_flags.DEFINE(parser, name, default, help_text, flags, serializer=_TupleSerializer())
+    else:
+        makers = {bool: "boolean", int: "integer", float: "float", str: "string"}
+        getattr(absl_flags, f"DEFINE_{makers[annotation]}")(name, default, help_text, **own)
+
+
+def model_arguments(cls):
+    """The constructor parameters that are flags: those that no shared flag or dataset decides."""
+    return {name: p for name, p in cls.arguments().items() if name not in ("data_shape", "num_classes", "seed", "name")}
+
+
+def argument_help(cls):
+    """Dict, argument -> its text in the class docstring's `Args:` section, on one line."""
+    section = re.search(r"\n    Args:\n(.*?)(\n\n|\Z)", cls.__doc__ or "", re.S)
+    entries = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w|\Z)", section.group(1) if section else "", re.S | re.M)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def _settings_of(callable_, skipped):
+    """Dict, name -> (annotation, default) of the parameters of an optimizer or schedule."""
+    settings = {}
+    for name, parameter in inspect.signature(callable_).parameters.items():
+        if name in skipped or parameter.kind is parameter.VAR_KEYWORD:
+            continue
+        default = None if parameter.default is parameter.empty else parameter.default
+        annotation = type(default) if isinstance(default, (bool, float, str)) else float
+        if name in INTEGER_OPTIMIZER_SETTINGS or name.endswith("_steps"):
+            annotation = int
+        if name in ("boundaries", "values"):
+            annotation = tuple[_number, ...]
+        settings[name] = (annotation, default)
+    return settings
+
+
+def optimizer_settings(name):
+    try:
+        make = type(keras.optimizers.get(name))
+    except ValueError as error:
+        raise UserError(f"--*.optimizer={name}: Keras has no optimizer of that name; try adam, sgd or rmsprop.") from error
+    return _settings_of(make, skipped=("name", "loss_scale_factor"))
+
+
+def schedule_settings(name):
+    schedules = sorted(n for n in dir(keras.optimizers.schedules) if n[0].isupper() and n != "LearningRateSchedule")
+    if name not in schedules:
+        raise UserError(f"--*.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}.")
+    return _settings_of(getattr(keras.optimizers.schedules, name), skipped=("name", "initial_learning_rate"))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The resolved flags of a run.
+
+    values: dict, flag -> value, of every flag that the run has.
+    lines: list of str, the same as lines of a flagfile, without `--run_dir`.
+    """
+
+    values: dict
+    lines: list
+
+    def __getattr__(self, name):
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    @property
+    def model_class(self):
+        return MODELS[self.model]
+
+    @property
+    def model_settings(self):
+        return {name: self.values[name] for name in model_arguments(self.model_class)} | {"seed": self.seed}
+
+    @property
+    def optimizers(self):
+        """Dict, player -> the settings that `zoo.game.make_optimizer` takes."""
+        optimizers = {player: {} for player in self.model_class.default_optimizers}
+        for flag, value in self.values.items():
+            player, dot, setting = flag.partition(".")
+            if dot and value is not None:
+                owner, setting = optimizers[player], setting.removeprefix("schedule.")
+                if flag.startswith(f"{player}.schedule"):
+                    owner = owner.setdefault("schedule", {})
+                owner[setting] = value
+        return optimizers
+
+
+def parse(argv):
+    """Reads the command line `argv` (its first element is the program) into `Settings`.
+
+    Raises:
+        UserError: for no or an unknown model, a flag that the model does not have, or a value of the wrong type.
+        SystemExit: after `--help`.
+    """
+    arguments = [argument for argument in argv if argument not in ("--help", "-h", "--helpfull")]
+    wants_help = len(arguments) < len(argv)
+
+    first = absl_flags.FlagValues()
+    define_shared(first)
+    _parse(first, arguments, known_only=True)
+    if first.model is None:
+        if wants_help:
+            _print_help(first, "Flags of every model; --model=NAME --help shows that model's own.")
+        raise UserError(f"--model is missing: give one of {', '.join(sorted(MODELS))}, or a --flagfile that does.")
+    cls = MODELS[first.model]
+    helps = argument_help(cls)
+
+    def define_players(flags):
+        for player, defaults in cls.default_optimizers.items():
+            define(flags, f"{player}.optimizer", str, defaults["optimizer"], f"The optimizer of the {player}.")
+            define(flags, f"{player}.schedule", str, None, "A learning-rate schedule of Keras, such as CosineDecay.")
+
+    second = absl_flags.FlagValues()
+    define_players(second)
+    _parse(second, arguments, known_only=True)
+
+    flags = absl_flags.FlagValues()
+    define_shared(flags)
+    for name, parameter in model_arguments(cls).items():
+        define(flags, name, parameter.annotation, parameter.default, helps.get(name, ""))
+    define_players(flags)
+    for player, defaults in cls.default_optimizers.items():
+        optimizer, schedule = second[f"{player}.optimizer"].value, second[f"{player}.schedule"].value
+        defaults = defaults if optimizer == defaults["optimizer"] else {}
+        for name, (annotation, default) in optimizer_settings(optimizer).items():
+            define(flags, f"{player}.{name}", annotation, defaults.get(name, default), f"Keras's {optimizer}: {name}.")
+        for name, (annotation, default) in (schedule_settings(schedule) if schedule else {}).items():
+            define(flags, f"{player}.schedule.{name}", annotation, default, f"Keras's {schedule}: {name}.")
+    _parse(flags, arguments, known_only=False, model=first.model)
+    if wants_help:
+        _print_help(flags, f"{first.model}: {(cls.__doc__ or '').splitlines()[0]}")
+
+    if flags.run_dir is None:
+        flags.run_dir = f"runs/{flags.model}_{flags.dataset}"
+    values = {name: flags[name].value for name in flags}
+    lines = [f"--{name}={_text(flags[name])}" for name in flags if name != "run_dir" and values[name] is not None]
+    return Settings(values, lines)
+
+
+def _text(flag):
+    """The value of a flag as a flagfile holds it."""
+    return str(flag.value).lower() if flag.boolean else flag.serialize().partition("=")[2]
+
+
+def differences(old_lines, new_lines):
+    """What differs between two resolved flagfiles, operational flags aside: list of "flag: old there, new here"."""
+    old, new = (dict(line.removeprefix("--").split("=", 1) for line in lines) for lines in (old_lines, new_lines))
+    return [
+        f"{flag} is {old.get(flag, 'unset')} there and {new.get(flag, 'unset')} here"
+        for flag in sorted(old.keys() | new.keys())
+        if flag not in OPERATIONAL and old.get(flag) != new.get(flag)
+    ]
+
+
+def _parse(flags, arguments, known_only, model=None):
+    try:
+        rest = flags(arguments, known_only=known_only)
+    except absl_flags.UnrecognizedFlagError as error:
+        close = difflib.get_close_matches(error.flagname, list(flags), n=3)
+        hint = f"; did you mean --{' or --'.join(close)}?" if close else ""
+        more = "" if hint else f"; --model={model} --help lists those it has."
+        raise UserError(f"--{error.flagname} is not a flag of the model {model}{hint}{more}") from error
+    except absl_flags.CantOpenFlagFileError as error:
+        raise UserError(f"the flagfile can not be read: {error}") from error
+    except absl_flags.Error as error:
+        raise UserError(str(error).replace("\n", " ").rstrip(".") + ".") from error
+    if not known_only and len(rest) > 1:
+        raise UserError(f"{rest[1]!r} is not a flag: flags are written --name=value.")
+
+
+def _print_help(flags, title):
+    print(title)
+    for name in flags:
+        default = "" if flags[name].value is None else f" (default {_text(flags[name])})"
+        print(f"  --{name}: {flags[name].help}{default}")
+    raise SystemExit(0)

@@ -1,0 +1,140 @@
+"""Trains a model: `python -m trainers.run --flagfile=configs/NAME.cfg`. The only training entry.
+
+The same command again resumes an unfinished run from its last checkpoint, and ends with the same bits as a run that
+was never interrupted.
+"""
+
+import math
+import os
+from pathlib import Path
+
+from trainers import cli
+
+
+def strategy_of(settings):
+    """The distribution strategy that `--strategy` names.
+
+    Raises:
+        UserError: if it asks for more devices than there are, or TF_CONFIG is missing.
+    """
+    import tensorflow as tf
+
+    if settings.strategy == "multi_worker":
+        if "TF_CONFIG" not in os.environ:
+            raise cli.UserError("--strategy=multi_worker needs the environment variable TF_CONFIG on every worker.")
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if settings.strategy == "none":
+        return tf.distribute.get_strategy()
+    gpus, cpus = tf.config.list_physical_devices("GPU"), tf.config.list_physical_devices("CPU")
+    num_replicas = settings.num_replicas or max(len(gpus), 1)
+    if not gpus:
+        parts = [tf.config.LogicalDeviceConfiguration()] * num_replicas
+        if tf.config.get_logical_device_configuration(cpus[0]) != parts:
+            tf.config.set_logical_device_configuration(cpus[0], parts)
+    kind = "GPU" if gpus else "CPU"
+    if gpus and num_replicas > len(gpus):
+        raise cli.UserError(f"--num_replicas={num_replicas} is more than the {len(gpus)} GPUs of this machine.")
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)])
+
+
+def training_data(settings, data, model, strategy, first_step):
+    """The batches of the steps `first_step` .. `num_steps`, spread over the replicas of the strategy."""
+    from trainers.data import batches
+
+    def of_replicas(num_replicas, replica_ids):
+        return batches(
+            data,
+            batch_size=settings.batch_size * model.batches_per_step,
+            seed=settings.seed,
+            start_step=first_step,
+            data_range=model.data_range,
+            with_labels=model.conditional,
+            binarize=settings.dynamic_binarization,
+            num_replicas=num_replicas,
+            replica_ids=replica_ids,
+        ).take((settings.num_steps - first_step) * len(replica_ids))
+
+    if settings.strategy == "none":
+        return of_replicas(1, [0])
+
+    def of_worker(context):
+        local = context.num_replicas_in_sync // context.num_input_pipelines
+        first = context.input_pipeline_id * local
+        return of_replicas(context.num_replicas_in_sync, list(range(first, first + local)))
+
+    return strategy.distribute_datasets_from_function(of_worker)
+
+
+def steps_per_execution(settings):
+    """Steps in one call of the compiled function: at most 20, and a divisor of whatever happens every so many steps."""
+    if settings.strategy != "none":
+        return 1
+    common = math.gcd(settings.log_every, settings.checkpoint_every, settings.sample_every)
+    return max(divisor for divisor in range(1, 21) if common % divisor == 0)
+
+
+def train(settings):
+    """Trains, or goes on training, the run that the settings describe.
+
+    Raises:
+        UserError: for every mistake in the settings, the data or the run's directory.
+    """
+    import keras
+    import tensorflow as tf
+
+    from trainers import callbacks, rundir
+    from trainers.data import load
+
+    keras.config.set_dtype_policy(settings.precision)
+    tf.config.experimental.enable_op_determinism()
+    strategy = strategy_of(settings)
+    data = load(
+        settings.dataset,
+        data_dir=settings.data_dir,
+        image_side=settings.image_side,
+        image_channels=settings.image_channels,
+    )
+    facts = rundir.facts_of(settings, data)
+    jit_compile = {"auto": "auto", "true": True, "false": False}[settings.jit_compile]
+    with strategy.scope():
+        model = rundir.make_model(
+            settings, facts, jit_compile=jit_compile, steps_per_execution=steps_per_execution(settings)
+        )
+        is_chief = strategy.cluster_resolver is None or strategy.cluster_resolver.task_id in (None, 0)
+        path = rundir.open_run(settings, facts) if is_chief else Path(settings.run_dir)
+        first_step = rundir.restore(model, path) or 0
+    if first_step > settings.num_steps:
+        raise cli.UserError(f"{path} has already done {first_step} steps, more than --num_steps={settings.num_steps}.")
+    if first_step:
+        print(f"resuming {path} at step {first_step} of {settings.num_steps}")
+
+    if first_step < settings.num_steps:
+        common = (first_step, settings.num_steps)
+        beside = [callbacks.Log(path, settings.log_every, *common, writes=is_chief)]
+        if is_chief:
+            beside.append(callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints))
+            beside.append(callbacks.Samples(path, settings.sample_every, *common))
+        model.fit(
+            training_data(settings, data, model, strategy, first_step),
+            steps_per_epoch=settings.num_steps - first_step,
+            callbacks=beside,
+            shuffle=False,  # the batches come shuffled
+            verbose=1 if is_chief and not beside[0].verbose else 0,
+        )
+    if is_chief and settings.export:
+        from export.run import export_run
+
+        print(f"exported to {export_run(path)}")
+    if is_chief:
+        print(f"the run is in {path}: metrics.jsonl, samples/, checkpoints/" + (", export/" if settings.export else ""))
+
+
+def main(argv):
+    with cli.quiet():
+        from trainers import flags
+
+    train(flags.parse(argv))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,193 @@
+"""The directory of a run: its settings, its facts, and its checkpoints, written so that a crash can not harm them.
+
+    config.cfg        the resolved flagfile; it reruns the run
+    facts.json        what was trained on what: model, dataset, checksum, licence, versions
+    metrics.jsonl     one line every --log_every steps
+    samples/          pictures of samples
+    tensorboard/      the same for TensorBoard
+    checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
+    export/           SavedModels
+    evaluation.json   results of trainers.evaluate
+"""
+
+import json
+import os
+import re
+import shlex
+import sys
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from trainers import flags
+from trainers.cli import UserError
+from zoo.game import make_optimizer
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run read back from its directory: a `Game` with its newest weights, their averages where the run kept any."""
+
+    path: Path
+    model: keras.Model
+    step: int
+    settings: flags.Settings
+    facts: dict
+
+
+def write_atomically(path, write):
+    """Calls `write(temporary_path)` and renames what it wrote to `path`: readers see the old file or the new one.
+
+    Raises:
+        UserError: if it can not be written (a full disk, no permission); nothing is left behind then.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"{path} can not be written: {os.strerror(error.errno) if error.errno else error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    write_atomically(path, lambda temporary: temporary.write_text(text))
+
+
+def facts_of(settings, data):
+    """What a model card needs to know of a run, JSON-able."""
+    return {
+        "model": settings.model,
+        "dataset": data.name,
+        "data_shape": list(data.shape),
+        "data_checksum": data.checksum,
+        "licence": data.licence,
+        "num_classes": data.num_classes,
+        "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
+    }
+
+
+def open_run(settings, facts):
+    """Makes the run's directory, or checks that the one that is there holds the same run.
+
+    Raises:
+        UserError: if the directory can not be written, or holds a run with other settings or data.
+    """
+    path = Path(settings.run_dir)
+    config = path / "config.cfg"
+    if config.exists():
+        found = flags.differences(config.read_text().splitlines(), settings.lines)
+        if found:
+            raise UserError(
+                f"{path} holds a run with other settings ({'; '.join(found)}): "
+                "give another --run_dir, or delete that directory."
+            )
+        old = json.loads((path / "facts.json").read_text())
+        if old["data_checksum"] != facts["data_checksum"]:
+            raise UserError(f"{path} holds a run on other data of the name {facts['dataset']}: give another --run_dir.")
+    elif path.exists() and any(path.iterdir()):
+        raise UserError(f"{path} is not empty and holds no run: give another --run_dir.")
+    else:
+        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
+    write_text(config, "\n".join(settings.lines) + "\n")
+    return path
+
+
+def checkpoints(path):
+    """The checkpoints in a run's directory: list of (step, file), oldest first."""
+    files = (Path(path) / "checkpoints").glob("step_*.keras")
+    steps = [(re.fullmatch(r"step_(\d+)\.keras", file.name), file) for file in files]
+    return sorted((int(match.group(1)), file) for match, file in steps if match)
+
+
+def save(model, path, step, keep):
+    """Writes the checkpoint of a step and deletes all but the newest `keep`.
+
+    Raises:
+        UserError: if it can not be written; those before stay.
+        FloatingPointError: if a weight is not finite; those before stay.
+    """
+    for weight in model.trainable_variables:
+        if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
+            raise FloatingPointError(f"the weight {weight.path} is not finite at step {step}")
+    file = Path(path) / "checkpoints" / f"step_{step:08d}.keras"
+    partial = file.with_name(f".tmp-{os.getpid()}.keras")  # Keras insists on the suffix
+
+    def write(temporary):
+        try:
+            model.save(partial)
+            os.replace(partial, temporary)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    write_atomically(file, write)
+    for _, old in checkpoints(path)[:-keep]:
+        old.unlink()
+
+
+def restore(model, path):
+    """Loads the newest undamaged checkpoint into a compiled model; returns its step, or None if there is none.
+
+    A damaged checkpoint is named on stderr, and the one before it is taken.
+    """
+    for step, file in reversed(checkpoints(path)):
+        try:
+            with zipfile.ZipFile(file) as archive:
+                damaged = archive.testzip()  # reads every byte against its checksum
+            if damaged is None:
+                model.load_weights(file)
+                return step
+        except (zipfile.BadZipFile, OSError, EOFError):
+            pass
+        print(f"checkpoint {file} is damaged; the one before it is taken.", file=sys.stderr)
+    return None
+
+
+def load(run_dir):
+    """Reads a run back, for evaluation and export.
+
+    Raises:
+        UserError: if the directory holds no run, or no undamaged checkpoint.
+    """
+    path = Path(run_dir)
+    if not (path / "config.cfg").exists():
+        raise UserError(f"{path} holds no run: give the --run_dir of trainers.run, which has a config.cfg.")
+    settings = flags.parse(["trainers.run", f"--flagfile={path / 'config.cfg'}", f"--run_dir={path}"])
+    facts = json.loads((path / "facts.json").read_text())
+    model = make_model(settings, facts)
+    step = restore(model, path)
+    if step is None:
+        raise UserError(f"{path} holds no checkpoint yet: let trainers.run reach one (--checkpoint_every) first.")
+    model.keep_averages()
+    return Run(path, model, step, settings, facts)
+
+
+def make_model(settings, facts, **compile_options):
+    """The compiled model of a run, with fresh weights from its seed.
+
+    Raises:
+        UserError: for a setting out of its range, or data that the model can not take.
+    """
+    keras.utils.set_random_seed(settings.seed)
+    arguments = {"data_shape": tuple(facts["data_shape"])}
+    if "num_classes" in settings.model_class.arguments():
+        arguments["num_classes"] = facts["num_classes"]
+    try:
+        model = settings.model_class(**arguments, **settings.model_settings)
+        optimizers = {player: make_optimizer(**kw) for player, kw in settings.optimizers.items()}
+    except ValueError as error:
+        message = " ".join(str(error).split())
+        raise UserError(f"--model={settings.model} --dataset={settings.dataset}: {message}") from error
+    model.compile(optimizers, **compile_options)
+    return model
+
