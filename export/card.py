@@ -129,6 +129,7 @@ def _tensors(tensors):
 def _randomness(metadata):
     lines = [f"- {name}: {text}" for name, text in metadata["random_numbers"].items()]
     samples = metadata["samples"]
+    label = f" for label {samples['label']}" if "label" in samples else ""
     rows = [f"| {row['seed']} | {row['mean']} | `{row['sha256']}` |" for row in samples["rows"]]
     return f"""\
 ## Random numbers
@@ -138,7 +139,8 @@ and in any batch; consecutive seeds are independent. JavaScript keeps integers u
 
 {chr(10).join(lines)}
 
-What the first seeds give ({samples["of"]}; the digest holds on machines like the one that exported, the mean to 0.001 on all):
+What the first seeds give{label}. The mean is the same to 0.001 on every machine; the digest, of {samples["digest_of"]}, on those like
+the one that exported:
 
 | seed | mean | sha256 |
 |---|---|---|

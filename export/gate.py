@@ -6,10 +6,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from trainers.cli import UserError
+
 # Every other stateful operation is refused: generators that replay after a restart, prints, asserts, tables, Python.
 STATEFUL = {
-    "AssignVariableOp", "DisableCopyOnRead", "If", "MergeV2Checkpoints", "ReadVariableOp", "RestoreV2", "SaveV2",
-    "StatefulPartitionedCall", "VarHandleOp", "While",
+    "AssignVariableOp", "Case", "DisableCopyOnRead", "If", "MergeV2Checkpoints", "ReadVariableOp", "ResourceGather",
+    "ResourceGatherNd", "RestoreV2", "SaveV2", "StatefulPartitionedCall", "VarHandleOp", "While",
 }  # fmt: skip
 REFUSED = {
     "Assert": "under batching one bad request would fail all that were merged with it",
@@ -22,7 +24,7 @@ REFUSED = {
 }
 
 
-class GateError(ValueError):
+class GateError(UserError):
     """A SavedModel that must not be published. The message names everything that is wrong."""
 
 
@@ -38,14 +40,15 @@ def check(version_dir):
 
 def operations(graph):
     """Violations of the operations, in the graph and in every function of its library."""
-    stateful = {op.name for op in graph.meta_info_def.stripped_op_list.op if op.is_stateful}
     library = graph.graph_def.library.function
+    called = {function.signature.name for function in library}
+    registry = tf.Graph()  # the list of operations in the file itself leaves out the bodies of loops
     places = [("the graph", graph.graph_def.node), *((f.signature.name, f.node_def) for f in library)]
     for place, nodes in places:
         for node in nodes:
             if node.op in REFUSED:
                 yield f"{place} holds {node.op}: {REFUSED[node.op]}"
-            elif node.op in stateful - STATEFUL:
+            elif node.op not in STATEFUL | called and registry.op_def_for_type(node.op).is_stateful:
                 yield f"{place} holds {node.op}, which is stateful: answers must depend on the request only"
             if node.attr["_XlaMustCompile"].b:
                 yield f"{place} calls {node.name} with jit_compile=True: servers have XLA switched off"

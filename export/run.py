@@ -26,7 +26,6 @@ def export_run(run, export_dir=None, signatures=None):
     Raises:
         UserError: for an unknown signature, a model that can not be served, or a directory that can not be written.
     """
-    from export.gate import GateError
     from export.saved_model import export_model
 
     export_dir = Path(export_dir or run.path / "export")
@@ -36,8 +35,6 @@ def export_run(run, export_dir=None, signatures=None):
         metadata["results"] = json.loads(evaluation.read_text())["results"]
     try:
         return export_model(run.model, export_dir, metadata=metadata, signatures=signatures)
-    except GateError as error:
-        raise cli.UserError(str(error)) from error
     except OSError as error:
         raise cli.UserError(f"{export_dir} can not be written: {error.strerror or error}.") from error
 

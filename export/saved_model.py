@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from export import card, gate
 from export.publish import publish, write_atomically
+from trainers.cli import UserError
 
 PIXEL_TOLERANCE = 1e-3  # how far outside [0, 1] a client's rounding may put a pixel
 SAMPLE_SEEDS = range(4)  # their samples are described in the metadata, so that a client can recognise them
@@ -25,10 +26,10 @@ RANDOM_NUMBERS = {
 
 
 class Served(tf.Module):
-    """Holds the variables that the signatures read, and nothing else.
+    """Holds the signatures and the variables that they read, and nothing else.
 
-    They are TensorFlow's own: a SavedModel that holds Keras's, or a Keras model, does not load outside Python, because
-    Keras replaces its variables by copies while they are saved and only the copies are restored.
+    The variables are TensorFlow's own: a SavedModel that holds Keras's, or a Keras model, does not load outside Python,
+    because Keras replaces its variables by copies while they are saved and only the copies are restored.
     """
 
     def __init__(self, functions, weights):
@@ -53,11 +54,11 @@ def export_model(model, export_dir, *, metadata, signatures=None):
         Path of the version, `export_dir/<integer>`.
 
     Raises:
-        ValueError: for the name of a signature that the model does not have.
-        export.gate.GateError: if the SavedModel could not be served; nothing is published then.
+        UserError: for the name of a signature that the model does not have, or if the SavedModel could not be served
+            (`export.gate.GateError`). Nothing is published then.
         OSError: if it can not be written.
     """
-    functions, traced = trace(model, signatures)
+    traced = trace(model, signatures)
     weights = list({weight.ref(): weight for graph in traced.values() for weight in graph.variables}.values())
     metadata = describe(model, traced, metadata)
     text = card.render(metadata)
@@ -66,7 +67,7 @@ def export_model(model, export_dir, *, metadata, signatures=None):
         # Training is over: gradients that layers define for themselves need no place in the files.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         served = {"serving_default": traced["sample"], **traced}
-        tf.saved_model.save(Served(functions, weights), str(folder), signatures=served, options=options)
+        tf.saved_model.save(Served(traced, weights), str(folder), signatures=served, options=options)
         gate.check(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
@@ -78,21 +79,17 @@ def export_model(model, export_dir, *, metadata, signatures=None):
 
 
 def trace(model, names=None):
-    """The model's signatures as functions of checked rows, each traced once.
-
-    Returns:
-        dict, name -> `tf.function`, and dict, name -> its one concrete function.
-    """
+    """The model's signatures, of checked rows, each traced once: dict, name -> concrete function."""
     available = model.signatures()
     unknown = set(names or ()) - set(available)
     if unknown:
-        raise ValueError(f"the model has no signature {', '.join(sorted(unknown))}; it has {', '.join(available)}.")
-    functions, traced = {}, {}
-    for name, (function, specs) in available.items():
-        if names is None or name in ("sample", *names):
-            functions[name] = tf.function(by_row(function, specs, getattr(model, "num_classes", None)))
-            traced[name] = functions[name].get_concrete_function(**specs)
-    return functions, traced
+        raise UserError(f"the model has no signature {', '.join(sorted(unknown))}; it has {', '.join(available)}.")
+    num_classes = getattr(model, "num_classes", None)
+    return {
+        name: tf.function(by_row(function, specs, num_classes)).get_concrete_function(**specs)
+        for name, (function, specs) in available.items()
+        if names is None or name in ("sample", *names)
+    }
 
 
 def by_row(function, specs, num_classes=None):
@@ -178,15 +175,14 @@ def _tensor(spec):
 
 def _describe_samples(sample):
     """What the first seeds give: a mean for every machine, and a digest of the exact values for machines like this one."""
-    inputs = {name: tf.zeros([len(SAMPLE_SEEDS)], tf.int64) for name in sample.structured_input_signature[1]}
-    inputs["seed"] = tf.constant(SAMPLE_SEEDS, tf.int64)
-    outputs = sample(**inputs)
+    labels = {"label": 0} if "label" in sample.structured_input_signature[1] else {}
+    seeds = tf.constant(SAMPLE_SEEDS, tf.int64)
+    outputs = sample(seed=seeds, **{name: tf.fill(seeds.shape, tf.constant(n, tf.int64)) for name, n in labels.items()})
     (name,) = set(outputs) - {"valid"}
     rows = outputs[name].numpy()
-    if name == "images":
-        rows = np.round(255.0 * rows).astype(np.uint8)
+    exact = np.round(255.0 * rows).astype(np.uint8) if name == "images" else rows
     samples = [
-        {"seed": seed, "mean": round(float(row.mean()), 4), "sha256": hashlib.sha256(row.tobytes()).hexdigest()}
-        for seed, row in zip(SAMPLE_SEEDS, rows)
+        {"seed": seed, "mean": round(float(row.mean()), 4), "sha256": hashlib.sha256(row_exact.tobytes()).hexdigest()}
+        for seed, row, row_exact in zip(SAMPLE_SEEDS, rows, exact)
     ]
-    return {"of": "uint8 pixels, rounded" if name == "images" else "float32", "label": 0 if "label" in inputs else None, "rows": samples}
+    return {"digest_of": "uint8 pixels, round(255 x)" if name == "images" else "float32", **labels, "rows": samples}

@@ -124,7 +124,7 @@ def train(settings):
     if is_chief and settings.export:
         from export.run import export_run
 
-        print(f"exported to {export_run(path)}")
+        print(f"exported to {export_run(rundir.load(path))}")
     if is_chief:
         print(f"the run is in {path}: metrics.jsonl, samples/, checkpoints/" + (", export/" if settings.export else ""))
 

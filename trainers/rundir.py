@@ -164,6 +164,7 @@ def load(run_dir):
         raise UserError(f"{path} holds no run: give the --run_dir of trainers.run, which has a config.cfg.")
     settings = flags.parse(["trainers.run", f"--flagfile={path / 'config.cfg'}", f"--run_dir={path}"])
     facts = json.loads((path / "facts.json").read_text())
+    keras.config.set_dtype_policy("float32")  # weights are float32 in any precision
     model = make_model(settings, facts)
     step = restore(model, path)
     if step is None:

@@ -1,0 +1,357 @@
+"""What every model of the zoo must do. A model joins by being in `MODELS` and having configs/NAME_digits.cfg.
+
+A check is one function; the models it runs over are those that do not exempt themselves, with a reason, in `exceptions`.
+"""
+
+import inspect
+import json
+import subprocess
+import sys
+import typing
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.saved_model import export_model
+from trainers import flags, rundir
+from trainers.data import load
+from trainers.data import test_batches as batches_in_order
+from trainers.evaluate import energy_distance
+from trainers.run import train
+from zoo import MODELS
+
+ROOT = Path(__file__).parents[2]
+DIGITS = load("digits")
+
+
+def check(function):
+    """Runs a check over every model that does not exempt itself from it."""
+    number = function.__name__.split("_")[1]
+    names = [name for name, cls in sorted(MODELS.items()) if number not in cls.exceptions]
+    return pytest.mark.parametrize("name", names)(function)
+
+
+@pytest.fixture(autouse=True)
+def _from_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)  # flagfiles name each other from there
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def settings_of(name, *more):
+    return flags.parse(["trainers.run", f"--flagfile=configs/{name}_digits.cfg", *more])
+
+
+def make(model_name, *, optimizers=None, compiled=True, **overrides):
+    """The model of the digits flagfile, with weights from seed 0."""
+    settings = settings_of(model_name)
+    keras.utils.set_random_seed(0)
+    arguments = {"data_shape": DIGITS.shape, **settings.model_settings, **overrides}
+    if "num_classes" in settings.model_class.arguments():
+        arguments["num_classes"] = DIGITS.num_classes
+    model = settings.model_class(**arguments)
+    if compiled:
+        model.compile(optimizers and {player: optimizers() for player in model.players}, jit_compile=False)
+    return model
+
+
+def batch_of(model, size=8, first=0):
+    """One batch of digits as `train_step` takes it."""
+    data = batches_in_order(DIGITS, 100, model.data_range, with_labels=model.conditional)
+    rows = slice(first, first + size * model.batches_per_step)
+    return tf.nest.map_structure(lambda x: x[rows], next(iter(data)))
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
+def assert_equal(left, right):
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def assert_close(left, right, tolerance):
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+SEEDS = tf.constant([3, 1, 4, 1, 5, 9, 2, 6], tf.int64)
+
+
+@check
+def test_I1_built_when_constructed(name):
+    model = make(name, compiled=False)
+    assert model.built and model.trainable_variables
+    before = [v.path for v in model.variables]
+    model.compile(jit_compile=False)
+    model.train_step(batch_of(model))
+    assert [v.path for v in model.variables] == before
+
+
+def other_value(parameter, value):
+    """A valid value of a constructor argument that is not `value`."""
+    if typing.get_origin(parameter.annotation) is typing.Literal:
+        return next(choice for choice in typing.get_args(parameter.annotation) if choice != value)
+    if parameter.annotation is bool:
+        return not value
+    if typing.get_origin(parameter.annotation) is tuple:
+        return (*value, 3)
+    return {int: 2, float: 0.5, str | None: "another_name"}[parameter.annotation] if value not in (2, 0.5) else value + 1
+
+
+@check
+def test_I2_constructor_contract(name):
+    cls = MODELS[name]
+    model = make(name, compiled=False)
+    for argument, parameter in cls.arguments().items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, argument
+        if argument not in ("data_shape", "num_classes"):  # these come from the data
+            assert parameter.default is not inspect.Parameter.empty and parameter.annotation is not parameter.empty
+        if argument not in ("data_shape", "num_classes", "seed", "name"):
+            assert flags.argument_help(cls).get(argument), f"{argument} is not in the docstring"
+        json.dumps(getattr(model, argument))  # plain
+
+
+@check
+def test_I3_configuration_survives(name):
+    for argument, parameter in MODELS[name].arguments().items():
+        if argument == "data_shape" or argument == "num_classes":
+            continue
+        value = other_value(parameter, parameter.default)
+        try:
+            model = make(name, compiled=False, **{argument: value})
+        except ValueError:  # a choice that the rest of the flagfile's settings rule out
+            continue
+        again = type(model).from_config(json.loads(json.dumps(model.get_config())))
+        assert getattr(again, argument) == value
+        assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
+
+
+@check
+def test_I3_keras_file_keeps_everything(name, tmp_path):
+    model = make(name, optimizers=lambda: keras.optimizers.Adam(0.003, beta_1=0.7))
+    model.train_step(batch_of(model))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.get_config() == model.get_config()
+    for step in range(2):  # as they are, and after one more step of both
+        assert_equal(values(model.variables), values(again.variables))
+        for player, optimizer in model.optimizers.items():
+            assert_equal(values(optimizer.variables), values(again.optimizers[player].variables))
+        model.train_step(batch_of(model, first=8)), again.train_step(batch_of(again, first=8))
+    assert again.optimizers[player].get_config() == model.optimizers[player].get_config()
+
+
+@check
+def test_I4_players_partition_the_weights_and_move_their_own(name):
+    model = make(name)
+    owned = [id(v) for player in model.players for v in model.weights_of(player)]
+    assert sorted(owned) == sorted(id(v) for v in model.trainable_variables)
+    assert set(model.default_optimizers) == set(model.players)
+    minimize, moved = model.minimize, set()
+
+    def spy(loss_fn):
+        movers = set()
+
+        def spying_loss_fn():
+            outcome = loss_fn()
+            movers.update(player for player in outcome if player in model.players)
+            return outcome
+
+        before = {player: values(model.weights_of(player)) for player in model.players}
+        minimize(spying_loss_fn)
+        for player in model.players:
+            changed = any(np.any(a != b) for a, b in zip(before[player], values(model.weights_of(player))))
+            assert changed == (player in movers), player
+        moved.update(movers)
+
+    model.minimize = spy
+    model.train_step(batch_of(model))
+    assert moved == set(model.players)
+
+
+FORBIDDEN = {"GradientTape": "game.py", "apply_gradients": "game.py", "distribute": "game.py", "random": "parts/noise.py"}
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "zoo").rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
+def test_I5_one_place_for_gradients_strategies_and_randomness(file):
+    import ast
+
+    own = str(file.relative_to(ROOT / "zoo"))
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Attribute):
+            assert FORBIDDEN.get(node.attr, own) == own, f"line {node.lineno} uses {node.attr}"
+
+
+def final_state(name, run_dir, num_steps):
+    more = [f"--run_dir={run_dir}", f"--num_steps={num_steps}", "--batch_size=16", "--noexport", "--keep_checkpoints=9"]
+    train(settings_of(name, *more, "--log_every=4", "--checkpoint_every=4", "--sample_every=12"))
+    run = rundir.load(run_dir)
+    return run, values(run.model.variables) + [v for o in run.model.optimizers.values() for v in values(o.variables)]
+
+
+@check
+def test_I6_same_seed_same_bits_interrupted_or_not(name, tmp_path):
+    run, whole = final_state(name, tmp_path / "whole", 12)
+    _, again = final_state(name, tmp_path / "again", 8)
+    _, again = final_state(name, tmp_path / "again", 12)
+    assert_equal(whole, again)
+    lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("whole", "again")]
+    logs = [[{k: v for k, v in json.loads(line).items() if k != "steps_per_second"} for line in run] for run in lines]
+    assert logs[0] == logs[1]
+
+
+@check
+def test_I7_second_step_does_not_retrace(name):
+    model = make(name)
+    train_step, traces = model.train_step, []
+    model.train_step = lambda data: traces.append(1) or train_step(data)
+    x = tf.nest.map_structure(lambda x: x[None], batch_of(model))
+    model.fit(tf.data.Dataset.from_tensor_slices(x).repeat(2), verbose=0)
+    once = len(traces)
+    model.fit(tf.data.Dataset.from_tensor_slices(x).repeat(3), verbose=0)
+    assert len(traces) == once
+
+
+@check
+def test_I8_batch_norm_moves_in_training_only(name):
+    model = make(name)
+    networks = [network for networks in model.players.values() for network in networks]
+    norms = [la for net in networks for la in net.layers if isinstance(la, keras.layers.BatchNormalization)]
+    statistics = [v for layer in norms for v in layer.non_trainable_variables]
+    before = values(statistics)
+    model.sample(SEEDS), model.test_step(batch_of(model))
+    assert_equal(before, values(statistics))
+    model.train_step(batch_of(model))
+    assert all(np.any(a != b) for a, b in zip(before, values(statistics)))
+
+
+@check
+def test_I9_eager_graph_and_xla_agree(name):
+    results = []
+    for compiler in (lambda f: f, tf.function, lambda f: tf.function(f, jit_compile=True)):
+        model = make(name, optimizers=lambda: keras.optimizers.SGD(0.01))
+        step = compiler(lambda data: model.train_step(data))
+        logs = [step(batch_of(model, first=first)) for first in (0, 8)][-1]
+        results.append(values(model.variables) + [logs[key] for key in sorted(logs)])
+    assert_close(results[0], results[1], 1e-5)
+    assert_close(results[0], results[2], 1e-5)
+
+
+@check
+def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
+    """With the same rows and the same noise on both, dividing by the number of replicas must give one replica's step."""
+
+    def after_steps(strategy):
+        with strategy.scope():
+            model = make(name, optimizers=lambda: keras.optimizers.SGD(0.01))
+            monkeypatch.setattr(model, "replica_id", lambda: 0)
+            x = batch_of(model)
+            step = tf.function(lambda: strategy.run(model.train_step, args=(x,)))
+            step(), step()
+        return values(model.variables)
+
+    one, two = tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    assert_close(after_steps(one), after_steps(two), 1e-5)
+
+
+@check
+def test_I10_replicas_draw_their_own_noise(name):
+    model = make(name)
+    first = values(model.keys(2))
+    model.replica_id = lambda: 1
+    assert not {tuple(k) for k in first} & {tuple(k) for k in values(model.keys(2))}
+
+
+@check
+def test_I11_sample_rows_depend_on_their_seed_only(name):
+    model = make(name)
+    labels = {"label": SEEDS % 10} if model.conditional else {}
+    together = model.sample(SEEDS, **labels).numpy()
+    assert together.shape == (8, *DIGITS.shape) and together.min() >= 0.0 and together.max() <= 1.0
+    for i in range(8):
+        alone = model.sample(SEEDS[i : i + 1], **{k: v[i : i + 1] for k, v in labels.items()}).numpy()
+        np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
+    if not labels:
+        np.testing.assert_allclose(together[1], together[3], atol=1e-6)  # the same seed
+    assert np.abs(together[0] - together[1]).max() > 1e-4  # another seed
+
+
+SERVED_ALONE = """
+import sys
+sys.modules["zoo"] = sys.modules["keras"] = None  # importing either fails
+import numpy as np, tensorflow as tf
+directory, inputs, outputs = sys.argv[1:]
+inputs, answers = np.load(inputs), {}
+with tf.compat.v1.Session(graph=tf.Graph()) as session:
+    meta = tf.compat.v1.saved_model.load(session, ["serve"], directory)
+    for name, signature in meta.signature_def.items():
+        if name.startswith("__"):
+            continue
+        feed = {tensor.name: inputs[name + "/" + key] for key, tensor in signature.inputs.items()}
+        fetch = {key: tensor.name for key, tensor in signature.outputs.items()}
+        answers |= {name + "/" + key: value for key, value in session.run(fetch, feed).items()}
+np.savez(outputs, **answers)
+"""
+
+
+@check
+def test_I12_every_signature_is_served_without_the_zoo(name, tmp_path):
+    model = make(name)
+    model.train_step(batch_of(model))
+    rng = np.random.default_rng(0)
+    served = {model.data_name: model.to_served(tf.nest.flatten(batch_of(model))[0][:8]).numpy(), "seed": SEEDS.numpy()}
+    served |= {"label": SEEDS.numpy() % 10, "alpha": rng.random(8, np.float32)}
+    inputs, expected = {}, {}
+    signatures = model.signatures()
+    signatures["serving_default"] = signatures["sample"]
+    for signature, (function, specs) in signatures.items():
+        rows = {
+            key: served.get(key, rng.normal(size=[8, *spec.shape[1:]]).astype(np.float32)) for key, spec in specs.items()
+        }
+        inputs |= {f"{signature}/{key}": value for key, value in rows.items()}
+        answers = function(**{key: tf.constant(value) for key, value in rows.items()})
+        expected |= {f"{signature}/{key}": value.numpy() for key, value in answers.items()}
+    version = export_model(model, tmp_path / "export", metadata={"model": name})
+    np.savez(tmp_path / "inputs.npz", **inputs)
+    arguments = [version, tmp_path / "inputs.npz", tmp_path / "outputs.npz"]
+    subprocess.run([sys.executable, "-c", SERVED_ALONE, *map(str, arguments)], check=True, cwd=tmp_path)
+    answers = np.load(tmp_path / "outputs.npz", allow_pickle=True)
+    assert set(expected) <= set(answers)
+    for key, value in expected.items():
+        if value.dtype == object:
+            assert_close(*([tf.io.decode_png(png) for png in pngs] for pngs in (answers[key], value)), 1)
+        else:
+            np.testing.assert_allclose(answers[key], value, rtol=1e-5, atol=1e-6, err_msg=key)
+    assert all(answers[key].all() for key in answers if key.endswith("/valid"))
+
+
+@check
+def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, tmp_path):
+    settings = settings_of(name, f"--run_dir={tmp_path / 'run'}", "--num_steps=600", "--noexport")
+    train(settings)
+    run = rundir.load(tmp_path / "run")
+    seeds = tf.range(500, dtype=tf.int64)
+    data = DIGITS.train[:500] / 255.0
+    untrained, trained = (energy_distance(model.sample(seeds), data) for model in (make(name), run.model))
+    assert trained < 0.5 * untrained
+    assert (tmp_path / "run" / "samples" / "step_000600.png").exists()
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@check
+def test_I14_mixed_precision_trains_without_nan(name, precision):
+    keras.config.set_dtype_policy(precision)
+    model = make(name)
+    step = tf.function(model.train_step)
+    before = values(model.trainable_variables)
+    for first in range(0, 32, 8):
+        logs = step(batch_of(model, first=first))
+    assert all(np.isfinite(value) for value in values(model.variables + list(logs.values())) for value in np.ravel(value))
+    assert any(np.any(a != b) for a, b in zip(before, values(model.trainable_variables)))
+    assert all(v.dtype == "float32" for v in model.trainable_variables)
+    assert model.sample(SEEDS, **({"label": SEEDS % 10} if model.conditional else {})).dtype == tf.float32

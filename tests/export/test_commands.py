@@ -1,0 +1,123 @@
+"""The commands' mistakes are one sentence each; what they do well is tested with the models."""
+
+import json
+import sys
+import types
+
+import pytest
+import tensorflow as tf
+
+from export import run, sample
+from trainers import cli
+
+
+class Constant:
+    """Every sample is the point (1, 1); `signatures` may be replaced."""
+
+    def __init__(self):
+        self.one = tf.Variable(1.0)
+
+    def sample(self, seed):
+        return {"points": self.one * tf.ones([tf.size(seed), 2])}
+
+    def signatures(self):
+        return {"sample": (self.sample, {"seed": tf.TensorSpec([None], tf.int64)})}
+
+    def get_config(self):
+        return {}
+
+
+@pytest.fixture(scope="module")
+def a_run(tmp_path_factory):
+    facts = {"model": "constant", "dataset": "ones", "licence": "none", "versions": {"numpy": "2"}}
+    settings = types.SimpleNamespace(lines=["--model=constant"])
+    return types.SimpleNamespace(path=tmp_path_factory.mktemp("run"), model=Constant(), step=7, settings=settings, facts=facts)
+
+
+@pytest.fixture(scope="module")
+def exported(a_run):
+    (a_run.path / "evaluation.json").write_text(json.dumps({"command": "", "results": {"coverage": {"value": 0.5}}}))
+    return run.export_run(a_run)
+
+
+def test_export(a_run, exported):
+    assert exported.parent == a_run.path / "export"
+    card = (exported.parent / "README.md").read_text()
+    for text in ["# constant on ones", "Training steps: 7", "--model=constant", "| coverage | value 0.5 |", "numpy 2"]:
+        assert text in card
+
+
+def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
+    loader = types.SimpleNamespace(load=lambda run_dir: a_run)
+    monkeypatch.setitem(sys.modules, "trainers.rundir", loader)
+    monkeypatch.setattr("trainers.rundir", loader, raising=False)
+    run.main(["run", "--run_dir=anything", f"--export_dir={tmp_path}"])
+    (version,) = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert capsys.readouterr().out == f"{version}\n"
+
+
+def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
+    (exported.parent / "12").mkdir(exist_ok=True)
+    assert sample.find_version(exported.parent) == sample.find_version(exported) == exported
+    assert (sample.draw(exported, num=300, seed=-3) == 1).all()
+    assert sample.draw(exported, num=300, seed=2**63 - 300).shape == (300, 2)
+    out = tmp_path / "points.png"
+    (tmp_path / "flags").write_text(f"--model_dir={exported.parent}\n--num=3\n--out={out}\n")
+    sample.main(["sample", f"--flagfile={tmp_path / 'flags'}"])
+    assert capsys.readouterr().out == f"{out}\n" and out.exists()
+
+
+@pytest.mark.parametrize(
+    "main, flags, message",
+    [
+        (sample.main, [], "--model_dir is missing"),
+        (sample.main, ["--model_dir=nowhere"], "nowhere is no directory"),
+        (sample.main, ["--model_dir={empty}"], "holds no SavedModel"),
+        (sample.main, ["--model_dir={broken}"], "can not be read"),
+        (sample.main, ["--model_dir={foreign}"], "no signature named sample"),
+        (sample.main, ["--model_dir={export}", "--num=0"], "--num=0"),
+        (sample.main, ["--model_dir={export}", "--num=many"], "--num=many"),
+        (sample.main, ["--model_dir={export}", "--seed=9223372036854775807"], "largest seed"),
+        (sample.main, ["--model_dir={export}", "--label=1"], "takes no label"),
+        (sample.main, ["--model_dir={export}", "--nmu=1"], "nmu"),
+        (sample.main, ["--model_dir={export}", "12"], "'12' is not a flag"),
+        (sample.main, ["--model_dir={export}", "--out=grid.jpg"], "must end in .png"),
+        (sample.main, ["--model_dir={export}", "--out={file}/grid.png"], "can not be written"),
+        (sample.main, ["--model_dir={export}", "--out={directory}.png"], "can not be written"),
+        (sample.main, ["--flagfile={empty}/none.cfg"], "none.cfg"),
+        (run.main, [], "--run_dir is missing"),
+        (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
+    ],
+)
+def test_mistakes(main, flags, message, exported, tmp_path):
+    places = {name: tmp_path / name for name in ("empty", "broken", "foreign", "file", "directory")}
+    for name in ("empty", "broken"):
+        places[name].mkdir()
+    (places["broken"] / "saved_model.pb").write_bytes(b"not a protocol buffer")
+    places["file"].touch()
+    places["directory"].with_suffix(".png").mkdir()
+    if "foreign" in str(flags):
+        tf.saved_model.save(tf.Module(), str(places["foreign"]))
+    places["export"] = exported
+    with pytest.raises(cli.UserError) as caught:
+        main(["command", *(flag.format(**places) for flag in flags)])
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("main", [run.main, sample.main])
+def test_help(main, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["command", "--help"])
+    assert caught.value.code == 0 and "_dir: " in capsys.readouterr().out
+
+
+def test_what_export_refuses_is_a_sentence(a_run, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(cli.UserError, match="can not be written"):
+        run.export_run(a_run, tmp_path / "file")
+    with pytest.raises(cli.UserError, match="no signature decode"):
+        run.export_run(a_run, tmp_path / "new", signatures=["decode"])
+    model = Constant()
+    model.one.assign(float("inf"))
+    with pytest.raises(cli.UserError, match="not finite"):
+        run.export_run(types.SimpleNamespace(**{**vars(a_run), "model": model}), tmp_path / "new")

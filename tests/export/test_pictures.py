@@ -1,0 +1,46 @@
+"""Every pixel of a grid, and what the pictures refuse."""
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from export.pictures import GAP, grid, picture, scatter
+
+
+@pytest.mark.parametrize("shape, columns, factor", [((5, 8, 8, 1), None, 8), ((5, 30, 40, 3), 2, 2), ((1, 70, 65, 1), None, 1)])
+def test_grid(shape, columns, factor, tmp_path):
+    images = np.random.default_rng(0).uniform(0, 1, shape)
+    grid(images, tmp_path / "new" / "grid.png", columns=columns)
+    picture = np.asarray(PIL.Image.open(tmp_path / "new" / "grid.png"))
+    num, height, width = shape[0], factor * shape[1], factor * shape[2]
+    columns = columns or int(np.ceil(np.sqrt(num)))
+    assert picture.shape[:2] == (GAP + -(-num // columns) * (height + GAP), GAP + columns * (width + GAP))
+    seen = np.zeros(picture.shape[:2], bool)
+    for i, image in enumerate(images):
+        top, left = GAP + i // columns * (height + GAP), GAP + i % columns * (width + GAP)
+        tile = (slice(top, top + height), slice(left, left + width))
+        expected = np.kron(np.round(255 * image), np.ones([factor, factor, 1]))
+        np.testing.assert_array_equal(picture[tile].reshape(expected.shape), expected)
+        seen[tile] = True
+    assert (picture[~seen] == 255).all()
+
+
+def test_grid_survives_a_diverged_model(tmp_path):
+    grid(np.array([np.nan, np.inf, -np.inf, 2.0]).reshape(1, 2, 2, 1), tmp_path / "grid.png")
+    pixels = np.asarray(PIL.Image.open(tmp_path / "grid.png"))[GAP:-GAP, GAP:-GAP]
+    assert pixels[::32, ::32].tolist() == [[0, 255], [0, 255]]
+
+
+def test_scatter(tmp_path):
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    picture(points, tmp_path / "one.png")
+    scatter(points, tmp_path / "two.png", data=points + 1)
+    one, two = (np.asarray(PIL.Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
+    assert one.shape == two.shape and (one != two).any()
+
+
+@pytest.mark.parametrize("shape", [(0, 8, 8, 1), (3, 8, 8, 2), (8, 8), (3, 1), (3,), (1, 2, 3)])
+def test_errors(shape, tmp_path):
+    with pytest.raises(ValueError, match="must have shape"):
+        (scatter if shape != (8, 8) else grid)(np.zeros(shape), tmp_path / "x.png") if len(shape) < 4 else grid(np.zeros(shape), "x")
+    assert not list(tmp_path.iterdir())

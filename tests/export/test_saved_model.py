@@ -1,0 +1,265 @@
+"""Exported models: what they answer in three runtimes, to good rows and bad, and in a process without the zoo."""
+
+import hashlib
+import json
+import re
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from export import gate, pictures
+from export.saved_model import by_row, export_model
+from trainers.cli import UserError
+from zoo import MODELS
+from zoo.game import encode_png
+
+BATCH = 6
+
+
+class Conditional:
+    """The smallest conditional model: an image is its noise, brighter for higher labels."""
+
+    num_classes = 3
+
+    def __init__(self):
+        self.brightness = tf.Variable([0.1, 0.4, 0.7])
+
+    def sample(self, seed, label):
+        noise = tf.cast(tf.abs(seed) % 5, tf.float32) / 20.0
+        return tf.tile((noise + tf.gather(self.brightness, label))[:, None, None, None], [1, 2, 2, 1])
+
+    def signatures(self):
+        specs = {name: tf.TensorSpec([None], tf.int64) for name in ("seed", "label")}
+        return {
+            "sample": (lambda **inputs: {"images": self.sample(**inputs)}, specs),
+            "sample_png": (lambda **inputs: {"image_bytes": encode_png(self.sample(**inputs))}, specs),
+        }
+
+    def get_config(self):
+        return {"num_classes": 3}
+
+
+MAKE = {
+    "conditional": Conditional,
+    "vae": lambda: MODELS["vae"](data_shape=(8, 8, 1), hidden_units=(16,), latent_size=4, log_prob_samples=5),
+    "gan": lambda: MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,)),
+    "dcgan": lambda: MODELS["dcgan"](data_shape=(8, 8, 3), filters=4, latent_size=5),
+}
+
+
+class Exported:
+    def __init__(self, name, directory):
+        self.model = MAKE[name]()
+        self.export_dir = directory
+        self.version = export_model(self.model, directory, metadata={"dataset": "toy", "results": {"fid": {"value": 1.5}}})
+        self.loaded = tf.saved_model.load(str(self.version))
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(self.version))
+        self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
+
+    def call(self, name, inputs):
+        return {k: v.numpy() for k, v in self.loaded.signatures[name](**tf.nest.map_structure(tf.constant, inputs)).items()}
+
+    def run(self, name, inputs):
+        """The same in a session: the loader that TensorFlow Serving has."""
+        signature = self.signature_def[name]
+        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+        return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
+
+    def good_inputs(self, name, batch=BATCH):
+        generator, inputs = np.random.default_rng(0), {}
+        for key, spec in self.model.signatures()[name][1].items():
+            shape = [batch, *spec.shape[1:]]
+            inputs[key] = generator.uniform(0, 1, shape).astype(np.float32)
+            if key in ("seed", "label"):
+                inputs[key] = np.arange(batch) % 3
+        return inputs
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return {name: Exported(name, tmp_path_factory.mktemp(name)) for name in MAKE}
+
+
+@pytest.fixture(params=MAKE)
+def one(request, exported):
+    return exported[request.param]
+
+
+def assert_same(answer, expected, **tolerance):
+    assert set(answer) == set(expected)
+    for key, value in expected.items():
+        if np.asarray(value).dtype.kind == "f":
+            np.testing.assert_allclose(answer[key], value, **{"rtol": 0, "atol": 0, **tolerance}, err_msg=key)
+        else:
+            np.testing.assert_array_equal(answer[key], value, err_msg=key)
+
+
+def test_every_signature_answers_as_the_model_in_python_and_in_a_session(one):
+    assert set(one.signature_def) == {"serving_default", *one.model.signatures()}
+    for name, (function, _) in one.model.signatures().items():
+        inputs = one.good_inputs(name)
+        answer = one.call(name, inputs)
+        assert answer.pop("valid", np.True_).all()
+        expected = {k: v.numpy() for k, v in function(**tf.nest.map_structure(tf.constant, inputs)).items()}
+        assert_same(answer, expected, rtol=1e-5, atol=1e-5)
+        in_session = one.run(name, inputs)
+        assert in_session.pop("valid", np.True_).all()
+        assert_same(in_session, answer, rtol=1e-6, atol=1e-6)
+        assert_same(getattr(one.loaded, name)(**tf.nest.map_structure(tf.constant, inputs)), one.call(name, inputs), rtol=1e-6, atol=1e-6)
+    inputs = one.good_inputs("sample")
+    assert_same(one.call("serving_default", inputs), one.call("sample", inputs))
+
+
+def test_a_row_is_the_same_in_any_batch(one):
+    whole = one.run("sample", one.good_inputs("sample", 37))
+    for rows in (slice(5, 6), slice(30, 37), slice(0, 0)):
+        part = one.run("sample", {key: value[rows] for key, value in one.good_inputs("sample", 37).items()})
+        assert_same(part, {key: value[rows] for key, value in whole.items()}, atol=1e-6)
+
+
+def test_empty_batches(one):
+    for name in one.signature_def:
+        inputs = one.good_inputs("sample" if name == "serving_default" else name, batch=0)
+        assert_same(one.run(name, inputs), {key: value[:0] for key, value in one.call(name, inputs).items()})
+        assert all(len(value) == 0 for value in one.run(name, inputs).values())
+
+
+BAD = {
+    "label": [-1, 3, 2**62],
+    "images": [np.nan, np.inf, -np.inf, -0.1, 1.1],
+    **{name: [np.nan, np.inf, -np.inf] for name in ("z", "z_from", "z_to", "alpha", "points")},
+}
+
+
+def test_a_bad_row_is_blank_and_spoils_no_other(one):
+    good = np.array([True, False, True, True, False, True])
+    for name in one.model.signatures():
+        clean = one.good_inputs(name)
+        expected = {key: value[good] for key, value in one.run(name, clean).items()}
+        for key in set(clean) & set(BAD):
+            for bad in BAD[key]:
+                inputs = {k: v.copy() for k, v in clean.items()}
+                inputs[key].reshape(BATCH, -1)[~good, -1] = bad
+                answer = one.run(name, inputs)
+                np.testing.assert_array_equal(answer["valid"], good)
+                assert_same({k: v[good] for k, v in answer.items()}, expected)  # bit for bit
+                assert not any(value[~good].any() for value in answer.values())  # zeros, False and empty strings
+
+
+def test_pixels_may_be_outside_by_a_rounding(exported):
+    edges = np.random.default_rng(0).integers(0, 2, [BATCH, 8, 8, 1]).astype(np.float32)
+    answer = exported["vae"].call("encode", {"images": edges + np.float32(9e-4) * (2 * edges - 1)})
+    assert_same(answer, exported["vae"].call("encode", {"images": edges}))
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"z_from": np.zeros([3, 4], "f"), "z_to": np.zeros([3, 4], "f"), "alpha": np.zeros(1, "f")},  # would broadcast
+        {"z_from": np.zeros([3, 4], "f"), "z_to": np.zeros([3, 4], "f"), "alpha": np.zeros([3, 1], "f")},
+        {"z_from": np.zeros([3, 5], "f"), "z_to": np.zeros([3, 5], "f"), "alpha": np.zeros(3, "f")},
+    ],
+)
+def test_a_request_of_the_wrong_shape_is_refused(exported, inputs):
+    with pytest.raises((tf.errors.InvalidArgumentError, ValueError)):
+        exported["vae"].run("interpolate", inputs)
+
+
+def test_the_checkpoint_holds_the_weights_that_are_read(exported):
+    model = MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
+    for signatures, networks in [(None, 2), (["decode"], 1)]:
+        version = export_model(model, exported["gan"].export_dir / "parts", metadata={}, signatures=signatures)
+        shapes = tf.train.load_checkpoint(str(version / "variables" / "variables")).get_variable_to_shape_map()
+        assert len(shapes) == 1 + 4 * networks
+    assert set(tf.saved_model.load(str(version)).signatures) == {"serving_default", "sample", "decode"}
+    with pytest.raises(UserError, match="no signature encode, image; it has sample"):
+        export_model(model, exported["gan"].export_dir / "parts", metadata={}, signatures=["encode", "image"])
+
+
+def test_a_diverged_model_is_not_published(tmp_path):
+    model = Conditional()
+    model.brightness.assign([0.0, np.nan, 0.0])
+    with pytest.raises(gate.GateError, match="weight weights/0.* is not finite"):
+        export_model(model, tmp_path, metadata={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_metadata(one):
+    metadata = json.loads((one.version / "assets.extra" / "metadata.json").read_text())
+    assert metadata["dataset"] == "toy"
+    for name, signature in one.signature_def.items():
+        for side, tensors in [("inputs", signature.inputs), ("outputs", signature.outputs)]:
+            table = {
+                key: {"dtype": tf.as_dtype(info.dtype).name, "shape": tf.TensorShape(info.tensor_shape).as_list()}
+                for key, info in tensors.items()
+            }
+            assert metadata["signatures"][name][side] == table
+    labels = {"label": np.zeros(4, int)} if isinstance(one.model, Conditional) else {}
+    answer = one.run("sample", {"seed": np.arange(4), **labels})
+    rows = answer.get("images", answer.get("points"))
+    exact = np.round(255 * rows).astype(np.uint8) if rows.ndim == 4 else rows
+    for sample, row, row_exact in zip(metadata["samples"]["rows"], rows, exact, strict=True):
+        assert sample["mean"] == pytest.approx(row.mean(), abs=1e-3)
+        assert sample["sha256"] == hashlib.sha256(row_exact.tobytes()).hexdigest()
+
+
+def test_card(one, monkeypatch, tmp_path):
+    card = (one.export_dir / "README.md").read_text()
+    assert "None" not in card and "on toy" in card and "| fid | value 1.5 |" in card
+    for name in one.signature_def:
+        assert f"| `{name}` |" in card
+    (tmp_path / "snippet.py").write_text(re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1))
+    monkeypatch.chdir(one.export_dir)
+    scope = runpy.run_path(str(tmp_path / "snippet.py"))
+    labels = {"label": np.zeros(4, int)} if isinstance(one.model, Conditional) else {}
+    for key, value in one.call("sample", {"seed": np.arange(4), **labels}).items():
+        if key != "valid":
+            np.testing.assert_array_equal(scope[key], value)
+    for body in re.findall(r"curl -d '(.*?)'", card):
+        request = json.loads(body)
+        inputs = one.signature_def[request.get("signature_name", "serving_default")].inputs
+        for row in request["instances"]:
+            assert set(row if isinstance(row, dict) else {"seed": row}) == set(inputs)
+
+
+WITHOUT_ZOO = """
+import sys
+sys.modules.update(dict.fromkeys(["zoo", "keras", "tensorflow_probability"]))  # importing them fails
+from export import sample
+sample.main(["sample", *sys.argv[1:]])
+assert {name for name in sys.modules if name.startswith("trainers.")} == {"trainers.cli"}
+"""
+
+
+@pytest.mark.parametrize("name", ["dcgan", "conditional"])
+def test_sampling_without_the_zoo(exported, name, tmp_path):
+    flags = {"dcgan": ["--seed=100"], "conditional": ["--seed=100", "--label=1"]}[name]
+    out = tmp_path / "new" / "grid.png"
+    command = [f"--model_dir={exported[name].export_dir}", "--num=10", f"--out={out}", *flags]
+    subprocess.run([sys.executable, "-c", WITHOUT_ZOO, *command], check=True)
+    labels = {"label": np.full(10, 1)} if name == "conditional" else {}
+    rows = exported[name].call("sample", {"seed": np.arange(100, 110), **labels})["images"]
+    pictures.grid(rows, tmp_path / "here.png")
+    assert out.read_bytes() == (tmp_path / "here.png").read_bytes()
+    model_rows = exported[name].model.sample(tf.range(100, 110, dtype=tf.int64), **tf.nest.map_structure(tf.constant, labels))
+    pictures.grid(model_rows, tmp_path / "model.png")
+    model_pixels, pixels = (np.asarray(PIL.Image.open(path)).astype(int) for path in (tmp_path / "model.png", out))
+    assert np.abs(model_pixels - pixels).max() <= 1  # a rounding, where another order of sums crosses it
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
+def test_an_answer_that_is_not_finite_is_blank(dtype):
+    specs = {"points": tf.TensorSpec([None, 2], dtype), "seed": tf.TensorSpec([None], tf.int64)}
+    function = tf.function(by_row(lambda points, seed: {"z": tf.exp(points), "seed": seed, "text": tf.as_string(seed)}, specs))
+    answer = function(points=tf.constant([[0, 0], [0, 300], [0, 0]], dtype), seed=tf.constant([7, 8, 9], tf.int64))
+    assert answer["valid"].numpy().tolist() == [True, False, True]
+    assert tf.cast(answer["z"], tf.float32).numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
+    assert answer["seed"].numpy().tolist() == [7, 0, 9]
+    assert answer["text"].numpy().tolist() == [b"7", b"", b"9"]
