@@ -16,7 +16,7 @@ def render(metadata):
         f"# {metadata['model']}" + (f" on {metadata['dataset']}" if "dataset" in metadata else ""),
         metadata["summary"],
         _list(metadata),
-        _results(metadata.get("results", {})),
+        _evaluation(metadata.get("evaluation")),
         f"""\
 ## Use
 
@@ -81,13 +81,13 @@ def _quote(text):
     return "\n".join(f"> {line}" for line in text.splitlines())
 
 
-def _results(results):
-    if not results:
+def _evaluation(evaluation):
+    if not evaluation:
         return "## Results\n\nNot measured yet."
     lines = ["| metric | measured |", "|---|---|"]
-    for name, values in results.items():
-        lines.append(f"| {name} | {', '.join(f'{key} {value}' for key, value in values.items())} |")
-    return "## Results\n\n" + "\n".join(lines)
+    for name, numbers in evaluation["results"].items():
+        lines.append(f"| {name} | {', '.join(f'{key} {value:.6g}' for key, value in numbers.items())} |")
+    return f"## Results\n\nOf `{evaluation['command']}`:\n\n" + "\n".join(lines)
 
 
 def _png(rest):
@@ -102,10 +102,11 @@ curl -d '{body}' http://localhost:8501/v1/models/generator:predict
 
 
 def _signatures(signatures, ranges):
-    lines = ["| signature | inputs | outputs |", "|---|---|---|"]
+    lines = ["| signature | inputs | outputs | |", "|---|---|---|---|"]
     for name, signature in signatures.items():
-        lines.append(f"| `{name}` | {_tensors(signature['inputs'])} | {_tensors(signature['outputs'])} |")
-    ranges = "\n".join(f"- `{name}`: {text if isinstance(text, str) else f'{text[0]} to {text[1]}'}" for name, text in ranges.items())
+        cells = [f"`{name}`", _tensors(signature["inputs"]), _tensors(signature["outputs"]), signature["description"]]
+        lines.append(f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |")
+    ranges = "\n".join(f"- `{name}`: {text}" for name, text in ranges.items())
     return f"""\
 ## Signatures
 
@@ -115,8 +116,8 @@ def _signatures(signatures, ranges):
 
 {ranges}
 
-Where there is an output `valid`, a row whose input is not finite or out of range, or whose answer is not finite, comes back as
-zeros (an empty string) with `valid` false; the other rows do not notice."""
+Where there is an output `valid`, a row whose input is not finite or out of range, or whose answer is not finite, comes
+back as zeros (an empty string) with `valid` false; the other rows do not notice."""
 
 
 def _tensors(tensors):
@@ -134,13 +135,13 @@ def _randomness(metadata):
     return f"""\
 ## Random numbers
 
-The request carries the randomness: one int64 `seed` for each row. The same seed gives the same row after a restart, on every replica
-and in any batch; consecutive seeds are independent. JavaScript keeps integers up to 2^53 only.
+The request carries the randomness: one int64 `seed` for each row. The same seed gives the same row after a restart,
+on every replica and in any batch; consecutive seeds are independent. JavaScript keeps integers up to 2^53 only.
 
 {chr(10).join(lines)}
 
-What the first seeds give{label}. The mean is the same to 0.001 on every machine; the digest, of {samples["digest_of"]}, on those like
-the one that exported:
+What the first seeds give{label}. The mean is the same to 0.001 on every machine, the digest (of {samples["digest_of"]})
+on those like the one that exported:
 
 | seed | mean | sha256 |
 |---|---|---|

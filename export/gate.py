@@ -50,6 +50,8 @@ def operations(graph):
                 yield f"{place} holds {node.op}: {REFUSED[node.op]}"
             elif node.op not in STATEFUL | called and registry.op_def_for_type(node.op).is_stateful:
                 yield f"{place} holds {node.op}, which is stateful: answers must depend on the request only"
+            if node.device not in ("", "/device:CPU:0", "/device:CPU:*"):
+                yield f"{place} binds {node.name} to {node.device}, which a server may not have"
             if node.attr["_XlaMustCompile"].b:
                 yield f"{place} calls {node.name} with jit_compile=True: servers have XLA switched off"
     for function in library:
@@ -63,18 +65,18 @@ def shapes(graph):
         for tensor, info in [*signature.inputs.items(), *signature.outputs.items()]:
             shape = tf.TensorShape(info.tensor_shape)
             if not name.startswith("__") and (not shape.rank or shape[0] is not None or None in shape[1:]):
-                yield f"{tensor} of {name} has shape {shape}: dimension 0 must be the batch, of unknown size, and all others known"
+                yield f"{tensor} of {name} has shape {shape}, not [None, ...] with all sizes but the batch's known"
 
 
 def variables(graph, checkpoint):
-    """Violations of the weights: the checkpoint must hold those that the signatures read, finite, once, and no others."""
+    """Violations of the weights: the checkpoint must hold those that the signatures read, once, finite, and no more."""
     outputs = [info.name for signature in graph.signature_def.values() for info in signature.outputs.values()]
     used = _variables_behind(graph.graph_def, outputs)
     restored = _variables_behind(graph.graph_def, [graph.saver_def.restore_op_name])
     reader = tf.train.load_checkpoint(str(checkpoint))
     stored = [key for key in reader.get_variable_to_shape_map() if key != "_CHECKPOINTABLE_OBJECT_GRAPH"]
     if used != restored:
-        yield f"loading restores {len(restored)} variables and the signatures read {len(used)}, and these are not the same"
+        yield f"the signatures read {len(used)} variables, and loading restores {len(restored)}, not the same"
     if len(stored) != len(used):
         yield f"the checkpoint holds {len(stored)} tensors for the {len(used)} variables that the signatures read"
     for key in stored:

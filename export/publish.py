@@ -15,9 +15,9 @@ def versions(export_dir):
 def publish(export_dir, write):
     """Calls `write(folder)` on a fresh folder and renames that to the next integer version.
 
-    Servers ignore names that are not integers, so they never see half a version. The number is the unix time, or one more
-    than the newest version where that is not smaller; a version that exists is never overwritten, whoever publishes
-    at the same time.
+    Servers ignore names that are not integers, so they never see half a version. The number is the unix time, or one
+    more than the newest version where that is not smaller; a version that exists is never overwritten, whoever
+    publishes at the same time.
 
     Returns:
         Path of the version.

@@ -31,8 +31,8 @@ def export_run(run, export_dir=None, signatures=None):
     export_dir = Path(export_dir or run.path / "export")
     metadata = {**run.facts, "step": run.step, "settings": run.settings.lines}
     evaluation = Path(run.path) / "evaluation.json"
-    if evaluation.exists():
-        metadata["results"] = json.loads(evaluation.read_text())["results"]
+    if evaluation.exists() and (measured := json.loads(evaluation.read_text()))["step"] == run.step:
+        metadata["evaluation"] = measured  # that of another step would be another model's
     try:
         return export_model(run.model, export_dir, metadata=metadata, signatures=signatures)
     except OSError as error:
@@ -43,7 +43,7 @@ def main(argv):
     flags = absl_flags.FlagValues()
     own = {"flag_values": flags}
     absl_flags.DEFINE_string("run_dir", None, "The run to export.", **own)
-    absl_flags.DEFINE_string("export_dir", None, "Where the versions go; default `export` in the run's directory.", **own)
+    absl_flags.DEFINE_string("export_dir", None, "Where the versions go; default RUN_DIR/export.", **own)
     absl_flags.DEFINE_list("signatures", None, "Signatures to export besides sample; default all.", **own)
     command.parse(flags, argv, __doc__, required="run_dir")
     with cli.quiet():

@@ -29,7 +29,7 @@ def find_version(model_dir):
         return model_dir
     numbers = versions(model_dir)
     if not numbers or not (model_dir / str(numbers[-1]) / "saved_model.pb").exists():
-        raise cli.UserError(f"--model_dir={model_dir} holds no SavedModel: give what export.run printed, or the directory above.")
+        raise cli.UserError(f"--model_dir={model_dir} holds no SavedModel: give the export directory of a run.")
     return model_dir / str(numbers[-1])
 
 
@@ -46,20 +46,23 @@ def draw(version, num, seed, label=None):
     except (OSError, ValueError, tf.errors.OpError) as error:
         raise cli.UserError(f"the SavedModel in {version} can not be read: export the model again.") from error
     if "sample" not in model.signatures:
-        raise cli.UserError(f"the SavedModel in {version} has no signature named sample: it was not made by export.run.")
+        raise cli.UserError(f"the SavedModel in {version} has no signature named sample: export.run gives it one.")
     sample = model.signatures["sample"]
     conditional = "label" in sample.structured_input_signature[1]
     if conditional and label is None:
-        raise cli.UserError("--label is missing: the model draws samples of one class, 0, 1, 2, ....")
+        raise cli.UserError("--label is missing: the model draws samples of one class at a time.")
     if not conditional and label is not None:
         raise cli.UserError(f"--label={label} is given to a model that takes no label: leave it out.")
 
+    labels = {"label": label} if conditional else {}
     batches = []
     for start in range(seed, seed + num, BATCH):
         seeds = tf.constant(range(start, min(start + BATCH, seed + num)), tf.int64)
-        rows = sample(seed=seeds, **({"label": tf.fill(tf.shape(seeds), tf.constant(label, tf.int64))} if conditional else {}))
+        rows = sample(
+            seed=seeds, **{name: tf.fill(seeds.shape, tf.constant(n, tf.int64)) for name, n in labels.items()}
+        )
         if not np.all(rows.pop("valid", True)):
-            raise cli.UserError(f"--label={label} is not a class of this model: give a smaller one, from 0 on.")
+            raise cli.UserError(f"--label={label} is not a class of this model: its classes count from 0.")
         batches.extend(value.numpy() for value in rows.values())
     return np.concatenate(batches)
 
@@ -75,7 +78,7 @@ def main(argv):
     absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
     command.parse(flags, argv, __doc__, required="model_dir")
     if flags.seed + flags.num > 2**63:
-        raise cli.UserError(f"--seed={flags.seed} and --num={flags.num} pass the largest seed, 2^63 - 1: give a smaller seed.")
+        raise cli.UserError(f"--seed={flags.seed} and --num={flags.num} pass the largest seed, 2^63 - 1.")
     if Path(flags.out).suffix.lower() != ".png":
         raise cli.UserError(f"--out={flags.out} must end in .png.")
     rows = draw(find_version(flags.model_dir), flags.num, flags.seed, flags.label)

@@ -25,6 +25,12 @@ RANDOM_NUMBERS = {
 }
 
 
+DESCRIPTIONS = {  # of signatures that are no method of the model; the others have its docstring's first line
+    "reconstruct": "`decode` of the `z` that `encode` gives.",
+    "sample_png": "`sample` as PNG files.",
+}
+
+
 class Served(tf.Module):
     """Holds the signatures and the variables that they read, and nothing else.
 
@@ -46,8 +52,8 @@ def export_model(model, export_dir, *, metadata, signatures=None):
         model: a `Game`, or whatever has `signatures()`, `get_config()` and, where labels are asked for, `num_classes`.
         export_dir: directory of the versions, made where missing.
         metadata: dict of what the caller knows of the model, JSON-able. The card uses `model`, `dataset`,
-            `data_checksum`, `licence`, `num_classes`, `command`, `step`, `settings` (list of flags) and `results` (dict, name ->
-            dict), where they are there; `versions` is completed.
+            `data_checksum`, `licence`, `num_classes`, `command`, `step`, `settings` (list of flags) and `evaluation`
+            (dict with a `command` and its `results`, metric -> dict), where they are there; `versions` is completed.
         signatures: names of those to export besides `sample`, which is `serving_default`; None for all.
 
     Returns:
@@ -95,10 +101,10 @@ def trace(model, names=None):
 def by_row(function, specs, num_classes=None):
     """Makes a function of rows total: a bad row comes back blank, and no row spoils another.
 
-    A row is bad if a float in it, or in the answer to it, is not finite, if a pixel of `images` is outside [0, 1] by more than
-    `PIXEL_TOLERANCE`, or if its `label` is not in [0, num_classes). The function sees zeros in its place, and the answer
-    is zeros, or empty strings. Where a request can be bad (`seed` can not), the additional output `valid`, bool [batch],
-    says which rows are good. Asserts would do none of this: a server merges the requests of many clients.
+    A row is bad if a float in it, or in the answer to it, is not finite, if a pixel of `images` is outside [0, 1] by
+    more than `PIXEL_TOLERANCE`, or if its `label` is not in [0, num_classes). The function sees zeros in its place, and
+    the answer is zeros, or empty strings. Where a request can be bad (`seed` can not), the additional output `valid`,
+    bool [batch], says which rows are good. An assert would fail the requests of all clients that a server has merged.
 
     Args:
         function: function of named tensors that returns a dict of tensors, dimension 0 being the batch everywhere.
@@ -141,19 +147,20 @@ def _blank_unless(valid, x):
 
 
 def describe(model, traced, metadata):
-    """The contents of `metadata.json`: what the caller knows, and what the model and its signatures say of themselves."""
+    """The contents of `metadata.json`: what the caller knows, and what model and signatures say of themselves."""
     table = {
         name: {
+            "description": DESCRIPTIONS.get(name) or _first_line(getattr(model, name, None)),
             "inputs": {key: _tensor(spec) for key, spec in concrete.structured_input_signature[1].items()},
             "outputs": {key: _tensor(tensor) for key, tensor in concrete.structured_outputs.items()},
         }
         for name, concrete in traced.items()
     }
-    ranges = {"images": [0.0, 1.0], "probability": [0.0, 1.0], "alpha": "0 gives z_from, 1 gives z_to"}
+    ranges = {"images": "0 to 1", "probability": "0 to 1", "alpha": "0 gives z_from, 1 gives z_to"}
     if getattr(model, "num_classes", None):
-        ranges["label"] = [0, model.num_classes - 1]
+        ranges["label"] = f"0 to {model.num_classes - 1}"
     names = {name for signature in table.values() for side in signature.values() for name in side}
-    summary, _, reference = inspect.getdoc(type(model)).partition("Reference:")
+    summary, _, reference = (inspect.getdoc(type(model)) or "").partition("Reference:")
     return {
         "model": type(model).__name__,
         **metadata,
@@ -169,12 +176,16 @@ def describe(model, traced, metadata):
     }
 
 
+def _first_line(method):
+    return (method and inspect.getdoc(method) or "").partition("\n")[0]
+
+
 def _tensor(spec):
     return {"dtype": spec.dtype.name, "shape": spec.shape.as_list()}
 
 
 def _describe_samples(sample):
-    """What the first seeds give: a mean for every machine, and a digest of the exact values for machines like this one."""
+    """What the first seeds give: a mean for every machine, and a digest of exact values for machines like this one."""
     labels = {"label": 0} if "label" in sample.structured_input_signature[1] else {}
     seeds = tf.constant(SAMPLE_SEEDS, tf.int64)
     outputs = sample(seed=seeds, **{name: tf.fill(seeds.shape, tf.constant(n, tf.int64)) for name, n in labels.items()})
@@ -183,6 +194,6 @@ def _describe_samples(sample):
     exact = np.round(255.0 * rows).astype(np.uint8) if name == "images" else rows
     samples = [
         {"seed": seed, "mean": round(float(row.mean()), 4), "sha256": hashlib.sha256(row_exact.tobytes()).hexdigest()}
-        for seed, row, row_exact in zip(SAMPLE_SEEDS, rows, exact)
+        for seed, row, row_exact in zip(SAMPLE_SEEDS, rows, exact, strict=True)
     ]
     return {"digest_of": "uint8 pixels, round(255 x)" if name == "images" else "float32", **labels, "rows": samples}

@@ -144,7 +144,7 @@ def _batches(run, data, options, title):
         binarize=run.settings.dynamic_binarization,
     )
     print(title)
-    bar = keras.utils.Progbar(len(data.test), unit_name="example", interval=1.0)
+    bar = keras.utils.Progbar(len(data.test), unit_name="example", verbose=int(sys.stdout.isatty()))
     for batch in batches:
         yield batch
         bar.add(len(batch[0] if run.model.conditional else batch))

@@ -18,6 +18,7 @@ class Constant:
         self.one = tf.Variable(1.0)
 
     def sample(self, seed):
+        """Points."""
         return {"points": self.one * tf.ones([tf.size(seed), 2])}
 
     def signatures(self):
@@ -31,20 +32,33 @@ class Constant:
 def a_run(tmp_path_factory):
     facts = {"model": "constant", "dataset": "ones", "licence": "none", "versions": {"numpy": "2"}}
     settings = types.SimpleNamespace(lines=["--model=constant"])
-    return types.SimpleNamespace(path=tmp_path_factory.mktemp("run"), model=Constant(), step=7, settings=settings, facts=facts)
+    path = tmp_path_factory.mktemp("run")
+    return types.SimpleNamespace(path=path, model=Constant(), step=7, settings=settings, facts=facts)
 
 
 @pytest.fixture(scope="module")
 def exported(a_run):
-    (a_run.path / "evaluation.json").write_text(json.dumps({"command": "", "results": {"coverage": {"value": 0.5}}}))
+    evaluate(a_run, step=7)
     return run.export_run(a_run)
+
+
+def evaluate(a_run, step):
+    report = {"command": "measure it", "step": step, "results": {"coverage": {"value": 0.5}}}
+    (a_run.path / "evaluation.json").write_text(json.dumps(report))
 
 
 def test_export(a_run, exported):
     assert exported.parent == a_run.path / "export"
     card = (exported.parent / "README.md").read_text()
-    for text in ["# constant on ones", "Training steps: 7", "--model=constant", "| coverage | value 0.5 |", "numpy 2"]:
+    facts = ["# constant on ones", "Training steps: 7", "--model=constant", "numpy 2"]
+    for text in [*facts, "measure it", "| coverage | value 0.5 |"]:
         assert text in card
+
+
+def test_results_of_another_step_are_left_out(a_run, tmp_path):
+    evaluate(a_run, step=6)
+    run.export_run(a_run, tmp_path)
+    assert "Not measured yet" in (tmp_path / "README.md").read_text()
 
 
 def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):

@@ -13,6 +13,11 @@ def scalar_text(x):
     return tf.strings.format("{}", tf.reduce_sum(x))
 
 
+def on(device, x):
+    with tf.device(device):
+        return x + 1.0
+
+
 def after(operation, x):
     with tf.control_dependencies([operation]):
         return tf.identity(x)
@@ -30,16 +35,17 @@ BAD = {
     "numpy_function": (lambda x: tf.ensure_shape(tf.numpy_function(abs, [x], tf.float32), [None, 2]), "PyFunc"),
     "py_function": (lambda x: tf.ensure_shape(tf.py_function(abs, [x], tf.float32), [None, 2]), "EagerPyFunc"),
     "normal": (lambda x: x + tf.random.normal([2]), "RandomStandardNormal, which is stateful"),
-    "uniform_in_a_loop": (lambda x: tf.map_fn(lambda row: row + tf.random.uniform([2]), x), "RandomUniform, which is stateful"),
+    "uniform_in_a_loop": (lambda x: tf.map_fn(lambda row: row + tf.random.uniform([2]), x), "RandomUniform, which is"),
     "shuffle": (lambda x: tf.random.shuffle(x), "RandomShuffle, which is stateful"),
     "read": (lambda x: x + tf.cast(tf.strings.length(tf.io.read_file(scalar_text(x))), tf.float32), "ReadFile"),
     "write": (lambda x: after(tf.io.write_file("x", scalar_text(x)), x), "WriteFile"),
     "print": (lambda x: after(tf.print(x), x), "PrintV2"),
     "assert": (lambda x: after(tf.debugging.Assert(tf.reduce_all(x > 0), [x]), x), "Assert"),
     "bitcast": (lambda x: tf.cast(tf.bitcast(x, tf.int32), tf.float32), "Bitcast"),
-    "scalar_output": (lambda x: tf.reduce_sum(x), r"output of serving_default has shape \(\)"),
-    "fixed_output": (lambda x: tf.zeros([3, 2]), r"output of serving_default has shape \(3, 2\)"),
-    "unknown_width": (lambda x: tf.boolean_mask(x, x[0] > 0, axis=1), r"output of serving_default has shape \(None, None\)"),
+    "device": (lambda x: on("GPU:0", x), "device:GPU:0, which a server may not have"),
+    "scalar_output": (lambda x: tf.reduce_sum(x), r"output of \w+ has shape \(\)"),
+    "fixed_output": (lambda x: tf.zeros([3, 2]), r"output of \w+ has shape \(3, 2\)"),
+    "unknown_width": (lambda x: tf.boolean_mask(x, x[0] > 0, axis=1), r"output of \w+ has shape \(None, None\)"),
 }
 
 
@@ -73,7 +79,7 @@ def test_weights(tmp_path):
     gate.check(save(tmp_path / "good", lambda x: x * used, weights=[used]))
     gate.check(save(tmp_path / "embedding", lambda x: x * tf.gather(used, [0, 1]), weights=[used]))
     for name, weights, function, message in [
-        ("unused", [used, unused], lambda x: x * used, "restores 2 variables and the signatures read 1"),
+        ("unused", [used, unused], lambda x: x * used, "read 1 variables, and loading restores 2"),
         ("nan", [nan], lambda x: x * nan, "weights/0.* is not finite"),
     ]:
         with pytest.raises(gate.GateError, match=message):

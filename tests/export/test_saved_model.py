@@ -12,7 +12,7 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from export import gate, pictures
+from export import gate, pictures, sample
 from export.saved_model import by_row, export_model
 from trainers.cli import UserError
 from zoo import MODELS
@@ -30,6 +30,7 @@ class Conditional:
         self.brightness = tf.Variable([0.1, 0.4, 0.7])
 
     def sample(self, seed, label):
+        """One row of |noise| per seed and label."""
         noise = tf.cast(tf.abs(seed) % 5, tf.float32) / 20.0
         return tf.tile((noise + tf.gather(self.brightness, label))[:, None, None, None], [1, 2, 2, 1])
 
@@ -52,11 +53,16 @@ MAKE = {
 }
 
 
+def tensors(inputs):
+    return {key: tf.constant(value) for key, value in inputs.items()}
+
+
 class Exported:
     def __init__(self, name, directory):
         self.model = MAKE[name]()
         self.export_dir = directory
-        self.version = export_model(self.model, directory, metadata={"dataset": "toy", "results": {"fid": {"value": 1.5}}})
+        evaluation = {"command": "measure it", "results": {"fid": {"value": 1.5}}}
+        self.version = export_model(self.model, directory, metadata={"dataset": "toy", "evaluation": evaluation})
         self.loaded = tf.saved_model.load(str(self.version))
         self.session = tf.compat.v1.Session(graph=tf.Graph())
         with self.session.graph.as_default():
@@ -64,7 +70,7 @@ class Exported:
         self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
 
     def call(self, name, inputs):
-        return {k: v.numpy() for k, v in self.loaded.signatures[name](**tf.nest.map_structure(tf.constant, inputs)).items()}
+        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
 
     def run(self, name, inputs):
         """The same in a session: the loader that TensorFlow Serving has."""
@@ -107,12 +113,12 @@ def test_every_signature_answers_as_the_model_in_python_and_in_a_session(one):
         inputs = one.good_inputs(name)
         answer = one.call(name, inputs)
         assert answer.pop("valid", np.True_).all()
-        expected = {k: v.numpy() for k, v in function(**tf.nest.map_structure(tf.constant, inputs)).items()}
-        assert_same(answer, expected, rtol=1e-5, atol=1e-5)
+        assert_same(answer, function(**tensors(inputs)), rtol=1e-5, atol=1e-5)
         in_session = one.run(name, inputs)
         assert in_session.pop("valid", np.True_).all()
         assert_same(in_session, answer, rtol=1e-6, atol=1e-6)
-        assert_same(getattr(one.loaded, name)(**tf.nest.map_structure(tf.constant, inputs)), one.call(name, inputs), rtol=1e-6, atol=1e-6)
+        attribute = getattr(one.loaded, name)
+        assert_same(attribute(**tensors(inputs)), one.call(name, inputs), rtol=1e-6, atol=1e-6)
     inputs = one.good_inputs("sample")
     assert_same(one.call("serving_default", inputs), one.call("sample", inputs))
 
@@ -201,13 +207,14 @@ def test_metadata(one):
                 for key, info in tensors.items()
             }
             assert metadata["signatures"][name][side] == table
+        assert metadata["signatures"][name]["description"].endswith(".")
     labels = {"label": np.zeros(4, int)} if isinstance(one.model, Conditional) else {}
     answer = one.run("sample", {"seed": np.arange(4), **labels})
     rows = answer.get("images", answer.get("points"))
     exact = np.round(255 * rows).astype(np.uint8) if rows.ndim == 4 else rows
-    for sample, row, row_exact in zip(metadata["samples"]["rows"], rows, exact, strict=True):
-        assert sample["mean"] == pytest.approx(row.mean(), abs=1e-3)
-        assert sample["sha256"] == hashlib.sha256(row_exact.tobytes()).hexdigest()
+    for described, row, row_exact in zip(metadata["samples"]["rows"], rows, exact, strict=True):
+        assert described["mean"] == pytest.approx(row.mean(), abs=1e-3)
+        assert described["sha256"] == hashlib.sha256(row_exact.tobytes()).hexdigest()
 
 
 def test_card(one, monkeypatch, tmp_path):
@@ -238,26 +245,34 @@ assert {name for name in sys.modules if name.startswith("trainers.")} == {"train
 """
 
 
-@pytest.mark.parametrize("name", ["dcgan", "conditional"])
-def test_sampling_without_the_zoo(exported, name, tmp_path):
-    flags = {"dcgan": ["--seed=100"], "conditional": ["--seed=100", "--label=1"]}[name]
-    out = tmp_path / "new" / "grid.png"
-    command = [f"--model_dir={exported[name].export_dir}", "--num=10", f"--out={out}", *flags]
+def test_sampling_without_the_zoo(exported, tmp_path):
+    one, out = exported["dcgan"], tmp_path / "new" / "grid.png"
+    command = [f"--model_dir={one.export_dir}", "--num=10", "--seed=100", f"--out={out}"]
     subprocess.run([sys.executable, "-c", WITHOUT_ZOO, *command], check=True)
-    labels = {"label": np.full(10, 1)} if name == "conditional" else {}
-    rows = exported[name].call("sample", {"seed": np.arange(100, 110), **labels})["images"]
-    pictures.grid(rows, tmp_path / "here.png")
+    pictures.grid(one.call("sample", {"seed": np.arange(100, 110)})["images"], tmp_path / "here.png")
     assert out.read_bytes() == (tmp_path / "here.png").read_bytes()
-    model_rows = exported[name].model.sample(tf.range(100, 110, dtype=tf.int64), **tf.nest.map_structure(tf.constant, labels))
-    pictures.grid(model_rows, tmp_path / "model.png")
+    pictures.grid(one.model.sample(tf.range(100, 110, dtype=tf.int64)), tmp_path / "model.png")
     model_pixels, pixels = (np.asarray(PIL.Image.open(path)).astype(int) for path in (tmp_path / "model.png", out))
     assert np.abs(model_pixels - pixels).max() <= 1  # a rounding, where another order of sums crosses it
+
+
+def test_sampling_a_class(exported):
+    one = exported["conditional"]
+    expected = one.model.sample(tf.range(10, 20, dtype=tf.int64), tf.fill([10], 2))
+    np.testing.assert_allclose(sample.draw(one.version, num=10, seed=10, label=2), expected, rtol=0, atol=1e-6)
+    for label, message in [(None, " is missing"), (3, "=3 is not a class"), (-1, "=-1 is not a class")]:
+        with pytest.raises(UserError, match=f"--label{message}"):
+            sample.draw(one.version, num=10, seed=10, label=label)
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])
 def test_an_answer_that_is_not_finite_is_blank(dtype):
     specs = {"points": tf.TensorSpec([None, 2], dtype), "seed": tf.TensorSpec([None], tf.int64)}
-    function = tf.function(by_row(lambda points, seed: {"z": tf.exp(points), "seed": seed, "text": tf.as_string(seed)}, specs))
+
+    def answer_to(points, seed):
+        return {"z": tf.exp(points), "seed": seed, "text": tf.as_string(seed)}
+
+    function = tf.function(by_row(answer_to, specs))
     answer = function(points=tf.constant([[0, 0], [0, 300], [0, 0]], dtype), seed=tf.constant([7, 8, 9], tf.int64))
     assert answer["valid"].numpy().tolist() == [True, False, True]
     assert tf.cast(answer["z"], tf.float32).numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
