@@ -16,6 +16,7 @@ from absl import flags as absl_flags
 
 from trainers.cli import UserError
 from zoo import MODELS
+from zoo.game import OPTIMIZERS
 
 # Flags that say how a run is carried out and not what it computes: they may change when a run is resumed.
 OPERATIONAL = {
@@ -117,11 +118,9 @@ def _settings_of(callable_, skipped):
 
 
 def optimizer_settings(name):
-    try:
-        make = type(keras.optimizers.get(name))
-    except ValueError as error:
-        raise UserError(f"--*.optimizer={name}: Keras has no optimizer of that name; try adam, sgd or rmsprop.") from error
-    return _settings_of(make, skipped=("name", "loss_scale_factor"))
+    if name not in OPTIMIZERS:
+        raise UserError(f"--*.optimizer={name}: Keras has no optimizer of that name; it has {', '.join(sorted(OPTIMIZERS))}.")
+    return _settings_of(OPTIMIZERS[name], skipped=("name", "loss_scale_factor"))
 
 
 def schedule_settings(name):

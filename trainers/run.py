@@ -86,8 +86,8 @@ def train(settings):
     from trainers.data import load
 
     keras.config.set_dtype_policy(settings.precision)
+    strategy = strategy_of(settings)  # first: it divides the CPU and connects workers, which TensorFlow refuses later
     tf.config.experimental.enable_op_determinism()
-    strategy = strategy_of(settings)
     data = load(
         settings.dataset,
         data_dir=settings.data_dir,

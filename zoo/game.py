@@ -328,11 +328,20 @@ def encode_png(images):
     return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
 
 
+# Keras's optimizers by their names in lower case, without those that wrap others. Unlike `keras.optimizers.get`, finding
+# a class here does not start TensorFlow, which must come after `tf.distribute` has divided its devices.
+OPTIMIZERS = {
+    name.lower(): cls
+    for name, cls in vars(keras.optimizers).items()
+    if isinstance(cls, type) and "learning_rate" in inspect.signature(cls).parameters
+}
+
+
 def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **settings):
     """A Keras optimizer from plain values.
 
     Args:
-        optimizer: str, any name that `keras.optimizers.get` knows.
+        optimizer: str, a name in `OPTIMIZERS`.
         schedule: dict or None, `{"schedule": NAME, ...}`: the name and settings of a class in
             `keras.optimizers.schedules`, which starts at `learning_rate` if it has an initial one.
         learning_rate: float.
@@ -344,5 +353,4 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
         if "initial_learning_rate" in inspect.signature(make_schedule).parameters:
             schedule["initial_learning_rate"] = learning_rate
         learning_rate = make_schedule(**schedule)
-    make = type(keras.optimizers.get(optimizer))
-    return make(learning_rate=learning_rate, **settings)
+    return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)

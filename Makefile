@@ -1,0 +1,28 @@
+# `make demo` and `make test` set everything up by themselves: they need Python 3.11 or newer, and PyPI.
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := runs/demo
+
+.PHONY: demo test check clean
+
+demo: .venv/ready
+	$(BIN)/python -m trainers.run --flagfile=configs/dcgan_digits.cfg --run_dir=$(RUN)
+	$(BIN)/python -m export.sample --model_dir=$(RUN)/export --num=64 --seed=0 --out=$(RUN)/digits.png
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
+
+# Lint and the fast tests.
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "not slow"
+
+.venv/ready: pyproject.toml
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+clean:
+	rm -rf .venv
