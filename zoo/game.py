@@ -161,6 +161,15 @@ class Game(keras.Model):
                 optimizer.build(self.weights_of(player))
             self.optimizers[player] = optimizer
 
+    @property
+    def jit_compile(self):
+        """Whether the whole step is compiled by XLA. Keras's own setter gives it up for deterministic operations."""
+        return self._jit_compile
+
+    @jit_compile.setter
+    def jit_compile(self, value):
+        self._jit_compile = value
+
     def get_compile_config(self):
         optimizers = {p: keras.saving.serialize_keras_object(o) for p, o in self.optimizers.items()}
         return {"optimizers": optimizers, **self.compile_options}

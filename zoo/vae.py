@@ -34,7 +34,8 @@ class VAE(Game):
         network: "mlp", or "convolutional" for square images.
         hidden_units: tuple of ints, widths of the encoder's hidden layers and, reversed, of the decoder's (mlp).
         filters: int, channels at the image's end of the encoder and decoder, doubled at each halving (convolutional).
-        activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width.
+        activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width,
+            "maxout" the maximum over 4 linear maps for each unit.
         likelihood: "bernoulli", or "gaussian" with a mean and a variance for every pixel.
         estimator: "elbo" (analytic KL) or "iwae", the bound that is maximised.
         num_samples: int, K, draws of z for each example.

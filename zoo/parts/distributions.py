@@ -53,7 +53,8 @@ def gaussian(parameters, event_ndims=1):
 
 def bernoulli(logits, event_ndims=1):
     """Independent Bernoulli variables; a grey value in [0, 1] is scored by its cross-entropy."""
-    return tfd.Independent(tfd.Bernoulli(logits=tf.cast(logits, tf.float32)), event_ndims)
+    # Of TFP's own dtype, int32, a NumPy array of grey values would be truncated to zeros.
+    return tfd.Independent(tfd.Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32), event_ndims)
 
 
 def reparameterize(posterior, epsilon):

@@ -18,6 +18,18 @@ class ConcatenatedReLU(layers.Layer):
         return keras.ops.concatenate([keras.ops.relu(x), keras.ops.relu(-x)], axis=-1)
 
 
+class Maxout(layers.Layer):
+    """The largest of each group of `pieces` neighbours along the last axis (Goodfellow et al. 2013, arXiv:1302.4389)."""
+
+    def __init__(self, pieces, **kwargs):
+        super().__init__(**kwargs)
+        self.pieces = pieces
+
+    def call(self, x):
+        groups = keras.ops.reshape(x, (-1, *x.shape[1:-1], x.shape[-1] // self.pieces, self.pieces))
+        return keras.ops.max(groups, axis=-1)
+
+
 ACTIVATIONS = {
     "relu": layers.ReLU,
     "crelu": ConcatenatedReLU,
@@ -26,8 +38,14 @@ ACTIVATIONS = {
     "tanh": lambda: layers.Activation("tanh"),
     "sigmoid": lambda: layers.Activation("sigmoid"),
     "softplus": lambda: layers.Activation("softplus"),
+    "maxout": lambda: Maxout(MAXOUT_PIECES),
 }
+MAXOUT_PIECES = 4  # the window of Rezende and Mohamed 2015; a layer of n units has n maxima over 4 linear maps each
 Activation = Literal[tuple(ACTIVATIONS)]
+
+
+def _pieces(activation):
+    return MAXOUT_PIECES if activation == "maxout" else 1
 
 
 def mlp(input_shape, hidden_units, output_shape, *, activation="relu", output_activation=None, initializer=None, name=None):
@@ -44,7 +62,7 @@ def mlp(input_shape, hidden_units, output_shape, *, activation="relu", output_ac
     initializer = initializer or "glorot_uniform"
     network = keras.Sequential([keras.Input(input_shape), layers.Flatten()], name=name)
     for units in hidden_units:
-        network.add(layers.Dense(units, kernel_initializer=initializer))
+        network.add(layers.Dense(units * _pieces(activation), kernel_initializer=initializer))
         network.add(ACTIVATIONS[activation]())
     output = layers.Dense(math.prod(output_shape), output_activation, kernel_initializer=initializer, dtype="float32")
     network.add(output)
@@ -102,7 +120,7 @@ def convolutional_encoder(
         normalized = batch_norm and i > 0
         network.add(
             layers.Conv2D(
-                filters * 2**i, kernel_size, 2, "same", use_bias=not normalized, kernel_initializer=initializer
+                filters * 2**i * _pieces(activation), kernel_size, 2, "same", use_bias=not normalized, kernel_initializer=initializer
             )
         )
         if normalized:
@@ -142,14 +160,14 @@ def convolutional_decoder(
             network.add(layers.BatchNormalization())
         network.add(ACTIVATIONS[activation]())
 
-    dense = layers.Dense(sides[0] ** 2 * widths[0], use_bias=not batch_norm, kernel_initializer=initializer)
+    dense = layers.Dense(sides[0] ** 2 * widths[0] * _pieces(activation), use_bias=not batch_norm, kernel_initializer=initializer)
     network.add(dense)
-    network.add(layers.Reshape((sides[0], sides[0], widths[0])))
+    network.add(layers.Reshape((sides[0], sides[0], widths[0] * _pieces(activation))))
     finish_layer()
     for width in widths[1:]:
         network.add(
             layers.Conv2DTranspose(
-                width, kernel_size, 2, "same", use_bias=not batch_norm, kernel_initializer=initializer
+                width * _pieces(activation), kernel_size, 2, "same", use_bias=not batch_norm, kernel_initializer=initializer
             )
         )
         finish_layer()

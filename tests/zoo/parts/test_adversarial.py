@@ -1,0 +1,115 @@
+"""Losses of both sides against the formulas, and their gradients at the optimal discriminator against the theory."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special
+
+from zoo.parts.adversarial import LOSSES, cross_entropy, jensen_shannon_estimate
+
+P = tf.constant([0.5, 0.2, 0.25, 0.05], tf.float64)  # the data: four points
+THETA = tf.constant([0.3, -0.4, 1.0, 0.2], tf.float64)  # the generator: their softmax
+GENERATOR = {  # J_G as a function of d = D(G(z))
+    "minimax": lambda d: np.log(1 - d),
+    "non_saturating": lambda d: -np.log(d),
+    "maximum_likelihood": lambda d: -np.exp(special.logit(d)),
+}
+
+
+def kl(p, q):
+    return tf.reduce_sum(p * tf.math.log(p / q))
+
+
+def jensen_shannon(p, q):
+    return 0.5 * (kl(p, 0.5 * (p + q)) + kl(q, 0.5 * (p + q)))
+
+
+DIVERGENCE = {  # what each game's generator descends where D is optimal
+    "minimax": lambda p, q: 2.0 * jensen_shannon(p, q),  # Goodfellow et al. 2014, theorem 1
+    "non_saturating": lambda p, q: kl(q, p) - 2.0 * jensen_shannon(p, q),  # Arjovsky and Bottou 2017, theorem 2.5
+    "maximum_likelihood": kl,  # Goodfellow 2016, section 3.2.4
+}
+
+
+def value_and_gradient(function, at):
+    at = tf.convert_to_tensor(at)
+    with tf.GradientTape() as tape:
+        tape.watch(at)
+        value = function(at)
+    return value, tape.gradient(value, at)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_their_formulas(name):
+    real, fake = np.meshgrid(np.linspace(-9, 9, 19), np.linspace(-8, 8, 17))
+    d_real, d_fake = special.expit(real), special.expit(fake)
+    loss = LOSSES[name].discriminator(tf.constant(real), tf.constant(fake))
+    np.testing.assert_allclose(loss, -np.log(d_real) - np.log(1 - d_fake), rtol=1e-9)
+    np.testing.assert_allclose(LOSSES[name].generator(tf.constant(fake)), GENERATOR[name](d_fake), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_losses_of_extreme_logits_are_linear(dtype):
+    logits = tf.constant([-1e4, -100.0, 100.0, 1e4], dtype)
+    win, lose = np.array([0, 0, 100, 1e4]), np.array([1e4, 100, 0, 0])  # softplus(+-logit)
+    for function, value, slope in [
+        (lambda real: cross_entropy(real, -real), 2 * lose, -2 * (lose > 0)),
+        (LOSSES["minimax"].generator, -win, -1.0 * (win > 0)),
+        (LOSSES["non_saturating"].generator, lose, -1.0 * (lose > 0)),
+    ]:
+        loss, gradient = value_and_gradient(function, logits)
+        np.testing.assert_allclose(loss, value, rtol=1e-6, atol=1e-30)
+        np.testing.assert_allclose(gradient, slope, rtol=1e-6, atol=1e-30)
+    # The third game's loss is the odds themselves, which end where floats do.
+    loss, gradient = value_and_gradient(LOSSES["maximum_likelihood"].generator, tf.constant([-1e4, -80.0, 80.0], dtype))
+    np.testing.assert_allclose(loss, -np.exp([-1e4, -80.0, 80.0]), rtol=1e-4)
+    np.testing.assert_array_equal(gradient, loss)
+
+
+def test_minimax_generator_descends_the_value_of_the_game():
+    logits = tf.linspace(tf.constant(-20.0, tf.float64), 20.0, 41)
+    _, of_value = value_and_gradient(lambda fake: -cross_entropy(tf.zeros_like(fake), fake), logits)
+    _, of_loss = value_and_gradient(LOSSES["minimax"].generator, logits)
+    np.testing.assert_allclose(of_loss, of_value, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_best_response_of_the_discriminator_is_the_ratio_of_densities(name):
+    q = tf.nn.softmax(THETA)
+
+    def loss(logits):
+        return tf.reduce_sum((P[:, None] * q[None]) * LOSSES[name].discriminator(logits[:, None], logits[None]))
+
+    best = tf.math.log(P / q)
+    lowest, gradient = value_and_gradient(loss, best)
+    np.testing.assert_allclose(gradient, np.zeros(4), atol=1e-12)
+    np.testing.assert_allclose(lowest, np.log(4) - 2 * jensen_shannon(P, q))
+    for seed in range(5):
+        assert loss(best + np.random.default_rng(seed).normal(size=4)) > lowest
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_generator_descends_the_divergence_of_its_game(name):
+    def expected_loss(theta):  # D is optimal and does not move
+        q = tf.nn.softmax(theta)
+        return tf.reduce_sum(q * LOSSES[name].generator(tf.stop_gradient(tf.math.log(P / q))))
+
+    _, gradient = value_and_gradient(expected_loss, THETA)
+    _, expected = value_and_gradient(lambda theta: DIVERGENCE[name](P, tf.nn.softmax(theta)), THETA)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-10)
+    assert np.linalg.norm(expected) > 0.01
+    np.testing.assert_allclose(value_and_gradient(expected_loss, tf.math.log(P))[1], np.zeros(4), atol=1e-12)
+
+
+def test_jensen_shannon_estimate_is_a_bound_and_exact_at_the_optimum():
+    q = tf.nn.softmax(THETA)
+    joint, divergence, best = P[:, None] * q[None], jensen_shannon(P, q), tf.math.log(P / q)
+
+    def estimate(logits):
+        return tf.reduce_sum(joint * jensen_shannon_estimate(logits[:, None], logits[None]))
+
+    np.testing.assert_allclose(estimate(best), divergence, rtol=1e-12)
+    np.testing.assert_allclose(estimate(tf.zeros_like(q)), 0.0, atol=1e-12)  # D = 1/2 sees no difference
+    for seed in range(20):
+        assert estimate(best + np.random.default_rng(seed).normal(0, 0.5, 4)) < divergence
+    np.testing.assert_allclose(jensen_shannon_estimate(tf.constant(50.0), tf.constant(-50.0)), np.log(2.0), rtol=1e-6)

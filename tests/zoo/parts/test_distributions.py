@@ -1,0 +1,82 @@
+"""Priors, posteriors and likelihoods against formulas in float64, TensorFlow Probability and Monte Carlo."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special, stats
+from tensorflow_probability import distributions as tfd
+
+from zoo.parts import distributions, noise
+
+KEY = tf.constant([3, -5], tf.int64)
+TRUTH = {"normal": stats.norm(), "uniform": stats.uniform(-1, 2)}
+
+
+@pytest.mark.parametrize("name", distributions.PRIORS)
+def test_priors_draw_from_their_density(name):
+    prior, truth = distributions.PRIORS[name], TRUTH[name]
+    for draws in (prior.draw(KEY, [4000, 5]), prior.rows(tf.range(4000, dtype=tf.int64), 5)):
+        assert draws.shape == (4000, 5) and draws.dtype == tf.float32
+        assert stats.kstest(np.ravel(draws), truth.cdf).pvalue > 0.01
+        density = prior.density(5).log_prob(draws)
+        np.testing.assert_allclose(density, truth.logpdf(draws.numpy().astype(np.float64)).sum(1), rtol=1e-5)
+    np.testing.assert_array_equal(prior.rows([7, 7], 3)[1], prior.rows([7], 3)[0])
+
+
+@pytest.mark.parametrize("shape", [(6,), (2, 3, 4)])
+def test_gaussian_is_its_formula(shape):
+    """Mean and squashed log-variance are the halves of the last axis, for every pixel."""
+    rng = np.random.default_rng(0)
+    parameters, half = rng.normal(0, 6, [5, *shape]).astype(np.float32), shape[-1] // 2
+    mean, std = parameters[..., :half], np.exp(4 * np.tanh(parameters[..., half:].astype(np.float64) / 8))
+    x = rng.normal(0, 1, mean.shape)
+    p = distributions.gaussian(tf.constant(parameters), event_ndims=len(shape))
+    np.testing.assert_array_equal(p.mean(), mean)
+    np.testing.assert_allclose(p.stddev(), std, rtol=1e-5)
+    expected = stats.norm.logpdf(x, mean, std).reshape(5, -1).sum(1)
+    np.testing.assert_allclose(p.log_prob(x.astype(np.float32)), expected, rtol=1e-5)
+
+
+def test_log_variance_is_bounded_and_never_without_gradient():
+    raw = tf.constant([-1e6, -40.0, -1.0, 0.0, 1.0, 40.0, 1e6])
+    with tf.GradientTape() as tape:
+        tape.watch(raw)
+        p = distributions.gaussian(tf.stack([tf.zeros_like(raw), raw], axis=-1))
+        log_variance = tf.math.log(p.variance())[:, 0]
+    slope = tape.gradient(log_variance, raw).numpy()
+    np.testing.assert_allclose(log_variance, 8 * np.tanh(raw.numpy() / 8), rtol=1e-5, atol=1e-6)
+    assert np.all(np.isfinite(slope)) and np.all(slope[1:-1] > 0)
+    np.testing.assert_allclose(slope[2:5], 1 - np.tanh(np.array([-1, 0, 1]) / 8) ** 2, rtol=1e-4)  # almost the identity
+
+
+@pytest.mark.parametrize("logit", [-200.0, -15.0, -0.3, 0.0, 2.0, 15.0, 200.0])
+def test_bernoulli_scores_grey_values_by_cross_entropy(logit):
+    x = np.array([0.0, 0.2, 0.5, 1.0])
+    p = distributions.bernoulli(tf.fill([4, 1], logit))
+    expected = x * special.log_expit(logit) + (1 - x) * special.log_expit(-logit)
+    for make in (np.float32, tf.constant):  # of the two, TFP on its own truncates the former
+        np.testing.assert_allclose(p.log_prob(make(x[:, None])), expected, rtol=1e-5, atol=1e-30)
+    image = distributions.bernoulli(tf.fill([1, 2, 2, 1], logit), event_ndims=3)
+    np.testing.assert_allclose(image.log_prob(x.reshape(1, 2, 2, 1).astype(np.float32)), [expected.sum()], rtol=1e-5)
+    np.testing.assert_allclose(p.mean(), np.full([4, 1], special.expit(logit)), rtol=1e-5)
+
+
+def test_kl_is_the_divergence():
+    rng = np.random.default_rng(0)
+    q = distributions.gaussian(tf.constant(rng.normal(0, 1.5, [6, 8]), tf.float32))
+    kl, prior = distributions.kl_to_standard_normal(q), distributions.PRIORS["normal"].density(4)
+    np.testing.assert_allclose(kl, tfd.kl_divergence(q, prior), rtol=1e-5)
+    z = distributions.reparameterize(q, noise.normal(KEY, [20000, 6, 4]))
+    log_ratio = (q.log_prob(z) - prior.log_prob(z)).numpy()
+    assert np.all(abs(log_ratio.mean(0) - kl) < 5 * log_ratio.std(0) / np.sqrt(20000))
+    np.testing.assert_array_equal(distributions.kl_to_standard_normal(distributions.gaussian(tf.zeros([2, 6]))), [0, 0])
+
+
+def test_reparameterized_draws_have_the_posteriors_moments():
+    q = distributions.gaussian(tf.constant([[1.0, -2.0, 0.5, -3.0], [0.0, 5.0, -6.0, 1.5]]))
+    num = 40000
+    z = distributions.reparameterize(q, noise.normal(KEY, [num, 2, 2])).numpy()
+    mean, std = q.mean().numpy(), q.stddev().numpy()
+    assert np.all(abs(z.mean(0) - mean) < 5 * std / np.sqrt(num))
+    np.testing.assert_allclose(z.std(0), std, rtol=5 / np.sqrt(2 * num))
+    np.testing.assert_allclose(distributions.reparameterize(q, tf.ones([3, 2, 2]))[1], mean + std, rtol=1e-6)

@@ -1,0 +1,99 @@
+"""Networks against NumPy, and their shapes."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from scipy import special
+
+from zoo.parts import networks
+
+FORMULAS = {
+    "relu": lambda x: np.maximum(x, 0),
+    "crelu": lambda x: np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=-1),
+    "leaky_relu": lambda x: np.where(x > 0, x, 0.2 * x),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "tanh": np.tanh,
+    "sigmoid": special.expit,
+    "maxout": lambda x: x.reshape(len(x), -1, 4).max(-1),
+    "softplus": lambda x: np.log1p(np.exp(x)),
+}
+ALLOWED = {base * 2**n for base in (4, 5, 6, 7) for n in (1, 2, 3, 4)}
+
+
+@pytest.mark.parametrize("activation", networks.ACTIVATIONS)
+@pytest.mark.parametrize("hidden_units", [(), (5,), (4, 3)])
+def test_mlp_is_its_formula(activation, hidden_units):
+    network = networks.mlp((2, 2, 1), hidden_units, (3, 2), activation=activation, output_activation="tanh")
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.normal(size=w.shape) for w in network.get_weights()])
+    x = rng.normal(size=[7, 2, 2, 1]).astype(np.float32)
+    h, weights = x.reshape(7, 4), network.get_weights()
+    for kernel, bias in zip(weights[:-2:2], weights[1:-2:2], strict=True):
+        h = FORMULAS[activation](h @ kernel + bias)
+    expected = np.tanh(h @ weights[-2] + weights[-1]).reshape(7, 3, 2)
+    np.testing.assert_allclose(network(x), expected, rtol=1e-4, atol=1e-5)
+    assert weights[-2].shape[0] == ({"crelu": 2}.get(activation, 1) * hidden_units[-1] if hidden_units else 4)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3, 4)])
+def test_crelu(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    y = networks.ConcatenatedReLU()(x)
+    np.testing.assert_array_equal(y, FORMULAS["crelu"](x))
+    np.testing.assert_array_equal(y[..., : shape[-1]] - y[..., shape[-1] :], x)  # nothing is lost
+
+
+@pytest.mark.parametrize("side", range(8, 65))
+def test_convolutional_sides(side):
+    if side in ALLOWED:
+        sides = networks.convolutional_sides(side)
+        assert 4 <= sides[0] <= 7 and sides[-1] == side and len(sides) >= 2
+        assert all(large == 2 * small for small, large in itertools.pairwise(sides))
+    else:
+        with pytest.raises(ValueError, match=f"side {side}"):
+            networks.convolutional_sides(side)
+
+
+@pytest.mark.parametrize("side", [1, 4, 7])
+def test_sides_with_nothing_to_halve(side):
+    with pytest.raises(ValueError, match=f"side {side}"):
+        networks.convolutional_sides(side)
+
+
+@pytest.mark.parametrize("activation, factor", [("elu", 1), ("crelu", 2)])
+@pytest.mark.parametrize("side, blocks", [(8, 1), (12, 1), (16, 2), (28, 2), (32, 3)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_convolutional_stacks_mirror_each_other(side, blocks, channels, activation, factor):
+    shape, options = (side, side, channels), {"filters": 2, "activation": activation}
+    encoder = networks.convolutional_encoder(shape, 6, **options)
+    decoder = networks.convolutional_decoder(3, (side, side, 2 * channels), **options)
+    assert encoder.output_shape == (None, 6) and decoder.output_shape == (None, side, side, 2 * channels)
+    widths = [2 * 2**i for i in range(blocks)]
+    kernels = [w.shape for w in encoder.weights if len(w.shape) == 4]  # height, width, in, out
+    assert kernels == [(5, 5, *io) for io in zip([channels, *(factor * w for w in widths[:-1])], widths, strict=True)]
+    kernels = [w.shape for w in decoder.weights if len(w.shape) == 4]  # height, width, out, in
+    outputs = [*widths[-2::-1], 2 * channels]
+    assert kernels == [(5, 5, *oi) for oi in zip(outputs, [factor * w for w in reversed(widths)], strict=True)]
+
+
+@pytest.mark.parametrize("shape", [(8, 16, 1), (64,)])
+def test_convolutions_want_squares(shape):
+    for make in (lambda: networks.convolutional_encoder(shape, 2, filters=2),
+                 lambda: networks.convolutional_decoder(2, shape, filters=2)):  # fmt: skip
+        with pytest.raises(ValueError, match="square"):
+            make()
+
+
+def test_outputs_are_float32_in_any_precision():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        stacks = [networks.mlp((4,), (3,), (2,)), networks.convolutional_encoder((8, 8, 1), 2, filters=2),
+                  networks.convolutional_decoder(2, (8, 8, 1), filters=2)]  # fmt: skip
+    finally:
+        keras.config.set_dtype_policy("float32")
+    for network in stacks:
+        output = network(np.zeros([1, *network.input_shape[1:]], np.float32))
+        assert str(output.dtype) in ("float32", "<dtype: 'float32'>")
+        assert network.layers[1].compute_dtype == "bfloat16"
