@@ -5,6 +5,7 @@ All count steps from the beginning of the run, resumed or not.
 
 import json
 import math
+import os
 import sys
 import time
 
@@ -27,7 +28,11 @@ class _EverySteps(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         step = min(self.first_step + batch + 1, self.num_steps)
         if step % self.every == 0 or step == self.num_steps:
-            self.act(step, {name: float(np.mean(value)) for name, value in logs.items()})
+            try:
+                self.act(step, {name: float(np.mean(value)) for name, value in logs.items()})
+            except OSError as error:  # a full disk
+                reason = os.strerror(error.errno) if error.errno else error
+                raise UserError(f"{self.path} can not be written: {reason}; training stopped at step {step}.") from error
 
 
 class Log(_EverySteps):
@@ -73,7 +78,8 @@ class Log(_EverySteps):
         for player in self.model.players:
             value = logs[f"{player}_loss"]
             if not math.isfinite(value):
-                step = int(self.model.trackers[f"{player}_loss"].first_nonfinite_step) + 1
+                # -1, never, where it was another replica's loss.
+                step = int(self.model.trackers[f"{player}_loss"].first_nonfinite_step.numpy()) + 1 or step
                 good = rundir.checkpoints(self.path)
                 last = f"the last good checkpoint, {good[-1][1]}, stays" if good else "no checkpoint had been written"
                 raise UserError(

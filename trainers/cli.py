@@ -15,7 +15,8 @@ class UserError(Exception):
 def run(main):
     """Runs `main(argv)` as a command and exits with what it returns (None is success).
 
-    A `UserError` becomes `error: MESSAGE` on stderr and exit code 2, Ctrl-C one line and 130; a bug keeps its traceback.
+    A `UserError` becomes `error: MESSAGE` on stderr and exit code 2, Ctrl-C one line and 130; a bug keeps its
+    traceback.
     `main` should import TensorFlow under `quiet()`.
     """
     try:
@@ -30,10 +31,10 @@ def run(main):
 
 @contextlib.contextmanager
 def quiet():
-    """Hides TensorFlow's start-up chatter: `with cli.quiet(): import tensorflow`. `TF_CPP_MIN_LOG_LEVEL`, where set, is obeyed.
+    """Hides TensorFlow's start-up chatter: `with cli.quiet(): import tensorflow`.
 
-    TensorFlow 2.21 looks at `TF_CPP_MIN_LOG_LEVEL` only after it has chattered, hence stderr itself is held back, C++'s included,
-    and let out only where the import fails. Afterwards the level holds by itself.
+    TensorFlow 2.21 heeds `TF_CPP_MIN_LOG_LEVEL` only after it has chattered, hence stderr itself is held back, C++'s
+    included, and let out only where the import fails. A level below 3 that the user has set leaves all as it is.
     """
     if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
         yield
@@ -46,7 +47,7 @@ def quiet():
         os.dup2(held.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:
             held.seek(0)
             os.write(stderr, held.read())
             raise

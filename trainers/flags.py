@@ -38,7 +38,8 @@ def define_shared(flags):
     string("run_dir", None, "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed.", **own)
     integer("num_steps", 2000, "Steps to train for, counted from the beginning of the run.", **count)
     integer("batch_size", 64, "Examples in a minibatch, over all replicas.", **count)
-    integer("seed", 0, "Seed of the weights, the noise and the order of the data.", **own)
+    seeds = {"lower_bound": 0, "upper_bound": 2**32 - 1, "flag_values": flags}  # what NumPy takes
+    integer("seed", 0, "Seed of the weights, the noise and the order of the data.", **seeds)
     absl_flags.DEFINE_enum("jit_compile", "auto", ["auto", "true", "false"], "Compile with XLA; auto: on a GPU.", **own)
     precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
     absl_flags.DEFINE_enum("precision", "float32", precisions, "Keras's dtype policy.", **own)
@@ -64,16 +65,12 @@ class _TupleParser(absl_flags.ArgumentParser):
         return tuple(self.number(part) for part in argument.split(",") if part.strip())
 
     def flag_type(self):
-        return f"comma-separated {self.number.__name__}s"
+        return f"a comma-separated list of {'integers' if self.number is int else 'numbers'}"
 
 
 class _TupleSerializer(absl_flags.ArgumentSerializer):
     def serialize(self, value):
         return ",".join(str(number) for number in value)
-
-
-def _number(text):
-    return float(text) if re.search(r"[.eE]", text) else int(text)
 
 
 def define(flags, name, annotation, default, help_text):
@@ -102,7 +99,7 @@ def argument_help(cls):
 
 
 def _settings_of(callable_, skipped):
-    """Dict, name -> (annotation, default) of the parameters of an optimizer or schedule."""
+    """Dict, name -> (annotation, default, whether it must be given) of the parameters of an optimizer or schedule."""
     settings = {}
     for name, parameter in inspect.signature(callable_).parameters.items():
         if name in skipped or parameter.kind is parameter.VAR_KEYWORD:
@@ -111,22 +108,23 @@ def _settings_of(callable_, skipped):
         annotation = type(default) if isinstance(default, (bool, float, str)) else float
         if name in INTEGER_OPTIMIZER_SETTINGS or name.endswith("_steps"):
             annotation = int
-        if name in ("boundaries", "values"):
-            annotation = tuple[_number, ...]
-        settings[name] = (annotation, default)
+        annotation = {"boundaries": tuple[int, ...], "values": tuple[float, ...]}.get(name, annotation)
+        settings[name] = (annotation, default, parameter.default is parameter.empty)
     return settings
 
 
-def optimizer_settings(name):
+def optimizer_settings(player, name):
     if name not in OPTIMIZERS:
-        raise UserError(f"--*.optimizer={name}: Keras has no optimizer of that name; it has {', '.join(sorted(OPTIMIZERS))}.")
+        raise UserError(
+            f"--{player}.optimizer={name}: Keras has no optimizer of that name; it has {', '.join(sorted(OPTIMIZERS))}."
+        )
     return _settings_of(OPTIMIZERS[name], skipped=("name", "loss_scale_factor"))
 
 
-def schedule_settings(name):
+def schedule_settings(player, name):
     schedules = sorted(n for n in dir(keras.optimizers.schedules) if n[0].isupper() and n != "LearningRateSchedule")
     if name not in schedules:
-        raise UserError(f"--*.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}.")
+        raise UserError(f"--{player}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}.")
     return _settings_of(getattr(keras.optimizers.schedules, name), skipped=("name", "initial_learning_rate"))
 
 
@@ -203,16 +201,22 @@ def parse(argv):
     for name, parameter in model_arguments(cls).items():
         define(flags, name, parameter.annotation, parameter.default, helps.get(name, ""))
     define_players(flags)
+    required = []
     for player, defaults in cls.default_optimizers.items():
         optimizer, schedule = second[f"{player}.optimizer"].value, second[f"{player}.schedule"].value
         defaults = defaults if optimizer == defaults["optimizer"] else {}
-        for name, (annotation, default) in optimizer_settings(optimizer).items():
+        for name, (annotation, default, _) in optimizer_settings(player, optimizer).items():
             define(flags, f"{player}.{name}", annotation, defaults.get(name, default), f"Keras's {optimizer}: {name}.")
-        for name, (annotation, default) in (schedule_settings(schedule) if schedule else {}).items():
+        for name, (annotation, default, must) in (schedule_settings(player, schedule) if schedule else {}).items():
             define(flags, f"{player}.schedule.{name}", annotation, default, f"Keras's {schedule}: {name}.")
+            required += [f"{player}.schedule.{name}"] if must else []
     _parse(flags, arguments, known_only=False, model=first.model)
     if wants_help:
         _print_help(flags, f"{first.model}: {(cls.__doc__ or '').splitlines()[0]}")
+    for name in required:
+        if flags[name].value is None:
+            schedule, _, setting = name.rpartition(".")
+            raise UserError(f"--{schedule}={flags[schedule].value} has no default for its {setting}: give --{name} too.")
 
     if flags.run_dir is None:
         flags.run_dir = f"runs/{flags.model}_{flags.dataset}"
@@ -228,7 +232,10 @@ def _text(flag):
 
 def differences(old_lines, new_lines):
     """What differs between two resolved flagfiles, operational flags aside: list of "flag: old there, new here"."""
-    old, new = (dict(line.removeprefix("--").split("=", 1) for line in lines) for lines in (old_lines, new_lines))
+    old, new = (
+        dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
+        for lines in (old_lines, new_lines)
+    )
     return [
         f"{flag} is {old.get(flag, 'unset')} there and {new.get(flag, 'unset')} here"
         for flag in sorted(old.keys() | new.keys())
@@ -237,6 +244,7 @@ def differences(old_lines, new_lines):
 
 
 def _parse(flags, arguments, known_only, model=None):
+    flags.set_gnu_getopt(True)  # else the parser would stop at the first value that stands apart from its flag
     try:
         rest = flags(arguments, known_only=known_only)
     except absl_flags.UnrecognizedFlagError as error:
@@ -245,11 +253,21 @@ def _parse(flags, arguments, known_only, model=None):
         more = "" if hint else f"; --model={model} --help lists those it has."
         raise UserError(f"--{error.flagname} is not a flag of the model {model}{hint}{more}") from error
     except absl_flags.CantOpenFlagFileError as error:
-        raise UserError(f"the flagfile can not be read: {error}") from error
+        reason = error.__context__  # the OSError
+        raise UserError(f"the flagfile {reason.filename} can not be read: {reason.strerror}.") from error
     except absl_flags.Error as error:
-        raise UserError(str(error).replace("\n", " ").rstrip(".") + ".") from error
+        message = " ".join(str(error).removesuffix(f": {error.__context__}").split())
+        if value := re.fullmatch(r"flag (--([\w.]+)=.*)", message):
+            message = f"{value.group(1)} is not {_expected(flags[value.group(2)].parser)}"
+        raise UserError(message.rstrip(".") + ".") from error
     if not known_only and len(rest) > 1:
         raise UserError(f"{rest[1]!r} is not a flag: flags are written --name=value.")
+
+
+def _expected(parser):
+    if isinstance(parser, absl_flags.EnumParser):
+        return f"one of {', '.join(parser.enum_values)}"
+    return parser.syntactic_help or {"bool": "true or false"}.get(parser.flag_type(), parser.flag_type())
 
 
 def _print_help(flags, title):

@@ -6,7 +6,6 @@ was never interrupted.
 
 import math
 import os
-from pathlib import Path
 
 from trainers import cli
 
@@ -19,6 +18,8 @@ def strategy_of(settings):
     """
     import tensorflow as tf
 
+    if settings.num_replicas and settings.strategy != "mirrored":
+        raise cli.UserError(f"--num_replicas={settings.num_replicas} is for --strategy=mirrored, not {settings.strategy}.")
     if settings.strategy == "multi_worker":
         if "TF_CONFIG" not in os.environ:
             raise cli.UserError("--strategy=multi_worker needs the environment variable TF_CONFIG on every worker.")
@@ -34,7 +35,10 @@ def strategy_of(settings):
     kind = "GPU" if gpus else "CPU"
     if gpus and num_replicas > len(gpus):
         raise cli.UserError(f"--num_replicas={num_replicas} is more than the {len(gpus)} GPUs of this machine.")
-    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)])
+    # Replicas that share one memory gain nothing from collective operations, whose keys collide where a process makes a
+    # second strategy.
+    reduction = None if gpus else tf.distribute.ReductionToOneDevice()
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)], cross_device_ops=reduction)
 
 
 def training_data(settings, data, model, strategy, first_step):
@@ -65,11 +69,23 @@ def training_data(settings, data, model, strategy, first_step):
     return strategy.distribute_datasets_from_function(of_worker)
 
 
-def steps_per_execution(settings):
-    """Steps in one call of the compiled function: at most 20, and a divisor of whatever happens every so many steps."""
+def check_workers_agree(strategy, first_step, path):
+    """Raises a `UserError` unless all workers start from the same step."""
+    import tensorflow as tf
+
+    steps = strategy.gather(strategy.run(lambda: tf.constant([first_step])), axis=0).numpy()
+    if len(set(steps)) > 1:
+        raise cli.UserError(
+            f"the workers found checkpoints of different steps, {', '.join(map(str, steps))}, in {path}: "
+            "give a --run_dir that all of them share."
+        )
+
+
+def steps_per_execution(settings, first_step):
+    """Steps in one call of the compiled function: at most 20, and a divisor of every step at which something happens."""
     if settings.strategy != "none":
         return 1
-    common = math.gcd(settings.log_every, settings.checkpoint_every, settings.sample_every)
+    common = math.gcd(first_step, settings.log_every, settings.checkpoint_every, settings.sample_every)
     return max(divisor for divisor in range(1, 21) if common % divisor == 0)
 
 
@@ -95,27 +111,32 @@ def train(settings):
         image_channels=settings.image_channels,
     )
     facts = rundir.facts_of(settings, data)
+    path = rundir.check(settings, facts)
     jit_compile = {"auto": "auto", "true": True, "false": False}[settings.jit_compile]
     with strategy.scope():
-        model = rundir.make_model(
-            settings, facts, jit_compile=jit_compile, steps_per_execution=steps_per_execution(settings)
-        )
-        is_chief = strategy.cluster_resolver is None or strategy.cluster_resolver.task_id in (None, 0)
-        path = rundir.open_run(settings, facts) if is_chief else Path(settings.run_dir)
+        model = rundir.make_model(settings, facts, jit_compile=jit_compile)
         first_step = rundir.restore(model, path) or 0
     if first_step > settings.num_steps:
         raise cli.UserError(f"{path} has already done {first_step} steps, more than --num_steps={settings.num_steps}.")
-    if first_step:
-        print(f"resuming {path} at step {first_step} of {settings.num_steps}")
+    if settings.strategy == "multi_worker":
+        check_workers_agree(strategy, first_step, path)
+    batches = training_data(settings, data, model, strategy, first_step)
 
+    # Up to here all workers find the same mistakes, and nothing is written.
+    is_chief = strategy.extended.should_checkpoint
+    if is_chief:
+        rundir.prepare(settings, facts)
+    if first_step and is_chief:
+        print(f"resuming {path} at step {first_step} of {settings.num_steps}")
     if first_step < settings.num_steps:
+        model.steps_per_execution = steps_per_execution(settings, first_step)
         common = (first_step, settings.num_steps)
         beside = [callbacks.Log(path, settings.log_every, *common, writes=is_chief)]
         if is_chief:
             beside.append(callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints))
             beside.append(callbacks.Samples(path, settings.sample_every, *common))
         model.fit(
-            training_data(settings, data, model, strategy, first_step),
+            batches,
             steps_per_epoch=settings.num_steps - first_step,
             callbacks=beside,
             shuffle=False,  # the batches come shuffled

@@ -77,11 +77,11 @@ def facts_of(settings, data):
     }
 
 
-def open_run(settings, facts):
-    """Makes the run's directory, or checks that the one that is there holds the same run.
+def check(settings, facts):
+    """Checks that the run's directory, where there is one, holds the same run; returns its path. Writes nothing.
 
     Raises:
-        UserError: if the directory can not be written, or holds a run with other settings or data.
+        UserError: if it holds a run with other settings or data, or something else.
     """
     path = Path(settings.run_dir)
     config = path / "config.cfg"
@@ -95,12 +95,30 @@ def open_run(settings, facts):
         old = json.loads((path / "facts.json").read_text())
         if old["data_checksum"] != facts["data_checksum"]:
             raise UserError(f"{path} holds a run on other data of the name {facts['dataset']}: give another --run_dir.")
-    elif path.exists() and any(path.iterdir()):
+    elif path.exists() and not path.is_dir():
+        raise UserError(f"{path} is not a directory: give another --run_dir.")
+    elif path.exists() and any(file.name != "facts.json" and file not in leftovers(path) for file in path.iterdir()):
         raise UserError(f"{path} is not empty and holds no run: give another --run_dir.")
-    else:
-        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
-    write_text(config, "\n".join(settings.lines) + "\n")
     return path
+
+
+def prepare(settings, facts):
+    """Writes the settings and, the first time, the facts of a run; removes what a crash has left.
+
+    Raises:
+        UserError: if the directory can not be written.
+    """
+    path = Path(settings.run_dir)
+    if not (path / "config.cfg").exists():
+        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
+    write_text(path / "config.cfg", "\n".join(settings.lines) + "\n")
+    for file in leftovers(path):
+        file.unlink()
+
+
+def leftovers(path):
+    """Temporary files that a crash has left in a run's directory."""
+    return [file for pattern in (".tmp-*", "*/.tmp-*") for file in Path(path).glob(pattern) if file.is_file()]
 
 
 def checkpoints(path):
@@ -131,8 +149,10 @@ def save(model, path, step, keep):
             partial.unlink(missing_ok=True)
 
     write_atomically(file, write)
-    for _, old in checkpoints(path)[:-keep]:
-        old.unlink()
+    kept = [old for at, old in checkpoints(path) if at <= step][-keep:]  # later ones were damaged: we resumed before them
+    for _, old in checkpoints(path):
+        if old not in kept:
+            old.unlink()
 
 
 def restore(model, path):
@@ -141,16 +161,20 @@ def restore(model, path):
     A damaged checkpoint is named on stderr, and the one before it is taken.
     """
     for step, file in reversed(checkpoints(path)):
-        try:
-            with zipfile.ZipFile(file) as archive:
-                damaged = archive.testzip()  # reads every byte against its checksum
-            if damaged is None:
-                model.load_weights(file)
-                return step
-        except (zipfile.BadZipFile, OSError, EOFError):
-            pass
+        if is_whole(file):
+            model.load_weights(file)
+            return step
         print(f"checkpoint {file} is damaged; the one before it is taken.", file=sys.stderr)
     return None
+
+
+def is_whole(file):
+    """Whether a checkpoint can be read and every byte of its contents agrees with their checksums."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return archive.testzip() is None
+    except Exception:  # a damaged directory of the archive can raise anything
+        return False
 
 
 def load(run_dir):
@@ -186,6 +210,8 @@ def make_model(settings, facts, **compile_options):
     try:
         model = settings.model_class(**arguments, **settings.model_settings)
         optimizers = {player: make_optimizer(**kw) for player, kw in settings.optimizers.items()}
+        if settings.precision == "mixed_float16":  # also where the weights are read back in another precision
+            optimizers = {player: keras.optimizers.LossScaleOptimizer(o) for player, o in optimizers.items()}
     except ValueError as error:
         message = " ".join(str(error).split())
         raise UserError(f"--model={settings.model} --dataset={settings.dataset}: {message}") from error

@@ -101,6 +101,7 @@ class Game(keras.Model):
         """
         for name, parameter in self.arguments().items():
             value = tuple(values[name]) if isinstance(values[name], list) else values[name]  # JSON knows no tuples
+            value = float(value) if parameter.annotation is float else value
             choices = typing.get_args(parameter.annotation)
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
@@ -255,7 +256,7 @@ class Game(keras.Model):
         replaced = []
         for player, optimizer in self.optimizers.items():
             optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-            if optimizer.use_ema and int(optimizer.iterations) > 0:  # before the first step there is no average
+            if optimizer.use_ema and optimizer.iterations.numpy() > 0:  # before the first step there is no average
                 replaced += [(weight, weight.numpy()) for weight in self.weights_of(player)]
                 optimizer.finalize_variable_values(self.weights_of(player))
         return replaced
@@ -355,7 +356,12 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
             `keras.optimizers.schedules`, which starts at `learning_rate` if it has an initial one.
         learning_rate: float.
         **settings: further arguments of the optimizer.
+
+    Raises:
+        ValueError: for a setting out of its range.
     """
+    if not learning_rate >= 0.0:
+        raise ValueError(f"learning_rate must not be negative, but is {learning_rate}.")
     if schedule:
         schedule = dict(schedule)
         make_schedule = getattr(keras.optimizers.schedules, schedule.pop("schedule"))

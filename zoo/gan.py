@@ -9,7 +9,8 @@ Notation:
     D, G   discriminator and generator; D returns a logit, real = 1
     k      discriminator steps for each generator step
 
-Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout.
+Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout; G has
+no sigmoid units and ends in tanh, for images in [-1, 1].
 """
 
 from typing import Literal

@@ -13,7 +13,8 @@ Notation:
     p          decoder: p_theta(x|z), Bernoulli or diagonal Gaussian with learned variance; p(z) = N(0, I)
 
 Departures from Kingma and Welling 2014: Adam instead of Adagrad; no weight decay on theta; for grey images the
-Bernoulli likelihood scores the grey value by its cross-entropy; the Gaussian's log-variance is kept within (-8, 8).
+Bernoulli likelihood scores the grey value by its cross-entropy; the Gaussian's log-variance is kept within (-8, 8),
+and its mean is not squashed into (0, 1).
 """
 
 from typing import Literal

@@ -35,7 +35,7 @@ class Bilinear(Game):
         return {"x": [self.x], "y": [self.y]}
 
     def losses(self, data):
-        value = self.x(data) * self.y(data)  # its mean over data = +-sqrt(...) is x y where the squares have mean 1
+        value = self.x(data) * self.y(data)  # whose mean is x y times the mean square of the data
         return {"x": value, "y": -value, "value": value}
 
     def train_step(self, data):
@@ -167,7 +167,7 @@ def test_moving_averages(precision):
     np.testing.assert_allclose(model.point, [average[0], after[1]], rtol=1e-6)
 
 
-def test_tracker_remembers_the_first_step_that_was_not_finite(tmp_path):
+def test_tracker_remembers_the_first_step_that_was_not_finite():
     tracker = Tracker("loss")
     for step, values in enumerate([[1.0, 2.0], [3.0], [[4.0, 6.0], [7.0, 7.0]]]):
         tracker.track(tf.constant(values), step)

@@ -31,7 +31,8 @@ def cross_entropy(real, fake):
     return softplus(-real) + softplus(fake)
 
 
-# The three games of Goodfellow 2016 (arXiv:1701.00160, section 3.2) share D's loss and differ in G's.
+# The three games of Goodfellow 2016 (arXiv:1701.00160, section 3.2, there with factors of 1/2) share D's loss and
+# differ in G's.
 LOSSES = {
     # J_G = -J_D, less the term that G can not change: log(1 - D(G(z))).
     "minimax": LossPair(cross_entropy, lambda fake: -softplus(fake)),

@@ -48,6 +48,11 @@ def _pieces(activation):
     return MAXOUT_PIECES if activation == "maxout" else 1
 
 
+def _initializer(initializer):
+    """A description of it: each layer makes its own, because one initializer draws the same numbers for the same shape."""
+    return keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
+
+
 def mlp(input_shape, hidden_units, output_shape, *, activation="relu", output_activation=None, initializer=None, name=None):
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
@@ -59,7 +64,7 @@ def mlp(input_shape, hidden_units, output_shape, *, activation="relu", output_ac
         initializer: Keras initializer of the weights, None for Glorot's.
         name: str or None.
     """
-    initializer = initializer or "glorot_uniform"
+    initializer = _initializer(initializer)
     network = keras.Sequential([keras.Input(input_shape), layers.Flatten()], name=name)
     for units in hidden_units:
         network.add(layers.Dense(units * _pieces(activation), kernel_initializer=initializer))
@@ -114,7 +119,7 @@ def convolutional_encoder(
         ValueError: if the images are not square or have a side that strides of 2 can not make.
     """
     check_square(data_shape)
-    initializer = initializer or "glorot_uniform"
+    initializer = _initializer(initializer)
     network = keras.Sequential([keras.Input(data_shape)], name=name)
     for i in range(len(convolutional_sides(data_shape[0])) - 1):
         normalized = batch_norm and i > 0
@@ -149,7 +154,7 @@ def convolutional_decoder(
     last. Other arguments and errors are those of `convolutional_encoder`.
     """
     check_square(data_shape)
-    initializer = initializer or "glorot_uniform"
+    initializer = _initializer(initializer)
     sides = convolutional_sides(data_shape[0])
     widths = [filters * 2**i for i in reversed(range(len(sides) - 1))]
 

@@ -86,6 +86,18 @@ def test_convolutions_want_squares(shape):
             make()
 
 
+@pytest.mark.parametrize("initializer", [None, keras.initializers.RandomNormal(stddev=0.02)])
+def test_layers_start_from_weights_of_their_own(initializer):
+    """Keras draws the same numbers for the same shape whenever it is given the same initializer."""
+    stacks = [networks.mlp((6,), (6, 6), (6,), initializer=initializer) for _ in range(2)]
+    stacks += [networks.convolutional_encoder((16, 16, 1), 6, filters=3, initializer=initializer),
+               networks.convolutional_decoder(6, (16, 16, 1), filters=3, initializer=initializer)]  # fmt: skip
+    kernels = [w.numpy() for network in stacks for w in network.weights if w.name == "kernel"]
+    for a, b in itertools.combinations(kernels, 2):
+        assert a.size != b.size or abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.7
+    assert initializer is None or abs(np.concatenate([k.ravel() for k in kernels]).std() - 0.02) < 0.002
+
+
 def test_outputs_are_float32_in_any_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

@@ -1,0 +1,186 @@
+"""Metrics against closed forms, SciPy, quadrature and hand-made samples."""
+
+import itertools
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special, stats
+from scipy.spatial.distance import cdist, pdist
+
+from trainers import evaluate
+from trainers.data import Data
+from trainers.evaluate import energy_distance
+from zoo.gan import GAN
+from zoo.parts import noise
+from zoo.vae import VAE
+
+NUM_ROWS = 23
+
+
+def gaussian_distance(mean, std):
+    """E|X| for X ~ N(mean, std^2)."""
+    return std * np.sqrt(2 / np.pi) * np.exp(-0.5 * (mean / std) ** 2) + mean * special.erf(mean / std / np.sqrt(2))
+
+
+def quantiles(num, mean, std):
+    return stats.norm.ppf((np.arange(num) + 0.5) / num, mean, std)[:, None]
+
+
+@pytest.mark.parametrize("mean, std", [(0.0, 1.0), (0.7, 1.0), (0.0, 3.0), (-2.0, 0.3)])
+def test_energy_distance_of_gaussians(mean, std):
+    expected = 2 * gaussian_distance(mean, np.hypot(1, std)) - gaussian_distance(0, np.sqrt(2)) * (1 + std)
+    estimate = energy_distance(quantiles(1500, 0, 1), quantiles(1000, mean, std))
+    np.testing.assert_allclose(estimate, expected, atol=5e-3)
+    np.testing.assert_allclose(energy_distance(quantiles(1000, mean, std), quantiles(1500, 0, 1)), estimate)
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (3, 2, 1)])
+def test_energy_distance_against_scipy(shape):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=[40, *shape]), 5.0 + rng.gamma(2.0, size=[30, *shape]).astype(np.float32)
+    flat_x, flat_y = x.reshape(40, -1), y.reshape(30, -1)
+    expected = 2 * cdist(flat_x, flat_y).mean() - pdist(flat_x).mean() - pdist(flat_y).mean()
+    np.testing.assert_allclose(energy_distance(x, y), expected, rtol=1e-9)
+    if shape == (1,):  # SciPy's is the root of the V-statistic, which counts each sample's distance 0 to itself
+        v_statistic = energy_distance(x, y) + pdist(flat_x).mean() / 40 + pdist(flat_y).mean() / 30
+        np.testing.assert_allclose(np.sqrt(v_statistic), stats.energy_distance(x[:, 0], y[:, 0]), rtol=1e-6)
+
+
+def test_energy_distance_is_unbiased_and_exact_for_equal_points():
+    rng = np.random.default_rng(0)
+    estimates = [energy_distance(rng.normal(size=[5, 2]), rng.normal(size=[3, 2])) for _ in range(2000)]
+    assert abs(np.mean(estimates)) < 4 * np.std(estimates) / np.sqrt(2000) < 0.1 * np.std(estimates)
+    np.testing.assert_allclose(energy_distance(np.ones([4, 3]) * 1e3, np.ones([2, 3]) * 1e3), 0.0, atol=1e-3)
+
+
+# --- Metrics of a run -------------------------------------------------------------------------------------------------
+
+
+def options(**more):
+    return SimpleNamespace(**{"batch_size": 10, "seed": 0, "num_model_samples": 100, **more})
+
+
+def run_of(model):
+    return SimpleNamespace(model=model, settings=SimpleNamespace(dynamic_binarization=False))
+
+
+def sampler_of(rows):
+    """A run whose model samples row `seed` of the given rows."""
+    return run_of(SimpleNamespace(sample=lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds)))
+
+
+def data_of(train, test, modes=None, mode_std=None):
+    return Data("made", train, test, None, None, None, "", "", modes, mode_std)
+
+
+MODES = np.array([[0, 0], [4, 0], [0, 4], [4, 4]], np.float32)
+
+
+@pytest.mark.parametrize("samples, modes_found, share", [
+    ([[0, 0]] * 6, 1, 1.0),
+    ([[0.29, 0], [4, 0.31], [4.1, 4.1], [4, 4], [2, 2], [0, 4.22]], 3, 4 / 6),  # 0.31 is beyond three deviations
+    ([[9, 9], [2, 2], [-5, 0]], 0, 0.0),
+    ([[0, 0], [4, 0], [0, 4], [4, 4.25], [4.25, 4]], 4, 1.0),
+])  # fmt: skip
+@pytest.mark.parametrize("batch_size", [2, 100])
+def test_modes_found(samples, modes_found, share, batch_size):
+    data = data_of(MODES, MODES, MODES, 0.1)
+    given = options(num_model_samples=len(samples), batch_size=batch_size)
+    found = evaluate.modes_found(sampler_of(samples), data, given)
+    assert found["modes_found"] == modes_found and found["num_modes"] == 4
+    assert found["num_model_samples"] == len(samples)
+    np.testing.assert_allclose(found["high_quality_share"], share)
+
+
+def test_metrics_that_do_not_apply():
+    points = np.zeros([5, 2], np.float32)
+    assert evaluate.modes_found(None, data_of(points, points), options()) is None
+    assert evaluate.importance_weighted_nll(run_of(SimpleNamespace()), None, options()) is None
+
+
+def test_sample_energy_distance_serves_images_and_compares_equal_numbers():
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(0, 256, [num, 2, 2, 1], np.uint8) for num in (60, 40))
+    result = evaluate.sample_energy_distance(sampler_of(test / 255.0), data_of(train, test), options())
+    assert result["num_model_samples"] == 40
+    within = pdist(test.reshape(40, -1) / 255.0).mean()  # the samples are the test set: only the diagonal differs
+    np.testing.assert_allclose(result["energy_distance"], -2 * within / 40, rtol=1e-5)
+    assert abs(result["of_training_data"]) < 0.2 * within
+    black = evaluate.sample_energy_distance(sampler_of(np.zeros_like(test)), data_of(train, test), options())
+    expected = 2 * np.linalg.norm(test.reshape(40, -1) / 255.0, axis=1).mean() - within
+    np.testing.assert_allclose(black["energy_distance"], expected, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def images():
+    rows = np.array(list(itertools.product([0, 255], repeat=4)), np.uint8)
+    rows = np.concatenate([rows, rows[: NUM_ROWS - 16]]).reshape(NUM_ROWS, 2, 2, 1)
+    return data_of(rows, rows)
+
+
+@pytest.fixture(scope="module")
+def vae():
+    """One latent, and a posterior wider than the true one, so that importance weights are bounded."""
+    keras.utils.set_random_seed(3)
+    model = VAE(data_shape=(2, 2, 1), latent_size=1, hidden_units=(6,))
+    rng = np.random.default_rng(0)
+    model.decoder.set_weights([2.0 * w + 0.3 * rng.normal(size=w.shape) for w in model.decoder.get_weights()])
+    kernel_1, bias_1, kernel_2, _ = model.encoder.get_weights()
+    model.encoder.set_weights([kernel_1, bias_1, 0.3 * kernel_2, np.array([0.2, 0.5])])
+    model.compile()
+    return model
+
+
+@pytest.fixture(scope="module")
+def truth(vae, images):
+    """log p(x) by quadrature over z, and the ELBO by Gauss-Hermite quadrature over epsilon, for every row."""
+    x = images.test.astype(np.float32) / 255.0
+    z = np.linspace(-9, 9, 1001, dtype=np.float32)
+    joint = vae.p(z[:, None, None]).log_prob(x).numpy() + stats.norm.logpdf(z)[:, None]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(24)
+    log_w = vae.log_weights(x, np.tile(nodes.astype(np.float32)[:, None, None], [1, NUM_ROWS, 1])).numpy()
+    return np.log(np.trapezoid(np.exp(joint), z, axis=0)), weights / weights.sum() @ log_w
+
+
+@pytest.mark.parametrize("batch_size, chunk", [(NUM_ROWS, 2000), (10, 2000), (10, 300), (4, 1999)])
+def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, chunk, monkeypatch):
+    """In any batches and chunks, the last ones smaller, it is the same but for its Monte Carlo error."""
+    monkeypatch.setattr(evaluate, "MAX_ELEMENTS", chunk * batch_size * 4)
+    num = 2000
+    given = options(batch_size=batch_size, num_importance_samples=num)
+    result = evaluate.importance_weighted_nll(run_of(vae), images, given)
+    log_px, elbo = truth
+    log_w = vae.log_weights(images.test / np.float32(255), noise.normal([1, 1], [num, NUM_ROWS, 1])).numpy()
+    error = np.sqrt(np.mean(np.exp(log_w - log_px).var(0)) / num / NUM_ROWS)
+    assert 1e-4 < error < 0.02 and np.mean(log_px - elbo) > 0.02
+    assert abs(result["nll"] + log_px.mean()) < 5 * error
+    assert abs(result["negative_elbo"] + elbo.mean()) < 5 * np.sqrt(np.mean(log_w.var(0)) / num / NUM_ROWS)
+    np.testing.assert_allclose(result["standard_error"], log_px.std() / np.sqrt(NUM_ROWS), rtol=0.1)
+    assert result["num_importance_samples"] == num and result["num_examples"] == NUM_ROWS
+
+
+def test_held_out_objectives_are_means_over_all_rows(vae, images):
+    """23 rows in batches of 10: the last three count as much as the others."""
+    result = evaluate.held_out_objectives(run_of(vae), images, options())
+    x, rows = images.test.astype(np.float32) / 255.0, []
+    for i, first in enumerate(range(0, NUM_ROWS, 10)):
+        batch = x[first : first + 10]
+        epsilon = noise.normal(noise.keys(0, i, 0, 1)[0], [1, len(batch), 1])
+        rows.append(vae.negative_bound(batch, epsilon, training=False))
+    for name, key in {"autoencoder_loss": "autoencoder", "reconstruction": "reconstruction", "kl": "kl"}.items():
+        expected = np.concatenate([row[key] for row in rows])
+        assert len(expected) == NUM_ROWS
+        np.testing.assert_allclose(result[name], expected.mean(), rtol=1e-5)
+    assert set(result) == {"autoencoder_loss", "reconstruction", "kl"}
+
+
+def test_held_out_objectives_scale_images_to_the_models_range(images):
+    model = GAN(data_shape=(2, 2, 1), latent_size=2, generator_units=(3,), discriminator_units=())
+    model.compile()
+    model.discriminator.set_weights([np.ones([4, 1]), np.array([0.5])])  # logit: the sum of the pixels, plus 1/2
+    result = evaluate.held_out_objectives(run_of(model), images, options())
+    sums = (images.test.astype(np.float64) / 127.5 - 1).sum((1, 2, 3)) + 0.5
+    np.testing.assert_allclose(result["accuracy_on_real"], np.mean(sums > 0), rtol=1e-6)

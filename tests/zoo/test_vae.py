@@ -1,0 +1,257 @@
+"""The VAE against linear-Gaussian models in closed form, numerical quadrature, finite differences and a second VAE."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special, stats
+
+from zoo.parts import estimators, noise
+from zoo.vae import VAE
+
+LATENTS = 2
+# Averages over these four points are exact for quadratic functions of a standard normal in two dimensions.
+SIGMA_POINTS = np.sqrt(LATENTS) * np.array([[1, 0], [-1, 0], [0, 1], [0, -1]], np.float32)
+
+
+def squash_inverse(log_variance):
+    return 8.0 * np.arctanh(np.asarray(log_variance) / 8.0)
+
+
+def set_linear(network, mean_map, mean, log_variance):
+    """Makes a linear network the parameters of N(mean_map u + mean, diag exp(log_variance)), its weights float32."""
+    halves = np.arange(np.prod(network.output_shape[1:])).reshape(network.output_shape[1:])
+    halves = [half.ravel() for half in np.split(halves, 2, axis=-1)]  # where each pixel's mean and raw variance lie
+    kernel, bias = (np.zeros(w.shape) for w in network.get_weights())
+    kernel[:, halves[0]], bias[halves[0]], bias[halves[1]] = mean_map.T, mean, squash_inverse(log_variance)
+    network.set_weights([kernel, bias])
+
+
+class LinearGaussian:
+    """p(x|z) = N(W z + b, S) with S^-1/2 W of orthogonal columns, so that the posterior is a diagonal Gaussian."""
+
+    def __init__(self, size):
+        rng = np.random.default_rng(size)
+        self.log_S = rng.uniform(-2, 0.5, size)
+        directions = np.linalg.qr(rng.normal(size=[size, LATENTS]))[0] * [1.5, 0.7]
+        self.W, self.b = np.exp(self.log_S / 2)[:, None] * directions, rng.normal(size=size)
+        scaled = self.W.T / np.exp(self.log_S)
+        self.posterior_variance = 1 / (1 + np.diag(scaled @ self.W))
+        self.posterior_map = self.posterior_variance[:, None] * scaled
+        self.x = rng.multivariate_normal(self.b, self.covariance, 5).astype(np.float32)
+        self.log_px = stats.multivariate_normal.logpdf(self.x, self.b, self.covariance)
+
+    @property
+    def covariance(self):
+        return self.W @ self.W.T + np.diag(np.exp(self.log_S))
+
+    def vae(self, data_shape, shift=0.0, stretch=0.0, **arguments):
+        """This model; its posterior means moved by `shift` and log-variances by `stretch` of the exact ones."""
+        model = VAE(data_shape=data_shape, latent_size=LATENTS, hidden_units=(), likelihood="gaussian", **arguments)
+        set_linear(model.decoder, self.W, self.b, self.log_S)
+        log_variance = np.log(self.posterior_variance) + stretch
+        set_linear(model.encoder, self.posterior_map, shift - self.posterior_map @ self.b, log_variance)
+        return model
+
+
+@pytest.mark.parametrize("data_shape", [(4,), (2, 1, 2), (2, 2, 1)])
+def test_exact_posterior_closes_every_gap(data_shape):
+    truth = LinearGaussian(4)
+    x, epsilon = truth.x.reshape(5, *data_shape), np.random.default_rng(0).normal(size=[3, 5, 2]).astype(np.float32)
+    model = truth.vae(data_shape, log_prob_samples=3)
+    log_w = model.log_weights(x, epsilon)
+    np.testing.assert_allclose(log_w, np.tile(truth.log_px, [3, 1]), atol=1e-4)  # constant in z
+    for bound in estimators.ESTIMATORS.values():
+        np.testing.assert_allclose(bound(log_w), truth.log_px, atol=1e-4)
+    iwae = truth.vae(data_shape, estimator="iwae").negative_bound(x, epsilon, training=True)
+    np.testing.assert_allclose(iwae["autoencoder"], -truth.log_px, atol=1e-4)
+    elbo = model.negative_bound(x, np.repeat(SIGMA_POINTS[:, None], 5, 1), training=True)
+    np.testing.assert_allclose(elbo["autoencoder"], -truth.log_px, atol=1e-4)
+    for score in tf.function(model.log_prob)(x, tf.range(5, dtype=tf.int64)).values():
+        np.testing.assert_allclose(score, truth.log_px, atol=1e-4)
+    encoded = model.encode(x)
+    np.testing.assert_allclose(encoded["z"], (truth.x - truth.b) @ truth.posterior_map.T, atol=1e-5)
+    np.testing.assert_allclose(encoded["z_log_var"], np.tile(np.log(truth.posterior_variance), [5, 1]), atol=1e-5)
+
+
+@pytest.mark.parametrize("shift, stretch", [(0.5, 0.0), (0.0, -1.0), (-0.3, 0.8)])
+def test_gap_of_the_bound_is_the_divergence_from_the_posterior(shift, stretch):
+    """ELBO = log p(x) - KL(q || p(z|x)); and beta weighs KL(q || p(z)) alone."""
+    truth = LinearGaussian(3)
+    variance = truth.posterior_variance * np.exp(stretch)
+    gap = 0.5 * np.sum(variance / truth.posterior_variance + shift**2 / truth.posterior_variance - 1 - stretch)
+    epsilon = np.repeat(SIGMA_POINTS[:, None], 5, 1)
+    model = truth.vae((3,), shift, stretch)
+    outcome = model.negative_bound(truth.x, epsilon, training=True)
+    np.testing.assert_allclose(outcome["autoencoder"], gap - truth.log_px, atol=1e-4)
+    np.testing.assert_allclose(estimators.elbo(model.log_weights(truth.x, epsilon)), truth.log_px - gap, atol=1e-4)
+    mean = (truth.x - truth.b) @ truth.posterior_map.T + shift
+    kl = 0.5 * np.sum(variance + mean**2 - 1 - np.log(variance), axis=1)
+    np.testing.assert_allclose(outcome["kl"], kl, rtol=1e-4)
+    for beta in (0.0, 0.5, 4.0):
+        weighed = truth.vae((3,), shift, stretch, beta=beta).negative_bound(truth.x, epsilon, training=True)
+        np.testing.assert_allclose(weighed["autoencoder"], gap - truth.log_px + (beta - 1) * kl, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(weighed["reconstruction"], outcome["reconstruction"])
+        np.testing.assert_allclose(weighed["kl"], outcome["kl"])
+    num = 20000
+    log_w = model.log_weights(truth.x, noise.normal([0, 1], [num, 5, 2])).numpy().astype(np.float64)
+    error = np.exp(log_w - truth.log_px).std(0) / np.sqrt(num)
+    assert np.all(abs(estimators.iwae(log_w) - truth.log_px) < 5 * error + 1e-5)
+
+
+def test_bernoulli_likelihood_by_quadrature():
+    """All 16 binary 2x2 images, one latent: log p(x) = log of an integral over z, and the p(x) sum to one."""
+    keras.utils.set_random_seed(2)
+    model = VAE(data_shape=(2, 2, 1), latent_size=1, hidden_units=(6,), log_prob_samples=1000)
+    rng = np.random.default_rng(0)
+    model.decoder.set_weights([2.0 * w + 0.3 * rng.normal(size=w.shape) for w in model.decoder.get_weights()])
+    kernel_1, bias_1, kernel_2, _ = model.encoder.get_weights()  # q wider than the posterior: weights are bounded
+    model.encoder.set_weights([kernel_1, bias_1, 0.3 * kernel_2, np.array([0.2, 0.5])])
+    x = np.array(list(itertools.product([0, 1], repeat=4)), np.float32)
+    z = np.linspace(-9, 9, 2001)
+    kernel_1, bias_1, kernel_2, bias_2 = (w.astype(np.float64) for w in model.decoder.get_weights())
+    logits = np.tanh(z[:, None] @ kernel_1 + bias_1) @ kernel_2 + bias_2
+    log_px_z = special.log_expit(logits) @ x.T + special.log_expit(-logits) @ (1 - x).T  # [z, x]
+    p_x = np.trapezoid(np.exp(log_px_z) * stats.norm.pdf(z)[:, None], z, axis=0)
+    np.testing.assert_allclose(p_x.sum(), 1, rtol=1e-9)
+
+    images, num = x.reshape(16, 2, 2, 1), 20000
+    log_w = model.log_weights(images, noise.normal([0, 0], [num, 16, 1])).numpy().astype(np.float64)
+    error = np.exp(log_w).std(0) / p_x
+    assert np.all(error > 0.01)  # the posterior is not exact
+    assert np.all(abs(estimators.iwae(log_w) - np.log(p_x)) < 5 * error / np.sqrt(num))
+    scores = tf.function(model.log_prob)(images, tf.range(16, dtype=tf.int64))
+    assert np.all(abs(scores["log_prob_lower_bound"] - np.log(p_x)) < 5 * error / np.sqrt(1000))
+    assert np.all(abs(scores["elbo"] - log_w.mean(0)) < 5 * log_w.std(0) / np.sqrt(1000))
+
+
+@pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
+@pytest.mark.parametrize("network", ["mlp", "convolutional"])
+def test_bound_of_several_draws_is_made_of_single_ones(estimator, network):
+    options = {"estimator": estimator, "network": network, "filters": 2, "hidden_units": (5,)}
+    model = VAE(data_shape=(8, 8, 1), latent_size=3, **options)
+    rng = np.random.default_rng(0)
+    x, epsilon = rng.random([4, 8, 8, 1], np.float32), rng.normal(size=[5, 4, 3]).astype(np.float32)
+    together = model.negative_bound(x, epsilon, training=True)
+    singles = [model.negative_bound(x, epsilon[k : k + 1], training=True) for k in range(5)]
+    loss = np.stack([single["autoencoder"] for single in singles]).astype(np.float64)
+    expected = loss.mean(0) if estimator == "elbo" else -special.logsumexp(-loss, axis=0) + np.log(5)
+    np.testing.assert_allclose(together["autoencoder"], expected, rtol=1e-5)
+    reconstruction = np.mean([single["reconstruction"] for single in singles], axis=0)
+    np.testing.assert_allclose(together["reconstruction"], reconstruction, rtol=1e-5)
+
+
+@pytest.mark.parametrize("network", ["mlp", "convolutional"])
+@pytest.mark.parametrize("likelihood, channels", [("bernoulli", 1), ("gaussian", 1), ("gaussian", 3)])
+def test_decoder_gives_every_pixel_its_parameters(network, likelihood, channels):
+    rng = np.random.default_rng(0)
+    options = {"network": network, "filters": 2, "hidden_units": (5,), "likelihood": likelihood}
+    model = VAE(data_shape=(8, 8, channels), latent_size=3, log_prob_samples=1, **options)
+    z = rng.normal(size=[2, 4, 3]).astype(np.float32)
+    p = model.p(z)
+    assert p.batch_shape == (2, 4) and p.event_shape == (8, 8, channels)
+    x = rng.random([4, 8, 8, channels])
+    for k in range(2):
+        out = model.decoder(z[k]).numpy().astype(np.float64)
+        if likelihood == "bernoulli":
+            mean, log_p = special.expit(out), x * special.log_expit(out) + (1 - x) * special.log_expit(-out)
+        else:
+            mean, raw = out[..., :channels], out[..., channels:]
+            log_p = stats.norm.logpdf(x, mean, np.exp(4 * np.tanh(raw / 8)))
+        np.testing.assert_allclose(p.mean()[k], mean, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(p.log_prob(x.astype(np.float32))[k], log_p.sum((1, 2, 3)), rtol=1e-5)
+        np.testing.assert_allclose(model.decode(z[k]), np.clip(mean, 0, 1), rtol=1e-4, atol=1e-6)
+    seeds = tf.range(4, dtype=tf.int64)  # grey values given as NumPy arrays are not truncated
+    given = [model.log_prob(make(x.astype(np.float32)), seeds)["elbo"] for make in (np.asarray, tf.constant)]
+    np.testing.assert_allclose(*given)
+
+
+@pytest.mark.parametrize("network", ["mlp", "convolutional"])
+@pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
+def test_gradients_are_finite_differences(network, estimator):
+    options = {"network": network, "filters": 2, "hidden_units": (6,), "activation": "softplus", "estimator": estimator}
+    model = VAE(data_shape=(8, 8, 1), latent_size=2, **options)
+    model.compile({"autoencoder": keras.optimizers.SGD(1.0)})
+    rng = np.random.default_rng(0)
+    x, epsilon = rng.random([3, 8, 8, 1], np.float32), rng.normal(size=[2, 3, 2]).astype(np.float32)
+
+    def loss_fn():
+        return model.negative_bound(x, epsilon, training=True)
+
+    for player in (model.decoder, model.encoder):
+        before = [(net, net.get_weights()) for net in model.players["autoencoder"]]
+        start = player.get_weights()
+        model.minimize(loss_fn)  # moves by minus the gradient
+        gradient = [a - b for a, b in zip(start, player.get_weights(), strict=True)]
+        norm, losses = np.sqrt(sum(np.sum(g**2) for g in gradient)), []
+        for net, weights in before:
+            net.set_weights(weights)
+        for h in (0.02, -0.02):
+            player.set_weights([w + h * g / norm for w, g in zip(start, gradient, strict=True)])
+            losses.append(np.mean(loss_fn()["autoencoder"]))
+        player.set_weights(start)
+        np.testing.assert_allclose((losses[0] - losses[1]) / 0.04, norm, rtol=5e-3)
+
+
+@pytest.mark.parametrize("estimator, num_samples, beta", [("elbo", 1, 1.0), ("elbo", 3, 0.5), ("iwae", 4, 1)])
+@pytest.mark.parametrize("likelihood, data_shape", [("bernoulli", (2, 2, 1)), ("gaussian", (2, 1, 2))])
+def test_steps_of_a_second_implementation(estimator, num_samples, beta, likelihood, data_shape):
+    """Two steps of SGD written out in float64: tanh layers, and the bound from its densities."""
+    options = {"estimator": estimator, "num_samples": num_samples, "beta": beta, "likelihood": likelihood, "seed": 3}
+    model = VAE(data_shape=data_shape, latent_size=2, hidden_units=(5,), **options)
+    model.compile({"autoencoder": keras.optimizers.SGD(0.1)}, jit_compile=False)
+    weights = [tf.Variable(w.numpy().astype(np.float64)) for w in model.weights_of("autoencoder")]
+    rng = np.random.default_rng(0)
+
+    def squash(raw):
+        return 8 * tf.tanh(raw / 8)
+
+    def log_normal(x, mean, log_variance):
+        return -0.5 * (np.log(2 * np.pi) + log_variance + (x - mean) ** 2 * tf.exp(-log_variance))
+
+    for i in range(2):
+        x = rng.random([6, *data_shape], np.float32)
+        model.train_step(tf.constant(x))
+        epsilon = noise.normal(noise.keys(3, i, 0, 1)[0], [num_samples, 6, 2]).numpy().astype(np.float64)
+        flat, channels = x.reshape(6, 4).astype(np.float64), data_shape[-1]
+        with tf.GradientTape() as tape:
+            a, b, c, d, e, f, g, h = weights
+            code = tf.tanh(flat @ a + b) @ c + d
+            mean, log_variance = code[:, :2], squash(code[:, 2:])
+            z = mean + tf.exp(log_variance / 2) * epsilon
+            out = tf.tanh(z @ e + f) @ g + h  # [K, batch, parameters]
+            if likelihood == "bernoulli":
+                log_px = -tf.nn.sigmoid_cross_entropy_with_logits(tf.broadcast_to(flat, out.shape), out)
+            else:
+                out = tf.reshape(out, [num_samples, 6, 4 // channels, 2 * channels])
+                pixels = tf.reshape(flat, [6, 4 // channels, channels])
+                log_px = log_normal(pixels, out[..., :channels], squash(out[..., channels:]))
+            log_px = tf.reduce_sum(tf.reshape(log_px, [num_samples, 6, -1]), -1)
+            if estimator == "elbo":
+                kl = 0.5 * tf.reduce_sum(tf.exp(log_variance) + mean**2 - 1 - log_variance, -1)
+                bound = tf.reduce_mean(log_px, 0) - beta * kl
+            else:
+                log_ratio = log_normal(z, 0.0, tf.zeros_like(z)) - log_normal(z, mean, log_variance)
+                bound = tf.math.log(tf.reduce_mean(tf.exp(log_px + tf.reduce_sum(log_ratio, -1)), 0))
+            loss = -tf.reduce_mean(bound)
+        for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
+            weight.assign_sub(0.1 * gradient)
+    for ours, theirs in zip(model.weights_of("autoencoder"), weights, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=1e-5)
+
+
+def test_training_reaches_the_likelihood_of_the_truth():
+    """On data of a linear-Gaussian model no log-likelihood beats that model's own, and the bound can attain it."""
+    keras.utils.set_random_seed(0)
+    truth, rng = LinearGaussian(3), np.random.default_rng(0)
+    train, test = (rng.multivariate_normal(truth.b, truth.covariance, num).astype(np.float32) for num in (4000, 2000))
+    model = VAE(data_shape=(3,), latent_size=LATENTS, hidden_units=(), likelihood="gaussian")
+    model.compile({"autoencoder": keras.optimizers.Adam(0.01)}, jit_compile=False)
+    model.fit(train, batch_size=200, epochs=40, verbose=0)
+    model.reset_metrics()
+    loss = model.test_step(tf.constant(test))["autoencoder_loss"]
+    best = -stats.multivariate_normal.logpdf(test, truth.b, truth.covariance).mean()
+    untrained = -stats.multivariate_normal.logpdf(test, cov=np.eye(3)).mean()
+    assert untrained > best + 0.5 and abs(loss - best) < 0.06
