@@ -118,7 +118,7 @@ def batches(data, *, batch_size, seed, start_step=0, data_range=None, with_label
     images, labels = _tensors(data, split, data_range, with_labels, binarize)
     num_rows, example_shape = images.shape[0], images.shape[1:]
     if not 1 <= batch_size <= num_rows:
-        raise UserError(f"batch_size is {batch_size}, but {data.name} has {num_rows} {split} rows: give 1 to that many.")
+        raise UserError(f"batch_size is {batch_size}, but {data.name} has {num_rows} {split} rows: give that or less.")
     if batch_size % num_replicas:
         raise UserError(f"batch_size is {batch_size}, which {num_replicas} replicas can not share: give a multiple.")
     shares = [num_replicas, batch_size // num_replicas]
@@ -171,7 +171,7 @@ def _tensors(data, split, data_range, with_labels, binarize):
     if with_labels and labels is None:
         raise UserError(f"{data.name} has no labels: choose a dataset that has, or a model that needs none.")
     if binarize and (len(data.shape) != 3 or data.shape[2] != 1):
-        raise UserError(f"binarisation is for grey images, and {data.name} has shape {data.shape}: leave it off.")
+        raise UserError(f"binarize is for grey images, and {data.name} has shape {data.shape}: leave it off.")
     if data_range is not None and len(data.shape) != 3:
         raise UserError(f"data_range is for images, and {data.name} holds points, which stay as they are: give None.")
     with tf.device("CPU"):  # beside the pipeline, also where there is a GPU
@@ -268,10 +268,12 @@ def _digits(data_dir):
 def _idx(name, data_dir):
     """MNIST's format: two zeros, 8 for uint8, the rank, big-endian sizes, the values."""
     contents, about = _contents(name, data_dir)
-    shapes = (np.frombuffer(content, ">u4", content[3], 4) for content in contents)
-    train, train_labels, test, test_labels = (
-        np.frombuffer(content, np.uint8)[4 + 4 * len(shape):].reshape(shape)
-        for content, shape in zip(contents, shapes, strict=True))
+
+    def array(content):
+        shape = np.frombuffer(content, ">u4", count=content[3], offset=4)
+        return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
+
+    train, train_labels, test, test_labels = map(array, contents)
     return Data(train=train[..., None], test=test[..., None], train_labels=train_labels.astype(np.int64),
                 test_labels=test_labels.astype(np.int64), num_classes=10, **about)
 
@@ -343,7 +345,7 @@ def _square(image, side, channels):
 
 
 def _ring(data_dir):
-    """8 Gaussians on the unit circle (Lin et al., "PacGAN", NeurIPS 2018, arXiv:1712.04086, section 4.1)."""
+    """8 Gaussians on the unit circle (Lin et al., "PacGAN", NeurIPS 2018, arXiv:1712.04086)."""
     angle = np.arange(8) * (2 * np.pi / 8)
     return _mixture("ring", np.stack([np.cos(angle), np.sin(angle)], axis=1), 0.01)
 

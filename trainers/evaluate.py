@@ -70,7 +70,7 @@ def importance_weighted_nll(run, data, options):
 def modes_found(run, data, options):
     """Modes with at least one sample within 3 standard deviations, and the share of such samples.
 
-    The protocol of Lin et al. 2018 (PacGAN, section 4.1) for the ring of 8 and the grid of 25 Gaussians.
+    The protocol of Lin et al. 2018 (PacGAN, arXiv:1712.04086) for the ring of 8 and the grid of 25 Gaussians.
     """
     if data.modes is None:
         return None
@@ -108,7 +108,7 @@ METRICS = {
 def energy_distance(x, y):
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, at least 0, and 0 for equal distributions only.
 
-    Szekely and Rizzo 2013, equation 2.3, with unbiased means over distinct pairs, so that an estimate can be negative.
+    Szekely and Rizzo 2013 (Energy statistics), with unbiased means over distinct pairs, so that an estimate can be negative.
 
     Args:
         x, y: float arrays [n, ...] and [m, ...], n and m at least 2; rows are flattened.

@@ -23,6 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from export import publish
 from trainers import flags
 from trainers.cli import UserError
 from zoo.game import make_optimizer
@@ -45,18 +46,10 @@ def write_atomically(path, write):
     Raises:
         UserError: if it can not be written (a full disk, no permission); nothing is left behind then.
     """
-    path = Path(path)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        publish.write_atomically(path, write)
     except OSError as error:
         raise UserError(f"{path} can not be written: {os.strerror(error.errno) if error.errno else error}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_text(path, text):
@@ -135,13 +128,14 @@ def save(model, path, step, keep):
         UserError: if it can not be written; those before stay.
         FloatingPointError: if a weight is not finite; those before stay.
     """
-    for weight in model.trainable_variables:
-        if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
-            raise FloatingPointError(f"the weight {weight.path} is not finite at step {step}")
+    for player in model.players:
+        for weight in model.weights_of(player):
+            if not np.all(np.isfinite(weight.numpy())):
+                raise FloatingPointError(f"the weight {weight.path} of the {player} is not finite at step {step}")
     file = Path(path) / "checkpoints" / f"step_{step:08d}.keras"
-    partial = file.with_name(f".tmp-{os.getpid()}.keras")  # Keras insists on the suffix
 
     def write(temporary):
+        partial = temporary.with_suffix(".keras")  # Keras insists on it
         try:
             model.save(partial)
             os.replace(partial, temporary)
@@ -172,7 +166,7 @@ def is_whole(file):
     """Whether a checkpoint can be read and every byte of its contents agrees with their checksums."""
     try:
         with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
+            return archive.testzip() is None and "model.weights.h5" in archive.namelist()
     except Exception:  # a damaged directory of the archive can raise anything
         return False
 
@@ -213,8 +207,8 @@ def make_model(settings, facts, **compile_options):
         if settings.precision == "mixed_float16":  # also where the weights are read back in another precision
             optimizers = {player: keras.optimizers.LossScaleOptimizer(o) for player, o in optimizers.items()}
     except ValueError as error:
-        message = " ".join(str(error).split())
-        raise UserError(f"--model={settings.model} --dataset={settings.dataset}: {message}") from error
+        message = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"--model={settings.model} --dataset={settings.dataset}: {message}.") from error
     model.compile(optimizers, **compile_options)
     return model
 

@@ -14,7 +14,7 @@ from trainers import evaluate
 from trainers.data import Data
 from trainers.evaluate import energy_distance
 from zoo.gan import GAN
-from zoo.parts import noise
+from zoo.parts import estimators, noise
 from zoo.vae import VAE
 
 NUM_ROWS = 23
@@ -148,10 +148,12 @@ def truth(vae, images):
 @pytest.mark.parametrize("batch_size, chunk", [(NUM_ROWS, 2000), (10, 2000), (10, 300), (4, 1999)])
 def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, chunk, monkeypatch):
     """In any batches and chunks, the last ones smaller, it is the same but for its Monte Carlo error."""
+    num, iwae, draws = 2000, estimators.iwae, set()
     monkeypatch.setattr(evaluate, "MAX_ELEMENTS", chunk * batch_size * 4)
-    num = 2000
+    monkeypatch.setattr(estimators, "iwae", lambda log_w: draws.add(len(log_w)) or iwae(log_w))
     given = options(batch_size=batch_size, num_importance_samples=num)
     result = evaluate.importance_weighted_nll(run_of(vae), images, given)
+    assert draws == {num}
     log_px, elbo = truth
     log_w = vae.log_weights(images.test / np.float32(255), noise.normal([1, 1], [num, NUM_ROWS, 1])).numpy()
     error = np.sqrt(np.mean(np.exp(log_w - log_px).var(0)) / num / NUM_ROWS)

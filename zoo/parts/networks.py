@@ -49,7 +49,7 @@ def _pieces(activation):
 
 
 def _initializer(initializer):
-    """A description of it: each layer makes its own, because one initializer draws the same numbers for the same shape."""
+    """A description, of which each layer makes its own: one initializer repeats its numbers for the same shape."""
     return keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
 
 

@@ -1,0 +1,315 @@
+"""Training as a user meets it: runs that are killed, diverge, meet a full disk or are given wrong settings."""
+
+import json
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import pictures
+from trainers import flags, rundir
+from trainers.cli import UserError
+from trainers.run import train
+from zoo import MODELS
+from zoo.vae import VAE
+
+ROOT = Path(__file__).parents[2]
+SMALL_VAE = ["--flagfile=configs/vae_digits.cfg", "--hidden_units=8", "--latent_size=2", "--batch_size=16", "--noexport"]
+SMALL_GAN = ["--model=gan", "--generator_units=8", "--discriminator_units=8", "--latent_size=2", "--batch_size=16", "--noexport"]
+
+
+@pytest.fixture(autouse=True)
+def _from_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)  # flagfiles name each other from there
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def every(steps):
+    return [f"--{what}_every={steps}" for what in ("checkpoint", "sample", "log")]
+
+
+def train_here(run_dir, *arguments):
+    train(flags.parse(["trainers.run", f"--run_dir={run_dir}", *arguments]))
+    return run_dir
+
+
+def start(run_dir, *arguments, **options):
+    command = [sys.executable, "-m", "trainers.run", f"--run_dir={run_dir}", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
+
+
+def state(run_dir):
+    """Every number of the newest checkpoint: weights, optimizers and step."""
+    with zipfile.ZipFile(rundir.checkpoints(run_dir)[-1][1]) as archive, archive.open("model.weights.h5") as file:
+        numbers = {}
+        h5py.File(file).visititems(lambda name, x: numbers.update({name: x[()]} if isinstance(x, h5py.Dataset) else {}))
+        return numbers
+
+
+def assert_same_bits(run_dir, other):
+    left, right = state(run_dir), state(other)
+    assert left.keys() == right.keys() and any("optimizer" in name for name in left)
+    for name in left:
+        assert left[name].tobytes() == right[name].tobytes(), name
+
+
+def steps_logged(run_dir):
+    return [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def temporary_files(run_dir):
+    return list(run_dir.rglob("*tmp*"))
+
+
+def assert_sentence(sentence, *parts):
+    assert all(str(part) in sentence for part in parts), sentence
+    assert sentence.endswith(".") and "\n" not in sentence, sentence
+
+
+# --- Interruptions ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path):
+    arguments = [*SMALL_VAE, *every(5), "--num_steps=200", "--keep_checkpoints=100"]
+    whole, victim = tmp_path / "whole", tmp_path / "victim"
+    moments = np.random.default_rng().uniform(0.0, 0.1, 2)
+    for number, moment in zip((signal.SIGINT, signal.SIGKILL), moments, strict=True):
+        before = len(rundir.checkpoints(victim))
+        process = start(victim, *arguments)
+        while len(rundir.checkpoints(victim)) < before + 2:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.005)
+        time.sleep(moment)
+        process.send_signal(number)
+        out, err = process.communicate()
+        if number == signal.SIGINT:
+            assert (process.returncode, err) == (130, "interrupted\n")
+        assert process.returncode in (130, -signal.SIGKILL), moments
+    assert rundir.checkpoints(victim)[-1][0] < 200
+    process = start(victim, *arguments)
+    out, err = process.communicate()
+    assert (process.returncode, err) == (0, ""), moments
+    assert re.match(rf"resuming {victim} at step \d+ of 200\n", out)
+    train_here(whole, *arguments)
+    assert_same_bits(whole, victim)
+    assert steps_logged(victim) == steps_logged(whole) == list(range(5, 201, 5))
+    assert not temporary_files(victim)
+
+
+DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether it was then complete
+    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
+    "flipped": (lambda file: file.write_bytes(file.read_bytes().replace(b"\x3f", b"\x3e", 1)), True),
+}
+
+
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    """A run of 12 steps, and one that was stopped after 8."""
+    path = tmp_path_factory.mktemp("runs")
+    for name, num_steps in (("whole", 12), ("stopped", 8)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)
+            train_here(path / name, *SMALL_VAE, *every(4), f"--num_steps={num_steps}")
+    return path
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_after_a_damaged_checkpoint_the_one_before_leads_to_the_same_bits(damage, two_runs, tmp_path, capfd):
+    run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
+    newest, (harm, is_named) = rundir.checkpoints(run_dir)[-1][1], DAMAGES[damage]
+    harm(newest)
+    with open(run_dir / "metrics.jsonl", "a") as file:
+        file.write('{"step": 12, "autoen')
+    train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
+    out, err = capfd.readouterr()
+    assert err == (f"checkpoint {newest} is damaged; the one before it is taken.\n" if is_named else "")
+    assert f"resuming {run_dir} at step 4 of 12" in out
+    assert_same_bits(two_runs / "whole", run_dir)
+    assert steps_logged(run_dir) == [4, 8, 12] and not temporary_files(run_dir)
+
+
+def test_what_is_done_does_not_depend_on_how_often_it_is_looked_at(two_runs, tmp_path):
+    """Other operational flags, and a run that is extended from a step at which nothing else would have happened."""
+    run_dir = train_here(tmp_path / "run", *SMALL_VAE, *every(4), "--num_steps=3")
+    train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=7", "--checkpoint_every=1")
+    train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12", "--sample_every=100")
+    assert_same_bits(two_runs / "whole", run_dir)
+    assert steps_logged(run_dir) == [3, 4, 7, 8, 12]
+
+
+def test_a_finished_run_only_exports_again(two_runs, tmp_path, capfd):
+    run_dir = shutil.copytree(two_runs / "whole", tmp_path / "run")
+    before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file() and file.name != "config.cfg"}
+    train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12", "--export")
+    out, err = capfd.readouterr()
+    (version,) = [folder for folder in (run_dir / "export").iterdir() if folder.is_dir()]
+    assert f"exported to {version}\n" in out and "step 1" not in out.replace("step 12 of 12", "") and not err
+    assert before == {file: file.read_bytes() for file in before}
+
+
+# --- Divergence and full disks ---------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, capfd):
+    bound = VAE.negative_bound
+
+    def broken(self, *arguments, **options):  # the 7th step has a loss of infinity for one example
+        outcome = bound(self, *arguments, **options)
+        blow = tf.where((self.step.value == 6) & (tf.range(16) == 3), np.inf, 0.0)
+        return {**outcome, "autoencoder": outcome["autoencoder"] + blow}
+
+    with monkeypatch.context() as patch, pytest.raises(UserError) as error:
+        patch.setattr(VAE, "negative_bound", broken)
+        train_here(tmp_path / "run", *SMALL_VAE, *every(5), "--num_steps=20")
+    good = tmp_path / "run" / "checkpoints" / "step_00000005.keras"
+    assert_sentence(str(error.value), "the loss of the autoencoder", "inf", "at step 7:", good, "--autoencoder.learning_rate")
+    assert steps_logged(tmp_path / "run") == [5] and not temporary_files(tmp_path / "run")
+    assert rundir.load(tmp_path / "run").step == 5
+    train_here(tmp_path / "run", *SMALL_VAE, *every(5), "--num_steps=20")  # mended, it goes on
+
+
+def test_weights_that_are_not_finite_are_never_a_checkpoint(two_runs, tmp_path, monkeypatch):
+    """A gradient can be NaN where the loss is not, and no line of the log need lie between."""
+    bound = VAE.negative_bound
+
+    def broken(self, *arguments, **options):
+        outcome = bound(self, *arguments, **options)
+        return {**outcome, "autoencoder": outcome["autoencoder"] + tf.sqrt(0.0 * outcome["kl"])}
+
+    monkeypatch.setattr(VAE, "negative_bound", broken)
+    run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
+    with pytest.raises(UserError) as error:
+        train_here(run_dir, *SMALL_VAE, *every(4), "--log_every=100", "--num_steps=12", "--checkpoint_every=1")
+    assert_sentence(str(error.value), "of the autoencoder is not finite at step 9:", "earlier checkpoints stay")
+    assert_same_bits(two_runs / "stopped", run_dir)
+
+
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
+COMMANDS = {  # arguments beside --run_dir, options of the process -> parts of the one line on stderr
+    "unknown flag": ([*SMALL_VAE, "--latent=3"], {}, ["--latent is not a flag of the model vae; did you mean --latent_size"]),
+    "divergence": (
+        [*SMALL_VAE, *every(1), "--num_steps=9", "--autoencoder.learning_rate=1e20"],
+        {},
+        ["the loss of the autoencoder became", "at step 2", "step_00000001.keras, stays"],
+    ),
+    "full disk": (
+        [*SMALL_VAE, *every(4), "--hidden_units=40", "--num_steps=9"],
+        {"preexec_fn": limit_files},
+        ["step_00000004.keras can not be written"],
+    ),
+}
+
+
+def test_mistakes_on_the_command_line(tmp_path):
+    processes = {name: start(tmp_path / name, *arguments, **options) for name, (arguments, options, _) in COMMANDS.items()}
+    for name, process in processes.items():
+        out, err = process.communicate()
+        assert process.returncode == 2, (name, err)
+        assert err.startswith("error: ") and err.endswith("\n")
+        assert_sentence(err.removesuffix("\n").replace("?", "."), *COMMANDS[name][2])
+    assert not (tmp_path / "unknown flag").exists()
+    assert not temporary_files(tmp_path) and rundir.checkpoints(tmp_path / "full disk") == []
+    assert rundir.load(tmp_path / "divergence").step == 1
+
+
+# --- Wrong settings --------------------------------------------------------------------------------------------------
+
+WRONG = {  # what is wrong with the settings -> what the sentence must say
+    "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
+    "--model=vae --dataset=mnits": ["'mnits'", "mnist"],
+    "--model=vae --dataset=ring": ["likelihood must be gaussian for points"],
+    "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
+    "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
+    "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["binarize", "ring"],
+    "--model=vae --latent_size=0": ["latent_size must be at least 1, not 0"],
+    "--model=vae --dataset=image_folder --data_dir=no/such": ["no/such"],
+    "--model=vae --num_replicas=2": ["--num_replicas=2 is for --strategy=mirrored, not none"],
+    "--model=vae --strategy=multi_worker": ["TF_CONFIG"],
+    "--model=vae --strategy=mirrored --num_replicas=2 --batch_size=9": ["9", "2 replicas"],
+}
+
+
+@pytest.mark.parametrize("line", WRONG)
+def test_wrong_settings_are_one_sentence_and_leave_nothing_behind(line, tmp_path, monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UserError) as error:
+        train_here(tmp_path / "run", *line.split())
+    assert_sentence(str(error.value), *WRONG[line])
+    assert not (tmp_path / "run").exists()
+
+
+def test_labels_that_a_model_asks_for_and_the_data_do_not_have(tmp_path, monkeypatch):
+    monkeypatch.setitem(MODELS, "vae", type("LabelledVAE", (VAE,), {"conditional": True}))
+    (tmp_path / "images").mkdir()
+    for i in range(20):
+        pictures.grid(np.full([1, 8, 8, 1], i / 20), tmp_path / "images" / f"{i}.png")
+    with pytest.raises(UserError) as error:
+        train_here(tmp_path / "run", "--model=vae", "--dataset=image_folder", f"--data_dir={tmp_path / 'images'}")
+    assert_sentence(str(error.value), "image_folder has no labels")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_settings_in_the_same_directory(two_runs, tmp_path):
+    run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
+    before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
+    for more, parts in (
+        (["--latent_size=3", "--num_steps=12"], [run_dir, "latent_size is 2 there and 3 here"]),
+        (["--num_steps=7"], [run_dir, "8 steps", "--num_steps=7"]),
+    ):
+        with pytest.raises(UserError) as error:
+            train_here(run_dir, *SMALL_VAE, *every(4), *more)
+        assert_sentence(str(error.value), *parts)
+    assert before == {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("run_dir", ["file", "file/run", "/proc/run"])
+def test_a_run_directory_that_can_not_be(run_dir, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError) as error:
+        train_here(tmp_path / run_dir, *SMALL_VAE, "--num_steps=1")
+    assert_sentence(str(error.value), tmp_path / run_dir)
+
+
+# --- Averages --------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures, "picture", lambda rows, path: shown.append(rows))
+    ema = [*SMALL_GAN, "--num_steps=6", "--generator.use_ema", "--generator.ema_momentum=0.9", "--generator.learning_rate=0.01"]
+    often = train_here(tmp_path / "often", *ema, "--sample_every=2")
+    assert len(shown) == 3
+    seldom = train_here(tmp_path / "seldom", *ema)
+    assert_same_bits(often, seldom)
+    plain = train_here(tmp_path / "plain", *SMALL_GAN, "--num_steps=6", "--generator.learning_rate=0.01")
+    seeds = tf.range(64, dtype=tf.int64)
+    average, raw = (rundir.load(run_dir).model.sample(seeds).numpy() for run_dir in (often, plain))
+    np.testing.assert_allclose(shown[2], average, atol=1e-6)
+    np.testing.assert_allclose(shown[4], raw, atol=1e-6)
+    assert np.abs(average - raw).max() > 1e-3
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_is_trained_resumed_and_exported(precision, tmp_path):
+    arguments = [*SMALL_GAN, f"--precision={precision}", *every(2), "--generator.use_ema"]
+    whole = train_here(tmp_path / "whole", *arguments, "--num_steps=4")
+    parts = train_here(tmp_path / "parts", *arguments, "--num_steps=2")
+    train_here(parts, *arguments, "--num_steps=4", "--export")
+    assert_same_bits(whole, parts)
+    assert next((parts / "export").glob("*/saved_model.pb"))
