@@ -8,7 +8,6 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from export import command
 from trainers import cli
 
 
@@ -45,7 +44,7 @@ def main(argv):
     absl_flags.DEFINE_string("run_dir", None, "The run to export.", **own)
     absl_flags.DEFINE_string("export_dir", None, "Where the versions go; default RUN_DIR/export.", **own)
     absl_flags.DEFINE_list("signatures", None, "Signatures to export besides sample; default all.", **own)
-    command.parse(flags, argv, __doc__, required="run_dir")
+    cli.parse(flags, argv, __doc__, required="run_dir")
     with cli.quiet():
         from trainers import rundir
     print(export_run(rundir.load(flags.run_dir), flags.export_dir, flags.signatures))

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from absl import flags as absl_flags
 
-from export import command
 from export.pictures import picture
 from export.publish import versions
 from trainers import cli
@@ -76,7 +75,7 @@ def main(argv):
     absl_flags.DEFINE_integer("seed", 0, "Seed of the first sample; the next has the next seed.", **int64)
     absl_flags.DEFINE_integer("label", None, "The class of all samples, where the model is conditional.", **int64)
     absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
-    command.parse(flags, argv, __doc__, required="model_dir")
+    cli.parse(flags, argv, __doc__, required="model_dir")
     if flags.seed + flags.num > 2**63:
         raise cli.UserError(f"--seed={flags.seed} and --num={flags.num} pass the largest seed, 2^63 - 1.")
     if Path(flags.out).suffix.lower() != ".png":

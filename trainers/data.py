@@ -1,4 +1,4 @@
-"""Datasets: `load` finds, verifies and parses one; `batches` feeds it to training, `test_batches` to evaluation.
+"""Datasets: `load` finds, verifies and parses one; `batches` feeds it to training, `held_out_batches` to evaluation.
 
 Images rest in memory as uint8 and are scaled when a batch is made. A training batch is a function of (seed, step): a
 resumed run sees what it would have seen, and any number of replicas together see what one would.
@@ -146,7 +146,7 @@ def batches(data, *, batch_size, seed, start_step=0, data_range=None, with_label
     return tf.data.Dataset.counter(start_step).map(step_batches).unbatch().prefetch(2)
 
 
-def test_batches(data, batch_size, data_range, with_labels=False, binarize=False, split="test"):
+def held_out_batches(data, batch_size, data_range, with_labels=False, binarize=False, split="test"):
     """One pass over a split in its own order, each row once, the last batch smaller; otherwise as `batches`.
 
     `binarize` draws each row once and for all, whatever the batch size.

@@ -10,7 +10,6 @@ import sys
 
 from absl import flags as absl_flags
 
-from export import command
 from trainers import cli
 
 with cli.quiet():
@@ -19,7 +18,7 @@ with cli.quiet():
     import tensorflow as tf
 
     from trainers import rundir
-    from trainers.data import load, test_batches
+    from trainers.data import held_out_batches, load
     from zoo.parts import estimators, noise
 
 MAX_ELEMENTS = 2**24  # numbers in one tensor of decoded data, 64 MiB: what bounds the memory of importance sampling
@@ -136,7 +135,7 @@ def _samples(run, num, options):
 
 def _batches(run, data, options, title):
     """The test set in batches, with a progress bar."""
-    batches = test_batches(
+    batches = held_out_batches(
         data,
         options.batch_size,
         run.model.data_range,
@@ -189,7 +188,7 @@ def main(argv):
     absl_flags.DEFINE_integer("num_model_samples", 2500, "Samples drawn from the model.", **count)
     absl_flags.DEFINE_integer("batch_size", 100, "Examples at a time.", **count)
     absl_flags.DEFINE_integer("seed", 0, "Seed of the noise of the evaluation.", **own)
-    command.parse(options, argv, __doc__, required="run_dir")
+    cli.parse(options, argv, __doc__, required="run_dir")
     evaluate(options.run_dir, options)
 
 

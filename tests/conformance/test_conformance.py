@@ -18,8 +18,7 @@ import tensorflow as tf
 
 from export.saved_model import export_model
 from trainers import flags, rundir
-from trainers.data import load
-from trainers.data import test_batches as batches_in_order
+from trainers.data import held_out_batches, load
 from trainers.evaluate import energy_distance
 from trainers.run import train
 from zoo import MODELS
@@ -61,7 +60,7 @@ def make(model_name, *, optimizers=None, compiled=True, **overrides):
 
 def batch_of(model, size=8, first=0):
     """One batch of digits as `train_step` takes it."""
-    data = batches_in_order(DIGITS, 100, model.data_range, with_labels=model.conditional)
+    data = held_out_batches(DIGITS, 100, model.data_range, with_labels=model.conditional)
     rows = slice(first, first + size * model.batches_per_step)
     return tf.nest.map_structure(lambda x: x[rows], next(iter(data)))
 

@@ -79,7 +79,7 @@ def test_pixels_are_scaled_exactly_at_the_ends(data_range):
     ramp = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     one = data.Data("ramp", ramp, ramp, None, None, None, "", "")
     (x,) = steps(data.batches(one, batch_size=1, seed=0, data_range=data_range), 1)
-    (same,) = steps(data.test_batches(one, 1, data_range), 1)
+    (same,) = steps(data.held_out_batches(one, 1, data_range), 1)
     np.testing.assert_array_equal(x, same)
     if data_range is None:
         np.testing.assert_array_equal(x, ramp)
@@ -98,7 +98,7 @@ def test_binarised_pixels_have_the_mean_of_their_grey_and_are_drawn_anew(data_ra
             first, second = steps(data.batches(one, batch_size=2000, seed=0, data_range=data_range, binarize=True), 2)
             assert (first != second).any()
         else:
-            (first,) = steps(data.test_batches(one, 2000, data_range, binarize=True), 1)
+            (first,) = steps(data.held_out_batches(one, 2000, data_range, binarize=True), 1)
         assert set(np.unique(first)) == {low, high}
         mean = ((first == high).mean(axis=(0, 2, 3)) - grey[0, :, 0, 0] / 255) * np.sqrt(20_000)
         assert mean[0] == mean[-1] == 0 and np.abs(mean).max() < 4 * 0.5  # standard deviations are at most 1/2
@@ -107,17 +107,17 @@ def test_binarised_pixels_have_the_mean_of_their_grey_and_are_drawn_anew(data_ra
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_evaluation_sees_every_row_once_in_order_and_always_the_same(split):
     one = fake()
-    batches = steps(data.test_batches(one, 8, None, with_labels=True, split=split), 9)
+    batches = steps(data.held_out_batches(one, 8, None, with_labels=True, split=split), 9)
     np.testing.assert_array_equal(np.concatenate([label for _, label in batches]), np.arange(30))
     np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), one.test)
     assert [len(x) for x, _ in batches] == [8, 8, 8, 6]
-    draws = [np.concatenate(steps(data.test_batches(one, size, (0, 1), binarize=True), 30)) for size in (7, 64)]
+    draws = [np.concatenate(steps(data.held_out_batches(one, size, (0, 1), binarize=True), 30)) for size in (7, 64)]
     np.testing.assert_array_equal(*draws)
 
 
 def test_points_stay_as_they_are():
     ring = data.load("ring")
-    np.testing.assert_array_equal(steps(data.test_batches(ring, 10_000, None), 2), [ring.test])
+    np.testing.assert_array_equal(steps(data.held_out_batches(ring, 10_000, None), 2), [ring.test])
     (x,) = steps(data.batches(ring, batch_size=64, seed=0), 1)
     assert x.dtype == np.float32 and x.shape == (64, 2)
 
@@ -348,7 +348,7 @@ def sixteen_bits():
 def few(tmp_path):
     for i in range(9):
         Image.new("L", (4, 4), i).save(tmp_path / f"{i}.png")
-    return data.test_batches(data.load("image_folder", tmp_path), 4, (0, 1))
+    return data.held_out_batches(data.load("image_folder", tmp_path), 4, (0, 1))
 
 
 def batches(batch_size=4, one=None, **arguments):

@@ -236,7 +236,7 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --dataset=ring": ["likelihood must be gaussian for points"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
-    "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["binarize", "ring"],
+    "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],
     "--model=vae --latent_size=0": ["latent_size must be at least 1, not 0"],
     "--model=vae --dataset=image_folder --data_dir=no/such": ["no/such"],
     "--model=vae --num_replicas=2": ["--num_replicas=2 is for --strategy=mirrored, not none"],

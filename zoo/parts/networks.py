@@ -45,6 +45,7 @@ Activation = Literal[tuple(ACTIVATIONS)]
 
 
 def _pieces(activation):
+    """Linear maps behind each unit of a hidden layer."""
     return MAXOUT_PIECES if activation == "maxout" else 1
 
 
@@ -120,14 +121,12 @@ def convolutional_encoder(
     """
     check_square(data_shape)
     initializer = _initializer(initializer)
+    options = {"strides": 2, "padding": "same", "kernel_initializer": initializer}
     network = keras.Sequential([keras.Input(data_shape)], name=name)
     for i in range(len(convolutional_sides(data_shape[0])) - 1):
         normalized = batch_norm and i > 0
-        network.add(
-            layers.Conv2D(
-                filters * 2**i * _pieces(activation), kernel_size, 2, "same", use_bias=not normalized, kernel_initializer=initializer
-            )
-        )
+        width = filters * 2**i * _pieces(activation)
+        network.add(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options))
         if normalized:
             network.add(layers.BatchNormalization())
         network.add(ACTIVATIONS[activation]())
@@ -155,30 +154,26 @@ def convolutional_decoder(
     """
     check_square(data_shape)
     initializer = _initializer(initializer)
+    options = {"strides": 2, "padding": "same", "kernel_initializer": initializer}
     sides = convolutional_sides(data_shape[0])
-    widths = [filters * 2**i for i in reversed(range(len(sides) - 1))]
+    widths = [filters * 2**i * _pieces(activation) for i in reversed(range(len(sides) - 1))]
 
     network = keras.Sequential([keras.Input((latent_size,))], name=name)
 
-    def finish_layer():
+    def add_hidden(*layers_before_activation):
+        for layer in layers_before_activation:
+            network.add(layer)
         if batch_norm:
             network.add(layers.BatchNormalization())
         network.add(ACTIVATIONS[activation]())
 
-    dense = layers.Dense(sides[0] ** 2 * widths[0] * _pieces(activation), use_bias=not batch_norm, kernel_initializer=initializer)
-    network.add(dense)
-    network.add(layers.Reshape((sides[0], sides[0], widths[0] * _pieces(activation))))
-    finish_layer()
+    small = (sides[0], sides[0], widths[0])
+    projection = layers.Dense(math.prod(small), use_bias=not batch_norm, kernel_initializer=initializer)
+    add_hidden(projection, layers.Reshape(small))
     for width in widths[1:]:
-        network.add(
-            layers.Conv2DTranspose(
-                width * _pieces(activation), kernel_size, 2, "same", use_bias=not batch_norm, kernel_initializer=initializer
-            )
-        )
-        finish_layer()
-    output = layers.Conv2DTranspose(
-        data_shape[-1], kernel_size, 2, "same", None, activation=output_activation, kernel_initializer=initializer,
-        dtype="float32",
-    )  # fmt: skip
-    network.add(output)
+        add_hidden(layers.Conv2DTranspose(width, kernel_size, use_bias=not batch_norm, **options))
+    channels = data_shape[-1]
+    network.add(
+        layers.Conv2DTranspose(channels, kernel_size, activation=output_activation, dtype="float32", **options)
+    )
     return network

@@ -1,0 +1,227 @@
+"""Training on several replicas: in one process, and in two that work together.
+
+Run as a program, with TF_CONFIG set, this file is one worker: `python test_distributed.py DIRECTORY`.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers import flags, run, rundir
+from trainers.cli import UserError
+from zoo import MODELS
+from zoo.game import Game
+from zoo.parts import distributions, networks
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "vae": ["--flagfile=configs/vae_digits.cfg", "--hidden_units=8", "--latent_size=2"],
+    "dcgan": ["--flagfile=configs/dcgan_digits.cfg", "--filters=4", "--latent_size=2", "--image_side=8"],
+    "plain": ["--model=plain", "--plain.momentum=0.9", "--plain.use_ema", "--plain.ema_momentum=0.5"],
+}
+COMMON = ["--batch_size=16", "--checkpoint_every=2", "--log_every=1", "--sample_every=100"]
+
+
+class Plain(Game):
+    """An autoencoder that draws no noise: two replicas must do what one does.
+
+    Args:
+        latent_size: int, the width of its middle.
+    """
+
+    default_optimizers = {"plain": {"optimizer": "sgd", "learning_rate": 0.1}}
+    metric_names = ("first_pixels",)
+    latent_prior = distributions.PRIORS["normal"]
+
+    def __init__(self, *, data_shape, latent_size: int = 3, seed: int = 0, name: str | None = None):
+        super().__init__(data_shape=data_shape, seed=seed, name=name)
+        self.set_arguments(locals())
+        self.encoder = networks.mlp(self.data_shape, (8,), (latent_size,))
+        self.decoder = networks.mlp((latent_size,), (8,), self.data_shape)
+
+    @property
+    def players(self):
+        return {"plain": [self.encoder, self.decoder]}
+
+    def train_step(self, x):
+        def loss():
+            error = tf.square(x - self.decoder(self.encoder(x, training=True), training=True))
+            return {"plain": tf.reduce_sum(error, axis=[1, 2, 3]), "first_pixels": x[:, 3, 3]}
+
+        self.minimize(loss)
+        return self.next_step()
+
+    def decode(self, z):
+        return self.to_served(self.decoder(z))
+
+
+@pytest.fixture(autouse=True)
+def _with_plain(monkeypatch):
+    monkeypatch.chdir(ROOT)  # flagfiles name each other from there
+    monkeypatch.setitem(MODELS, "plain", Plain)
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+def train(model, run_dir, num_steps, *more):
+    more = [*more, *([] if "--export" in more else ["--noexport"])]
+    arguments = [*SMALL[model], *COMMON, f"--run_dir={run_dir}", f"--num_steps={num_steps}", *more]
+    run.train(flags.parse(["trainers.run", *arguments]))
+
+
+def logs(run_dir):
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "steps_per_second"} for line in lines]
+
+
+def assert_trained(run_dir, num_steps):
+    """A run that was stopped and resumed has written everything once."""
+    assert [step for step, _ in rundir.checkpoints(run_dir)] == list(range(2, num_steps + 1, 2))
+    assert [line["step"] for line in logs(run_dir)] == list(range(1, num_steps + 1))
+    assert all(np.isfinite(value) for line in logs(run_dir) for value in line.values())
+    assert rundir.load(run_dir).step == num_steps
+    assert not list(run_dir.rglob("*tmp*"))
+
+
+def assert_alike(run_dir, other, tolerance=1e-5):
+    """The newest checkpoints and the logs of two runs."""
+    left, right = ([], [])
+    for path, numbers in ((run_dir, left), (other, right)):
+        model = make_again(path)
+        numbers += [v.numpy() for v in model.variables]
+        numbers += [v.numpy() for optimizer in model.optimizers.values() for v in optimizer.variables]
+        numbers += [np.array([line[name] for line in logs(path)]) for name in sorted(logs(path)[0])]
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+def make_again(run_dir):
+    loaded = rundir.load(run_dir)
+    model = rundir.make_model(loaded.settings, loaded.facts)
+    assert rundir.restore(model, run_dir) == loaded.step
+    return model
+
+
+jit = pytest.mark.parametrize("jit_compile", ["true", "false"])
+TWO = ["--strategy=mirrored", "--num_replicas=2"]
+
+
+@jit
+@pytest.mark.parametrize("model", ["vae", "dcgan"])
+def test_mirrored_runs_train_and_resume(model, jit_compile, tmp_path):
+    for num_steps in (2, 4):
+        train(model, tmp_path / "run", num_steps, *TWO, f"--jit_compile={jit_compile}")
+    assert_trained(tmp_path / "run", 4)
+
+
+@jit
+def test_two_replicas_do_what_one_does_with_all_the_data(jit_compile, tmp_path):
+    more = [f"--jit_compile={jit_compile}"]
+    train("plain", tmp_path / "one", 4, *more)
+    train("plain", tmp_path / "two", 4, *more, *TWO)
+    assert_alike(tmp_path / "one", tmp_path / "two")
+    losses = [line["plain_loss"] for line in logs(tmp_path / "two")]
+    assert losses[3] < losses[0]  # the comparison is not one of runs that stand still
+
+
+def test_mirrored_from_the_command_line(tmp_path):
+    """Only a fresh process shows that nothing starts TensorFlow before the CPU is divided."""
+    arguments = [*SMALL["vae"], *COMMON, *TWO, "--num_steps=2", f"--run_dir={tmp_path / 'run'}", "--export"]
+    done = subprocess.run([sys.executable, "-m", "trainers.run", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert_trained(tmp_path / "run", 2)
+    assert next((tmp_path / "run" / "export").glob("*/saved_model.pb"))
+
+
+# --- Two workers -----------------------------------------------------------------------------------------------------
+
+JOBS = [("plain", "false"), ("vae", "true"), ("vae", "false"), ("dcgan", "true"), ("dcgan", "false")]
+
+
+def start_workers(*command):
+    """Two processes with a TF_CONFIG each, the chief first."""
+    sockets = [socket.socket() for _ in range(2)]
+    for free in sockets:
+        free.bind(("127.0.0.1", 0))
+    addresses = [f"127.0.0.1:{free.getsockname()[1]}" for free in sockets]
+    for free in sockets:
+        free.close()
+    processes = []
+    for index in range(2):
+        config = json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+        environment = {**os.environ, "TF_CONFIG": config, "PYTHONPATH": str(ROOT)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        processes.append(subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, **pipes))
+    return processes
+
+
+def finish(processes):
+    """[(exit code, stdout, stderr)] of processes; none is left running."""
+    try:
+        return [(process.returncode, *out) for process in processes for out in [process.communicate(timeout=500)]]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def work(directory):
+    """One worker: trains every job in two parts, keeps the weights it ends with, then loses sight of the other's run."""
+    MODELS["plain"] = Plain
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    more, models = ["--strategy=multi_worker"], []
+    make_strategy, make_model = run.strategy_of, rundir.make_model
+    strategies = []  # a process can only have one of this kind
+    run.strategy_of = lambda settings: strategies[0] if strategies else strategies.append(make_strategy(settings)) or strategies[0]
+    rundir.make_model = lambda *args, **options: models.append(make_model(*args, **options)) or models[-1]
+    for model, jit_compile in JOBS:
+        for num_steps in (2, 4):
+            train(model, directory / f"{model}_{jit_compile}", num_steps, *more, f"--jit_compile={jit_compile}")
+        weights = [v.numpy() for v in models[-1].variables]
+        np.savez(directory / f"{model}_{jit_compile}_{index}.npz", *weights)
+    try:
+        train("plain", directory / ["plain_false", "elsewhere"][index], 6, *more, "--jit_compile=false")
+    except UserError as error:
+        print(error)
+
+
+def test_two_workers(tmp_path):
+    for code, _, err in (results := finish(start_workers(__file__, str(tmp_path)))):
+        assert code == 0, err
+    for model, jit_compile in JOBS:
+        name = f"{model}_{jit_compile}"
+        assert_trained(tmp_path / name, 4)
+        chief, other = (np.load(tmp_path / f"{name}_{index}.npz") for index in range(2))
+        model = make_again(tmp_path / name)
+        for variable, key in zip(model.variables, chief.files, strict=True):
+            np.testing.assert_array_equal(chief[key], other[key])
+            np.testing.assert_array_equal(chief[key], variable.numpy())
+    train("plain", tmp_path / "one", 4)
+    assert_alike(tmp_path / "one", tmp_path / "plain_false")
+    for (_, out, _), directory in zip(results, ("plain_false", "elsewhere"), strict=True):
+        assert out.splitlines()[-1].startswith("the workers found checkpoints of different steps, 4, 0, in ")
+        assert str(tmp_path / directory) in out.splitlines()[-1]
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_two_workers_from_the_command_line(tmp_path):
+    run_dir = tmp_path / "run"
+    arguments = [*SMALL["vae"], *COMMON, "--strategy=multi_worker", f"--run_dir={run_dir}", "--num_steps=2"]
+    for code, out, err in (results := finish(start_workers("-m", "trainers.run", *arguments))):
+        assert (code, err) == (0, "")
+    assert "exported to" in results[0][1] and results[1][1] == ""  # only the chief writes and speaks
+    assert_trained(run_dir, 2)
+    for code, _, err in finish(start_workers("-m", "trainers.run", *arguments, "--latent_size=3")):
+        assert code == 2 and err.startswith(f"error: {run_dir} holds a run with other settings (latent_size is 2 there")
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))
