@@ -44,7 +44,7 @@ def measure(name, jit_compile, num_steps):
     """(milliseconds of the compiled step alone, milliseconds of a step of the run)."""
     import tensorflow as tf
 
-    from trainers import callbacks, flags, rundir, run
+    from trainers import callbacks, flags, run, rundir
     from trainers.data import load
 
     tf.config.experimental.enable_op_determinism()  # as in a run
@@ -150,7 +150,10 @@ def main():
     parser.add_argument("--torch", action="store_true", help="compare with eager PyTorch (extra `bench`)")
     parser.add_argument("--steps", type=int, default=200, help="steps of each measurement")
     arguments = parser.parse_args()
-    print("model   compiler  step alone  step of the run  outside the step" + ("  eager PyTorch" if arguments.torch else ""))
+    print(
+        "model   compiler  step alone  step of the run  outside the step"
+        + ("  eager PyTorch" if arguments.torch else "")
+    )
     for name in FLAGFILES:
         for compiler, jit_compile in (("graph", False), ("XLA", True)):
             alone, in_run = measure(name, jit_compile, arguments.steps)
@@ -161,7 +164,9 @@ def main():
             print(line, flush=True)
     for name in FLAGFILES:
         seconds, memory = first_step(name)
-        print(f"{name}: command to the end of one step, its checkpoint and its picture {seconds:.1f} s, peak memory {memory:.2f} GiB")
+        print(
+            f"{name}: a command of one step, its checkpoint and picture included: {seconds:.1f} s, {memory:.2f} GiB at most"
+        )
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ class Log(_EverySteps):
             self.board = tf.summary.create_file_writer(str(self.path / "tensorboard"))
 
     def act(self, step, logs):
-        self.check(logs)
+        self.check(step, logs)
         now = time.perf_counter()
         speed = (step - self.last_step) / (now - self.last_time)
         self.last_step, self.last_time = step, now
@@ -72,14 +72,15 @@ class Log(_EverySteps):
         if self.verbose:
             values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
             remaining = (self.num_steps - step) / speed
-            print(f"step {step}/{self.num_steps}  {values}  {1000 / speed:.1f} ms/step  {remaining:.0f} s left", flush=True)
+            pace = f"{1000 / speed:.1f} ms/step  {remaining:.0f} s left"
+            print(f"step {step}/{self.num_steps}  {values}  {pace}", flush=True)
 
-    def check(self, logs):
+    def check(self, step, logs):
         for player in self.model.players:
             value = logs[f"{player}_loss"]
             if not math.isfinite(value):
-                # -1, never, where it was another replica's loss.
-                step = int(self.model.trackers[f"{player}_loss"].first_nonfinite_step.numpy()) + 1 or step
+                first = int(self.model.trackers[f"{player}_loss"].first_nonfinite_step.numpy())
+                step = first + 1 if first >= 0 else step  # -1, never, where it was another replica's loss
                 good = rundir.checkpoints(self.path)
                 last = f"the last good checkpoint, {good[-1][1]}, stays" if good else "no checkpoint had been written"
                 raise UserError(

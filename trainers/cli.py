@@ -1,4 +1,5 @@
 """How a command of the zoo starts and fails: quietly, and in one sentence. Imports no TensorFlow."""
+
 import contextlib
 import logging
 import os

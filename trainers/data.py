@@ -5,6 +5,7 @@ resumed run sees what it would have seen, and any number of replicas together se
 
 To add a dataset, write a loader at the end of this file and a line in `DATASETS`.
 """
+
 import contextlib
 import functools
 import gzip
@@ -93,8 +94,19 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
     return replace(data, train=np.stack(train), test=np.stack(test))
 
 
-def batches(data, *, batch_size, seed, start_step=0, data_range=None, with_labels=False, binarize=False, split="train",
-            num_replicas=1, replica_ids=None):
+def batches(
+    data,
+    *,
+    batch_size,
+    seed,
+    start_step=0,
+    data_range=None,
+    with_labels=False,
+    binarize=False,
+    split="train",
+    num_replicas=1,
+    replica_ids=None,
+):
     """Training batches without end, those of step s being a function of (seed, s).
 
     Each epoch is a permutation of its own; a batch may straddle two, so that all are full and nothing is dropped.
@@ -191,26 +203,36 @@ SOURCES = {
     "mnist": (
         "https://ossci-datasets.s3.amazonaws.com/mnist",
         "MNIST (LeCun, Cortes and Burges): no formal grant; commonly quoted as CC BY-SA 3.0.",
-        {"train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-         "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-         "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-         "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"}),
+        {
+            "train-images-idx3-ubyte.gz": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte.gz": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte.gz": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte.gz": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
+    ),
     "fashion_mnist": (
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",
         "Fashion-MNIST (Zalando SE): MIT.",
-        {"train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-         "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-         "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-         "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"}),
+        {
+            "train-images-idx3-ubyte.gz": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte.gz": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte.gz": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte.gz": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        },
+    ),
     "binarized_mnist": (
         "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist",
         "Binarised MNIST (Salakhutdinov and Murray 2008; Larochelle and Murray 2011): none stated.",
-        {"binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
-         "binarized_mnist_test.amat": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c"}),
+        {
+            "binarized_mnist_train.amat": "ad693b29f94c14277b095f5238ddefbbdaaae0939789dd2f4f0205278cee3e4d",
+            "binarized_mnist_test.amat": "e6687bfea3f820c174f33b7865140b2a2dd2930ef786f35d45795fc193b5ab2c",
+        },
+    ),
     "cifar10": (
         "https://www.cs.toronto.edu/~kriz",
         "CIFAR-10 (Krizhevsky 2009): no formal grant; cite the technical report.",
-        {"cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"}),
+        {"cifar-10-python.tar.gz": "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"},
+    ),
 }
 
 
@@ -231,8 +253,10 @@ def _content(folder, file, url, digest):
         with contextlib.suppress(OSError, EOFError, zlib.error):
             content = gzip.decompress(content)
     if (actual := _sha256(content)) != digest:
-        raise UserError(f"{path} is damaged, its sha256 being {actual[:12]}... instead of {digest[:12]}...: delete it, "
-                        "and it is downloaded again.")
+        raise UserError(
+            f"{path} is damaged, its sha256 being {actual[:12]}... instead of {digest[:12]}...: delete it, "
+            "and it is downloaded again."
+        )
     return content
 
 
@@ -241,8 +265,10 @@ def _download(folder, file, url):
         folder.mkdir(parents=True, exist_ok=True)
         return Path(keras.utils.get_file(file, url, cache_dir=str(folder.parent), cache_subdir=folder.name))
     except Exception as error:  # Keras raises nothing more precise
-        raise UserError(f"{folder / file} is missing and can not be downloaded ({error}): put the file there, or name "
-                        f"a folder that holds {folder.name}/{file} by --data_dir or $ZOO_DATA_DIR.") from error
+        raise UserError(
+            f"{folder / file} is missing and can not be downloaded ({error}): put the file there, or name "
+            f"a folder that holds {folder.name}/{file} by --data_dir or $ZOO_DATA_DIR."
+        ) from error
 
 
 def _sha256(*chunks):
@@ -261,8 +287,16 @@ def _digits(data_dir):
     order = np.random.RandomState(0).permutation(len(digits.target))
     images = np.rint(digits.images[order, :, :, None] * (255 / 16)).astype(np.uint8)
     labels = digits.target[order].astype(np.int64)
-    return Data("digits", images[:1500], images[1500:], labels[:1500], labels[1500:], 10, _sha256(images, labels),
-                "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI): CC BY 4.0.")
+    return Data(
+        "digits",
+        images[:1500],
+        images[1500:],
+        labels[:1500],
+        labels[1500:],
+        10,
+        _sha256(images, labels),
+        "Optical Recognition of Handwritten Digits (Alpaydin and Kaynak 1998, UCI): CC BY 4.0.",
+    )
 
 
 def _idx(name, data_dir):
@@ -274,8 +308,14 @@ def _idx(name, data_dir):
         return np.frombuffer(content, np.uint8, offset=4 + 4 * len(shape)).reshape(shape)
 
     train, train_labels, test, test_labels = map(array, contents)
-    return Data(train=train[..., None], test=test[..., None], train_labels=train_labels.astype(np.int64),
-                test_labels=test_labels.astype(np.int64), num_classes=10, **about)
+    return Data(
+        train=train[..., None],
+        test=test[..., None],
+        train_labels=train_labels.astype(np.int64),
+        test_labels=test_labels.astype(np.int64),
+        num_classes=10,
+        **about,
+    )
 
 
 def _binarized_mnist(data_dir):
@@ -292,12 +332,20 @@ def _cifar10(data_dir):
     """Pickled batches, verified before they are unpickled; pixels are in the order channel, row, column."""
     (content,), about = _contents("cifar10", data_dir)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        parts = [pickle.load(archive.extractfile(f"cifar-10-batches-py/{part}"), encoding="bytes")
-                 for part in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")]
+        parts = [
+            pickle.load(archive.extractfile(f"cifar-10-batches-py/{part}"), encoding="bytes")
+            for part in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+        ]
     images = [part[b"data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1) for part in parts]
     labels = [np.asarray(part[b"labels"], np.int64) for part in parts]
-    return Data(train=np.concatenate(images[:5]), test=np.ascontiguousarray(images[5]), num_classes=10,
-                train_labels=np.concatenate(labels[:5]), test_labels=labels[5], **about)
+    return Data(
+        train=np.concatenate(images[:5]),
+        test=np.ascontiguousarray(images[5]),
+        num_classes=10,
+        train_labels=np.concatenate(labels[:5]),
+        test_labels=labels[5],
+        **about,
+    )
 
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -359,8 +407,18 @@ def _mixture(name, modes, std):
     rng = np.random.RandomState(0)
     labels = rng.randint(len(modes), size=110_000).astype(np.int64)
     points = (modes[labels] + std * rng.randn(110_000, 2)).astype(np.float32)
-    return Data(name, points[:100_000], points[100_000:], labels[:100_000], labels[100_000:], len(modes),
-                _sha256(points, labels), "Generated; needs no licence.", modes.astype(np.float32), std)
+    return Data(
+        name,
+        points[:100_000],
+        points[100_000:],
+        labels[:100_000],
+        labels[100_000:],
+        len(modes),
+        _sha256(points, labels),
+        "Generated; needs no licence.",
+        modes.astype(np.float32),
+        std,
+    )
 
 
 DATASETS = {

@@ -85,7 +85,7 @@ def modes_found(run, data, options):
 
 
 def sample_energy_distance(run, data, options):
-    """`energy_distance` between samples and test data, and between training and test data, which is the best to expect."""
+    """`energy_distance` between samples and test data, and between training and test data: the best there is."""
     num = min(options.num_model_samples, len(data.test), len(data.train))
     rng = np.random.default_rng(options.seed)
     test, train = (_served(x[rng.choice(len(x), num, replace=False)]) for x in (data.test, data.train))
@@ -107,7 +107,7 @@ METRICS = {
 def energy_distance(x, y):
     """2 E|X - Y| - E|X - X'| - E|Y - Y'|, at least 0, and 0 for equal distributions only.
 
-    Szekely and Rizzo 2013 (Energy statistics), with unbiased means over distinct pairs, so that an estimate can be negative.
+    Szekely and Rizzo 2013 (Energy statistics), with unbiased means over distinct pairs: an estimate can be negative.
 
     Args:
         x, y: float arrays [n, ...] and [m, ...], n and m at least 2; rows are flattened.
@@ -182,7 +182,9 @@ def main(argv):
     own = {"flag_values": options}
     absl_flags.DEFINE_string("run_dir", None, "The run to evaluate.", **own)
     absl_flags.DEFINE_string("data_dir", None, "Where the data lies, if not where the run found it.", **own)
-    absl_flags.DEFINE_multi_enum("metrics", None, sorted(METRICS), "A metric to apply (repeatable); default all.", **own)
+    absl_flags.DEFINE_multi_enum(
+        "metrics", None, sorted(METRICS), "A metric to apply (repeatable); default all.", **own
+    )
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
     absl_flags.DEFINE_integer("num_model_samples", 2500, "Samples drawn from the model.", **count)

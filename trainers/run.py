@@ -112,14 +112,19 @@ def train(settings):
     )
     facts = rundir.facts_of(settings, data)
     path = rundir.check(settings, facts)
-    jit_compile = {"auto": "auto", "true": True, "false": False}[settings.jit_compile]
-    with strategy.scope():
-        model = rundir.make_model(settings, facts, jit_compile=jit_compile)
-        first_step = rundir.restore(model, path) or 0
+    first_step, checkpoint = rundir.newest(path)
     if first_step > settings.num_steps:
         raise cli.UserError(f"{path} has already done {first_step} steps, more than --num_steps={settings.num_steps}.")
     if settings.strategy == "multi_worker":
         check_workers_agree(strategy, first_step, path)
+    options = {
+        "jit_compile": {"auto": "auto", "true": True, "false": False}[settings.jit_compile],
+        "steps_per_execution": steps_per_execution(settings, first_step),
+    }
+    with strategy.scope():
+        model = rundir.make_model(settings, facts, **options)
+        if checkpoint:
+            model.load_weights(checkpoint)
     batches = training_data(settings, data, model, strategy, first_step)
 
     # Up to here all workers find the same mistakes, and nothing is written.
@@ -129,7 +134,6 @@ def train(settings):
     if first_step and is_chief:
         print(f"resuming {path} at step {first_step} of {settings.num_steps}")
     if first_step < settings.num_steps:
-        model.steps_per_execution = steps_per_execution(settings, first_step)
         common = (first_step, settings.num_steps)
         beside = [callbacks.Log(path, settings.log_every, *common, writes=is_chief)]
         if is_chief:

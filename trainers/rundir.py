@@ -149,17 +149,16 @@ def save(model, path, step, keep):
             old.unlink()
 
 
-def restore(model, path):
-    """Loads the newest undamaged checkpoint into a compiled model; returns its step, or None if there is none.
+def newest(path):
+    """The newest undamaged checkpoint in a run's directory: its step and file, or 0 and None if there is none.
 
     A damaged checkpoint is named on stderr, and the one before it is taken.
     """
     for step, file in reversed(checkpoints(path)):
         if is_whole(file):
-            model.load_weights(file)
-            return step
+            return step, file
         print(f"checkpoint {file} is damaged; the one before it is taken.", file=sys.stderr)
-    return None
+    return 0, None
 
 
 def is_whole(file):
@@ -182,11 +181,12 @@ def load(run_dir):
         raise UserError(f"{path} holds no run: give the --run_dir of trainers.run, which has a config.cfg.")
     settings = flags.parse(["trainers.run", f"--flagfile={path / 'config.cfg'}", f"--run_dir={path}"])
     facts = json.loads((path / "facts.json").read_text())
+    step, checkpoint = newest(path)
+    if checkpoint is None:
+        raise UserError(f"{path} holds no checkpoint yet: let trainers.run reach one (--checkpoint_every) first.")
     keras.config.set_dtype_policy("float32")  # weights are float32 in any precision
     model = make_model(settings, facts)
-    step = restore(model, path)
-    if step is None:
-        raise UserError(f"{path} holds no checkpoint yet: let trainers.run reach one (--checkpoint_every) first.")
+    model.load_weights(checkpoint)
     model.keep_averages()
     return Run(path, model, step, settings, facts)
 

@@ -338,8 +338,8 @@ def encode_png(images):
     return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
 
 
-# Keras's optimizers by their names in lower case, without those that wrap others. Unlike `keras.optimizers.get`, finding
-# a class here does not start TensorFlow, which must come after `tf.distribute` has divided its devices.
+# Keras's optimizers by their names in lower case, without those that wrap others. Unlike `keras.optimizers.get`, to
+# find a class here does not start TensorFlow, which must come after its devices have been divided.
 OPTIMIZERS = {
     name.lower(): cls
     for name, cls in vars(keras.optimizers).items()

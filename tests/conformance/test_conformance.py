@@ -1,6 +1,6 @@
 """What every model of the zoo must do. A model joins by being in `MODELS` and having configs/NAME_digits.cfg.
 
-A check is one function; the models it runs over are those that do not exempt themselves, with a reason, in `exceptions`.
+A check is one function; it runs over the models that do not exempt themselves, with a reason, in `exceptions`.
 """
 
 import functools
@@ -79,6 +79,11 @@ def assert_close(left, right, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+def changed(before, variables):
+    """For each variable whether it differs from its value before."""
+    return [np.any(a != b) for a, b in zip(before, values(variables), strict=True)]
+
+
 SEEDS = tf.constant([3, 1, 4, 1, 5, 9, 2, 6], tf.int64)
 
 
@@ -100,7 +105,9 @@ def other_value(parameter, value):
         return not value
     if typing.get_origin(parameter.annotation) is tuple:
         return (*value, 3)
-    return {int: 2, float: 0.5, str | None: "another_name"}[parameter.annotation] if value not in (2, 0.5) else value + 1
+    return (
+        {int: 2, float: 0.5, str | None: "another_name"}[parameter.annotation] if value not in (2, 0.5) else value + 1
+    )
 
 
 @check
@@ -138,7 +145,7 @@ def test_I3_keras_file_keeps_everything(name, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
     assert again.get_config() == model.get_config()
-    for step in range(2):  # as they are, and after one more step of both
+    for _ in range(2):  # as they are, and after one more step of both
         assert_equal(values(model.variables), values(again.variables))
         for player, optimizer in model.optimizers.items():
             assert_equal(values(optimizer.variables), values(again.optimizers[player].variables))
@@ -165,8 +172,7 @@ def test_I4_players_partition_the_weights_and_move_their_own(name):
         before = {player: values(model.weights_of(player)) for player in model.players}
         minimize(spying_loss_fn)
         for player in model.players:
-            changed = any(np.any(a != b) for a, b in zip(before[player], values(model.weights_of(player))))
-            assert changed == (player in movers), player
+            assert any(changed(before[player], model.weights_of(player))) == (player in movers), player
         moved.update(movers)
 
     model.minimize = spy
@@ -174,7 +180,12 @@ def test_I4_players_partition_the_weights_and_move_their_own(name):
     assert moved == set(model.players)
 
 
-FORBIDDEN = {"GradientTape": "game.py", "apply_gradients": "game.py", "distribute": "game.py", "random": "parts/noise.py"}
+FORBIDDEN = {
+    "GradientTape": "game.py",
+    "apply_gradients": "game.py",
+    "distribute": "game.py",
+    "random": "parts/noise.py",
+}
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "zoo").rglob("*.py")), ids=lambda f: str(f.relative_to(ROOT)))
@@ -227,7 +238,7 @@ def test_I8_batch_norm_moves_in_training_only(name):
     model.sample(SEEDS), model.test_step(batch_of(model))
     assert_equal(before, values(statistics))
     model.train_step(batch_of(model))
-    assert all(np.any(a != b) for a, b in zip(before, values(statistics)))
+    assert all(changed(before, statistics))
 
 
 @check
@@ -250,7 +261,7 @@ def two_replicas():
 
 @check
 def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
-    """With the same rows and the same noise on both, dividing by the number of replicas must give one replica's step."""
+    """With the same rows and noise on both, dividing by the number of replicas must give one replica's step."""
 
     def after_steps(strategy):
         with strategy.scope():
@@ -316,7 +327,8 @@ def test_I12_every_signature_is_served_without_the_zoo(name, tmp_path):
     signatures["serving_default"] = signatures["sample"]
     for signature, (function, specs) in signatures.items():
         rows = {
-            key: served.get(key, rng.normal(size=[8, *spec.shape[1:]]).astype(np.float32)) for key, spec in specs.items()
+            key: served.get(key, rng.normal(size=[8, *spec.shape[1:]]).astype(np.float32))
+            for key, spec in specs.items()
         }
         inputs |= {f"{signature}/{key}": value for key, value in rows.items()}
         answers = function(**{key: tf.constant(value) for key, value in rows.items()})
@@ -356,7 +368,9 @@ def test_I14_mixed_precision_trains_without_nan(name, precision):
     before = values(model.trainable_variables)
     for first in range(0, 32, 8):
         logs = step(batch_of(model, first=first))
-    assert all(np.isfinite(value) for value in values(model.variables + list(logs.values())) for value in np.ravel(value))
-    assert any(np.any(a != b) for a, b in zip(before, values(model.trainable_variables)))
+    assert all(
+        np.isfinite(value) for value in values(model.variables + list(logs.values())) for value in np.ravel(value)
+    )
+    assert any(changed(before, model.trainable_variables))
     assert all(v.dtype == "float32" for v in model.trainable_variables)
     assert model.sample(SEEDS, **({"label": SEEDS % 10} if model.conditional else {})).dtype == tf.float32

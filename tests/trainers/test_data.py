@@ -1,4 +1,5 @@
 """Datasets against what is known of them, batches against their contract, and mistakes against their sentence."""
+
 import contextlib
 import gzip
 import hashlib
@@ -151,21 +152,27 @@ def published(tmp_path, monkeypatch):
         images, labels = RNG.randint(0, 256, (24, *shape)).astype(np.uint8), RNG.randint(0, 10, 24)
         if name == "binarized_mnist":
             images, labels = np.uint8(255) * (images > 127), None
-            lines = ["".join("".join(" 1" if p else " 0" for p in row.ravel())[1:] + "\n" for row in part).encode()
-                     for part in (images[:20], images[20:])]
+            lines = [
+                "".join("".join(" 1" if p else " 0" for p in row.ravel())[1:] + "\n" for row in part).encode()
+                for part in (images[:20], images[20:])
+            ]
             contents = dict(zip(data.SOURCES[name][2], lines, strict=True))
         elif name == "cifar10":
             contents = {"cifar-10-python.tar.gz": cifar(images, labels)}
         else:
-            parts = [part[..., 0] if part.ndim == 4 else part.astype(np.uint8)
-                     for part in (images[:20], labels[:20], images[20:], labels[20:])]
+            parts = [
+                part[..., 0] if part.ndim == 4 else part.astype(np.uint8)
+                for part in (images[:20], labels[:20], images[20:], labels[20:])
+            ]
             contents = dict(zip(data.SOURCES[name][2], map(idx, parts), strict=True))
         folder = tmp_path / "site"
         folder.mkdir()
         for file, content in contents.items():
             (folder / file).write_bytes(content)
-        unpacked = {file: content if name == "cifar10" or not file.endswith(".gz") else gzip.decompress(content)
-                    for file, content in contents.items()}
+        unpacked = {
+            file: content if name == "cifar10" or not file.endswith(".gz") else gzip.decompress(content)
+            for file, content in contents.items()
+        }
         digests = {file: hashlib.sha256(content).hexdigest() for file, content in unpacked.items()}
         monkeypatch.setitem(data.SOURCES, name, (folder.as_uri(), "free", digests))
         return images, labels, folder
@@ -355,33 +362,41 @@ def batches(batch_size=4, one=None, **arguments):
     return data.batches(one or fake(), batch_size=batch_size, seed=0, **arguments)
 
 
-@pytest.mark.parametrize("mistake, sentence", [
-    (lambda _: data.load("minst"), "there is no dataset 'minst': choose one of digits, mnist, .*, grid."),
-    (lambda _: data.load("digits", image_side=0), "image_side is 0, .*: give a positive number."),
-    (lambda _: data.load("digits", image_channels=2), "image_channels is 2: give 1 for grey or 3 for colour."),
-    (lambda _: data.load("ring", image_side=8), r"ring comes in one shape, \(2,\): leave image_side .* unset."),
-    (lambda _: data.load("image_folder"), "image_folder needs images: name .* by --data_dir."),
-    (lambda path: data.load("image_folder", path / "none"), "there are no images in .*none: name a folder or zip .*"),
-    (lambda path: image_folder(path), "there are no images in .*: name a folder or zip .*"),
-    (lambda path: image_folder(path, a=b"?"), "a.png in .* is no readable image .*: mend it or take it out."),
-    (lambda path: image_folder(path, a=sixteen_bits()), "a.png in .* I;16, 8 bits .*: mend it or take it out."),
-    (few, "image_folder has no test rows: give at least 10 images, .*"),
-    (lambda _: batches(31), "batch_size is 31, but fake has 30 train rows: give that or less."),
-    (lambda _: batches(0), "batch_size is 0, but fake has 30 train rows: .*"),
-    (lambda _: batches(4, num_replicas=3), "batch_size is 4, which 3 replicas can not share: give a multiple."),
-    (lambda _: batches(one=fake(labels=False), with_labels=True), "fake has no labels: choose a dataset .*"),
-    (lambda _: batches(one=fake(shape=(4, 4, 3)), binarize=True), "binarize is for grey images, .*: leave it off."),
-    (lambda _: batches(one=data.load("ring"), binarize=True), "binarize is for grey images, .*: leave it off."),
-    (lambda _: batches(one=data.load("ring"), data_range=(0, 1)), "data_range is for images, .*: give None."),
-])
+@pytest.mark.parametrize(
+    "mistake, sentence",
+    [
+        (lambda _: data.load("minst"), "there is no dataset 'minst': choose one of digits, mnist, .*, grid."),
+        (lambda _: data.load("digits", image_side=0), "image_side is 0, .*: give a positive number."),
+        (lambda _: data.load("digits", image_channels=2), "image_channels is 2: give 1 for grey or 3 for colour."),
+        (lambda _: data.load("ring", image_side=8), r"ring comes in one shape, \(2,\): leave image_side .* unset."),
+        (lambda _: data.load("image_folder"), "image_folder needs images: name .* by --data_dir."),
+        (
+            lambda path: data.load("image_folder", path / "none"),
+            "there are no images in .*none: name a folder or zip .*",
+        ),
+        (lambda path: image_folder(path), "there are no images in .*: name a folder or zip .*"),
+        (lambda path: image_folder(path, a=b"?"), "a.png in .* is no readable image .*: mend it or take it out."),
+        (lambda path: image_folder(path, a=sixteen_bits()), "a.png in .* I;16, 8 bits .*: mend it or take it out."),
+        (few, "image_folder has no test rows: give at least 10 images, .*"),
+        (lambda _: batches(31), "batch_size is 31, but fake has 30 train rows: give that or less."),
+        (lambda _: batches(0), "batch_size is 0, but fake has 30 train rows: .*"),
+        (lambda _: batches(4, num_replicas=3), "batch_size is 4, which 3 replicas can not share: give a multiple."),
+        (lambda _: batches(one=fake(labels=False), with_labels=True), "fake has no labels: choose a dataset .*"),
+        (lambda _: batches(one=fake(shape=(4, 4, 3)), binarize=True), "binarize is for grey images, .*: leave it off."),
+        (lambda _: batches(one=data.load("ring"), binarize=True), "binarize is for grey images, .*: leave it off."),
+        (lambda _: batches(one=data.load("ring"), data_range=(0, 1)), "data_range is for images, .*: give None."),
+    ],
+)
 def test_a_mistake_gets_one_sentence(mistake, sentence, tmp_path):
     with pytest.raises(cli.UserError) as error:
         mistake(tmp_path)
     assert re.fullmatch(sentence, str(error.value)), error.value
 
 
-@pytest.mark.parametrize("error, code, said", [
-    (None, None, ""), (cli.UserError("a is b."), 2, "error: a is b.\n"), (KeyboardInterrupt(), 130, "interrupted\n")])
+@pytest.mark.parametrize(
+    "error, code, said",
+    [(None, None, ""), (cli.UserError("a is b."), 2, "error: a is b.\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
+)
 def test_a_command_fails_in_one_line(error, code, said, capsys):
     def main(argv):
         if error:

@@ -25,8 +25,9 @@ from zoo import MODELS
 from zoo.vae import VAE
 
 ROOT = Path(__file__).parents[2]
-SMALL_VAE = ["--flagfile=configs/vae_digits.cfg", "--hidden_units=8", "--latent_size=2", "--batch_size=16", "--noexport"]
-SMALL_GAN = ["--model=gan", "--generator_units=8", "--discriminator_units=8", "--latent_size=2", "--batch_size=16", "--noexport"]
+SMALL = ["--latent_size=2", "--batch_size=16", "--noexport"]
+SMALL_VAE = ["--flagfile=configs/vae_digits.cfg", "--hidden_units=8", *SMALL]
+SMALL_GAN = ["--model=gan", "--generator_units=8", "--discriminator_units=8", *SMALL]
 
 
 @pytest.fixture(autouse=True)
@@ -174,8 +175,8 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, capfd):
     with monkeypatch.context() as patch, pytest.raises(UserError) as error:
         patch.setattr(VAE, "negative_bound", broken)
         train_here(tmp_path / "run", *SMALL_VAE, *every(5), "--num_steps=20")
-    good = tmp_path / "run" / "checkpoints" / "step_00000005.keras"
-    assert_sentence(str(error.value), "the loss of the autoencoder", "inf", "at step 7:", good, "--autoencoder.learning_rate")
+    assert_sentence(str(error.value), "the loss of the autoencoder became inf at step 7:", "--autoencoder.learning_rate")
+    assert f"{tmp_path / 'run' / 'checkpoints' / 'step_00000005.keras'}, stays" in str(error.value)
     assert steps_logged(tmp_path / "run") == [5] and not temporary_files(tmp_path / "run")
     assert rundir.load(tmp_path / "run").step == 5
     train_here(tmp_path / "run", *SMALL_VAE, *every(5), "--num_steps=20")  # mended, it goes on
@@ -202,7 +203,7 @@ def limit_files():
 
 
 COMMANDS = {  # arguments beside --run_dir, options of the process -> parts of the one line on stderr
-    "unknown flag": ([*SMALL_VAE, "--latent=3"], {}, ["--latent is not a flag of the model vae; did you mean --latent_size"]),
+    "unknown flag": ([*SMALL_VAE, "--latent=3"], {}, ["--latent is not a flag of the model vae", "--latent_size"]),
     "divergence": (
         [*SMALL_VAE, *every(1), "--num_steps=9", "--autoencoder.learning_rate=1e20"],
         {},
@@ -217,7 +218,7 @@ COMMANDS = {  # arguments beside --run_dir, options of the process -> parts of t
 
 
 def test_mistakes_on_the_command_line(tmp_path):
-    processes = {name: start(tmp_path / name, *arguments, **options) for name, (arguments, options, _) in COMMANDS.items()}
+    processes = {name: start(tmp_path / name, *given, **options) for name, (given, options, _) in COMMANDS.items()}
     for name, process in processes.items():
         out, err = process.communicate()
         assert process.returncode == 2, (name, err)
@@ -292,12 +293,13 @@ def test_a_run_directory_that_can_not_be(run_dir, tmp_path):
 def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(pictures, "picture", lambda rows, path: shown.append(rows))
-    ema = [*SMALL_GAN, "--num_steps=6", "--generator.use_ema", "--generator.ema_momentum=0.9", "--generator.learning_rate=0.01"]
-    often = train_here(tmp_path / "often", *ema, "--sample_every=2")
+    arguments = [*SMALL_GAN, "--num_steps=6", "--generator.learning_rate=0.01"]
+    ema = ["--generator.use_ema", "--generator.ema_momentum=0.9"]
+    often = train_here(tmp_path / "often", *arguments, *ema, "--sample_every=2")
     assert len(shown) == 3
-    seldom = train_here(tmp_path / "seldom", *ema)
+    seldom = train_here(tmp_path / "seldom", *arguments, *ema)
     assert_same_bits(often, seldom)
-    plain = train_here(tmp_path / "plain", *SMALL_GAN, "--num_steps=6", "--generator.learning_rate=0.01")
+    plain = train_here(tmp_path / "plain", *arguments)
     seeds = tf.range(64, dtype=tf.int64)
     average, raw = (rundir.load(run_dir).model.sample(seeds).numpy() for run_dir in (often, plain))
     np.testing.assert_allclose(shown[2], average, atol=1e-6)
@@ -305,9 +307,8 @@ def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkey
     assert np.abs(average - raw).max() > 1e-3
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_is_trained_resumed_and_exported(precision, tmp_path):
-    arguments = [*SMALL_GAN, f"--precision={precision}", *every(2), "--generator.use_ema"]
+def test_mixed_precision_is_trained_resumed_and_exported(tmp_path):
+    arguments = [*SMALL_GAN, "--precision=mixed_float16", *every(2), "--generator.use_ema"]
     whole = train_here(tmp_path / "whole", *arguments, "--num_steps=4")
     parts = train_here(tmp_path / "parts", *arguments, "--num_steps=2")
     train_here(parts, *arguments, "--num_steps=4", "--export")

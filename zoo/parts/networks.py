@@ -19,7 +19,7 @@ class ConcatenatedReLU(layers.Layer):
 
 
 class Maxout(layers.Layer):
-    """The largest of each group of `pieces` neighbours along the last axis (Goodfellow et al. 2013, arXiv:1302.4389)."""
+    """The largest of each group of `pieces` neighbours on the last axis (Goodfellow et al. 2013, arXiv:1302.4389)."""
 
     def __init__(self, pieces, **kwargs):
         super().__init__(**kwargs)
@@ -54,7 +54,9 @@ def _initializer(initializer):
     return keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
 
 
-def mlp(input_shape, hidden_units, output_shape, *, activation="relu", output_activation=None, initializer=None, name=None):
+def mlp(
+    input_shape, hidden_units, output_shape, *, activation="relu", output_activation=None, initializer=None, name=None
+):
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
     Args:
@@ -173,7 +175,5 @@ def convolutional_decoder(
     for width in widths[1:]:
         add_hidden(layers.Conv2DTranspose(width, kernel_size, use_bias=not batch_norm, **options))
     channels = data_shape[-1]
-    network.add(
-        layers.Conv2DTranspose(channels, kernel_size, activation=output_activation, dtype="float32", **options)
-    )
+    network.add(layers.Conv2DTranspose(channels, kernel_size, activation=output_activation, dtype="float32", **options))
     return network

@@ -12,6 +12,7 @@ TensorFlow's own op draws from `seed=[seeds[i], stream]`, and the whole batch is
 
 Reference: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox4x32-10).
 """
+
 import math
 
 import tensorflow as tf

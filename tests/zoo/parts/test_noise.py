@@ -1,4 +1,5 @@
 """Random numbers against TensorFlow's own ops, against their distributions, and against numbers written down."""
+
 import itertools
 
 import numpy as np
@@ -106,7 +107,8 @@ def test_distributions(by_row):
 
 def test_keys_are_all_different():
     grid = itertools.product(
-        [0, 1, -1, 5 - 2**40, 2**32, 2**63 - 1, -(2**63)], [0, 1, 2**12, 2**31, 2**35 - 1], [0, 1, 2**12 - 1])
+        [0, 1, -1, 5 - 2**40, 2**32, 2**63 - 1, -(2**63)], [0, 1, 2**12, 2**31, 2**35 - 1], [0, 1, 2**12 - 1]
+    )
     all_keys = np.concatenate([noise.keys(*arguments, 4) for arguments in grid])
     assert len(np.unique(all_keys, axis=0)) == len(all_keys) == 7 * 5 * 3 * 4
     assert (all_keys[:, 1] < 0).all()  # the seeds of rows never
@@ -123,11 +125,14 @@ def test_contract_is_frozen():
     np.testing.assert_allclose(noise.normal_rows([42], 3, stream=1), [[1.1292034, 0.04696672, 0.95944476]], atol=2e-6)
 
 
-@pytest.mark.parametrize("call, message", [
-    (lambda: noise.keys(0, 0, 0, 2**16 + 1), "num must be"),
-    (lambda: noise.normal_rows(tf.zeros([2], tf.int32), 3), "int64"),
-    (lambda: noise.normal_rows([[1, 2]], 3), "rank 1"),
-])
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda: noise.keys(0, 0, 0, 2**16 + 1), "num must be"),
+        (lambda: noise.normal_rows(tf.zeros([2], tf.int32), 3), "int64"),
+        (lambda: noise.normal_rows([[1, 2]], 3), "rank 1"),
+    ],
+)
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
