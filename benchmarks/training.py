@@ -55,7 +55,7 @@ def measure(name, jit_compile, num_steps):
         data = load(settings.dataset, settings.data_dir)
         facts = rundir.facts_of(settings, data)
         model = rundir.make_model(
-            settings, facts, jit_compile=jit_compile, steps_per_execution=run.steps_per_execution(settings)
+            settings, facts, jit_compile=jit_compile, steps_per_execution=run.steps_per_execution(settings, 0)
         )
         batches = run.training_data(settings, data, model, tf.distribute.get_strategy(), 0)
         batch = next(iter(batches))
@@ -164,9 +164,7 @@ def main():
             print(line, flush=True)
     for name in FLAGFILES:
         seconds, memory = first_step(name)
-        print(
-            f"{name}: a command of one step, its checkpoint and picture included: {seconds:.1f} s, {memory:.2f} GiB at most"
-        )
+        print(f"{name}: a command of one step, its checkpoint and picture: {seconds:.1f} s, {memory:.2f} GiB at most")
 
 
 if __name__ == "__main__":

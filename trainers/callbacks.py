@@ -32,7 +32,9 @@ class _EverySteps(keras.callbacks.Callback):
                 self.act(step, {name: float(np.mean(value)) for name, value in logs.items()})
             except OSError as error:  # a full disk
                 reason = os.strerror(error.errno) if error.errno else error
-                raise UserError(f"{self.path} can not be written: {reason}; training stopped at step {step}.") from error
+                raise UserError(
+                    f"{self.path} can not be written: {reason}; training stopped at step {step}."
+                ) from error
 
 
 class Log(_EverySteps):
@@ -107,7 +109,9 @@ class Checkpoints(_EverySteps):
         try:
             rundir.save(self.model, self.path, step, self.keep)
         except FloatingPointError as error:
-            raise UserError(f"{error}: training stopped, earlier checkpoints stay; try smaller learning rates.") from error
+            raise UserError(
+                f"{error}: training stopped, earlier checkpoints stay; try smaller learning rates."
+            ) from error
 
 
 class Samples(_EverySteps):

@@ -30,12 +30,24 @@ def define_shared(flags):
     count = {"lower_bound": 1, "flag_values": flags}
     own = {"flag_values": flags}
     absl_flags.DEFINE_enum("model", None, sorted(MODELS), "The model to train.", **own)
-    string("dataset", "digits", "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring or grid.", **own)
-    string("data_dir", None, "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images.", **own)
+    string(
+        "dataset",
+        "digits",
+        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring or grid.",
+        **own,
+    )
+    string(
+        "data_dir",
+        None,
+        "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images.",
+        **own,
+    )
     integer("image_side", None, "Resize images to this side.", **count)
     integer("image_channels", None, "1 for grey, 3 for colour (image_folder).", **count)
     boolean("dynamic_binarization", False, "Draw black or white for each grey pixel anew at every step.", **own)
-    string("run_dir", None, "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed.", **own)
+    string(
+        "run_dir", None, "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed.", **own
+    )
     integer("num_steps", 2000, "Steps to train for, counted from the beginning of the run.", **count)
     integer("batch_size", 64, "Examples in a minibatch, over all replicas.", **count)
     seeds = {"lower_bound": 0, "upper_bound": 2**32 - 1, "flag_values": flags}  # what NumPy takes
@@ -44,7 +56,9 @@ def define_shared(flags):
     precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
     absl_flags.DEFINE_enum("precision", "float32", precisions, "Keras's dtype policy.", **own)
     strategies = ["none", "mirrored", "multi_worker"]
-    absl_flags.DEFINE_enum("strategy", "none", strategies, "How to train on several devices; multi_worker reads TF_CONFIG.", **own)
+    absl_flags.DEFINE_enum(
+        "strategy", "none", strategies, "How to train on several devices; multi_worker reads TF_CONFIG.", **own
+    )
     integer("num_replicas", None, "Devices for mirrored; default all GPUs. Without a GPU the CPU is split.", **count)
     integer("checkpoint_every", 1000, "Steps between checkpoints.", **count)
     integer("keep_checkpoints", 3, "Checkpoints to keep.", **count)
@@ -124,7 +138,9 @@ def optimizer_settings(player, name):
 def schedule_settings(player, name):
     schedules = sorted(n for n in dir(keras.optimizers.schedules) if n[0].isupper() and n != "LearningRateSchedule")
     if name not in schedules:
-        raise UserError(f"--{player}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}.")
+        raise UserError(
+            f"--{player}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}."
+        )
     return _settings_of(getattr(keras.optimizers.schedules, name), skipped=("name", "initial_learning_rate"))
 
 
@@ -216,7 +232,9 @@ def parse(argv):
     for name in required:
         if flags[name].value is None:
             schedule, _, setting = name.rpartition(".")
-            raise UserError(f"--{schedule}={flags[schedule].value} has no default for its {setting}: give --{name} too.")
+            raise UserError(
+                f"--{schedule}={flags[schedule].value} has no default for its {setting}: give --{name} too."
+            )
 
     if flags.run_dir is None:
         flags.run_dir = f"runs/{flags.model}_{flags.dataset}"

@@ -19,7 +19,9 @@ def strategy_of(settings):
     import tensorflow as tf
 
     if settings.num_replicas and settings.strategy != "mirrored":
-        raise cli.UserError(f"--num_replicas={settings.num_replicas} is for --strategy=mirrored, not {settings.strategy}.")
+        raise cli.UserError(
+            f"--num_replicas={settings.num_replicas} is for --strategy=mirrored, not {settings.strategy}."
+        )
     if settings.strategy == "multi_worker":
         if "TF_CONFIG" not in os.environ:
             raise cli.UserError("--strategy=multi_worker needs the environment variable TF_CONFIG on every worker.")
@@ -82,7 +84,7 @@ def check_workers_agree(strategy, first_step, path):
 
 
 def steps_per_execution(settings, first_step):
-    """Steps in one call of the compiled function: at most 20, and a divisor of every step at which something happens."""
+    """Steps in one call of the compiled function: at most 20, a divisor of every step at which something happens."""
     if settings.strategy != "none":
         return 1
     common = math.gcd(first_step, settings.log_every, settings.checkpoint_every, settings.sample_every)
@@ -137,7 +139,9 @@ def train(settings):
         common = (first_step, settings.num_steps)
         beside = [callbacks.Log(path, settings.log_every, *common, writes=is_chief)]
         if is_chief:
-            beside.append(callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints))
+            beside.append(
+                callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
+            )
             beside.append(callbacks.Samples(path, settings.sample_every, *common))
         model.fit(
             batches,

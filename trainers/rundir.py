@@ -1,13 +1,13 @@
 """The directory of a run: its settings, its facts, and its checkpoints, written so that a crash can not harm them.
 
-    config.cfg        the resolved flagfile; it reruns the run
-    facts.json        what was trained on what: model, dataset, checksum, licence, versions
-    metrics.jsonl     one line every --log_every steps
-    samples/          pictures of samples
-    tensorboard/      the same for TensorBoard
-    checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
-    export/           SavedModels
-    evaluation.json   results of trainers.evaluate
+config.cfg        the resolved flagfile; it reruns the run
+facts.json        what was trained on what: model, dataset, checksum, licence, versions
+metrics.jsonl     one line every --log_every steps
+samples/          pictures of samples
+tensorboard/      the same for TensorBoard
+checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
+export/           SavedModels
+evaluation.json   results of trainers.evaluate
 """
 
 import json
@@ -143,7 +143,9 @@ def save(model, path, step, keep):
             partial.unlink(missing_ok=True)
 
     write_atomically(file, write)
-    kept = [old for at, old in checkpoints(path) if at <= step][-keep:]  # later ones were damaged: we resumed before them
+    kept = [old for at, old in checkpoints(path) if at <= step][
+        -keep:
+    ]  # later ones were damaged: we resumed before them
     for _, old in checkpoints(path):
         if old not in kept:
             old.unlink()
@@ -211,4 +213,3 @@ def make_model(settings, facts, **compile_options):
         raise UserError(f"--model={settings.model} --dataset={settings.dataset}: {message}.") from error
     model.compile(optimizers, **compile_options)
     return model
-

@@ -205,6 +205,7 @@ def final_state(name, run_dir, num_steps):
     return run, values(run.model.variables) + [v for o in run.model.optimizers.values() for v in values(o.variables)]
 
 
+@pytest.mark.slow
 @check
 def test_I6_same_seed_same_bits_interrupted_or_not(name, tmp_path):
     run, whole = final_state(name, tmp_path / "whole", 12)
@@ -241,6 +242,7 @@ def test_I8_batch_norm_moves_in_training_only(name):
     assert all(changed(before, statistics))
 
 
+@pytest.mark.slow
 @check
 def test_I9_eager_graph_and_xla_agree(name):
     results = []
@@ -315,6 +317,7 @@ np.savez(outputs, **answers)
 """
 
 
+@pytest.mark.slow
 @check
 def test_I12_every_signature_is_served_without_the_zoo(name, tmp_path):
     model = make(name)
@@ -347,6 +350,7 @@ def test_I12_every_signature_is_served_without_the_zoo(name, tmp_path):
     assert all(answers[key].all() for key in answers if key.endswith("/valid"))
 
 
+@pytest.mark.slow
 @check
 def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, tmp_path):
     settings = settings_of(name, f"--run_dir={tmp_path / 'run'}", "--num_steps=1000", "--noexport")

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import h5py
 import keras
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from zoo import MODELS
 from zoo.game import Game
 from zoo.parts import distributions, networks
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SMALL = {
     "vae": ["--flagfile=configs/vae_digits.cfg", "--hidden_units=8", "--latent_size=2"],
@@ -113,14 +113,20 @@ def make_again(run_dir):
 
 jit = pytest.mark.parametrize("jit_compile", ["true", "false"])
 TWO = ["--strategy=mirrored", "--num_replicas=2"]
+JOBS = {  # model and --jit_compile -> the steps at which a part of the run ends
+    ("plain", "false"): (2, 4),
+    ("vae", "true"): (2,),
+    ("vae", "false"): (2,),
+    ("dcgan", "true"): (2,),
+    ("dcgan", "false"): (2, 4),
+}
 
 
-@jit
-@pytest.mark.parametrize("model", ["vae", "dcgan"])
-def test_mirrored_runs_train_and_resume(model, jit_compile, tmp_path):
-    for num_steps in (2, 4):
+@pytest.mark.parametrize("model, jit_compile, parts", [job + (parts,) for job, parts in JOBS.items()])
+def test_mirrored_runs_train_and_resume(model, jit_compile, parts, tmp_path):
+    for num_steps in parts:
         train(model, tmp_path / "run", num_steps, *TWO, f"--jit_compile={jit_compile}")
-    assert_trained(tmp_path / "run", 4)
+    assert_trained(tmp_path / "run", parts[-1])
 
 
 @jit
@@ -143,14 +149,6 @@ def test_mirrored_from_the_command_line(tmp_path):
 
 
 # --- Two workers -----------------------------------------------------------------------------------------------------
-
-JOBS = {  # model and --jit_compile -> the steps at which a part of the run ends
-    ("plain", "false"): (2, 4),
-    ("vae", "true"): (2, 4),
-    ("vae", "false"): (2,),
-    ("dcgan", "true"): (2,),
-    ("dcgan", "false"): (2, 4),
-}
 
 
 def start_workers(*command):
@@ -180,14 +178,13 @@ def finish(processes):
 
 
 def work(directory):
-    """One worker: trains every job and keeps the weights it ends with; then makes the mistakes that all workers must find."""
+    """One worker: trains every job and keeps its weights; then makes mistakes that all workers must find."""
     MODELS["plain"] = Plain
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
-    more, models = ["--strategy=multi_worker"], []
-    make_strategy, make_model = run.strategy_of, rundir.make_model
-    strategies = []  # a process can only have one of this kind
-    run.strategy_of = lambda settings: strategies[0] if strategies else strategies.append(make_strategy(settings)) or strategies[0]
+    more, models, make_model = ["--strategy=multi_worker"], [], rundir.make_model
     rundir.make_model = lambda *args, **options: models.append(make_model(*args, **options)) or models[-1]
+    strategy = run.strategy_of(flags.parse(["trainers.run", "--model=plain", *more]))
+    run.strategy_of = lambda settings: strategy  # a process can have one of this kind only
     for (model, jit_compile), parts in JOBS.items():
         for num_steps in parts:
             train(model, directory / f"{model}_{jit_compile}", num_steps, *more, f"--jit_compile={jit_compile}")
@@ -216,7 +213,7 @@ def test_two_workers(tmp_path):
     assert_alike(tmp_path / "one", tmp_path / "plain_false")
     for (_, out, _), directory in zip(results, ("plain_false", "elsewhere"), strict=True):
         other_settings, other_steps = out.splitlines()[-2:]
-        assert other_settings.startswith(f"{tmp_path / 'plain_false'} holds a run with other settings (latent_size is 3 there")
+        assert f"{tmp_path / 'plain_false'} holds a run with other settings (latent_size is 3 there" in other_settings
         assert other_steps.startswith("the workers found checkpoints of different steps, 4, 0, in ")
         assert str(tmp_path / directory) in other_steps
     assert not (tmp_path / "elsewhere").exists()
