@@ -86,8 +86,12 @@ def torch_vae():
     import torch
     from torch import nn
 
-    encoder = nn.Sequential(nn.Linear(784, 400), nn.ReLU(), nn.Linear(400, 80))
-    decoder = nn.Sequential(nn.Linear(40, 400), nn.ReLU(), nn.Linear(400, 784))
+    class Maxout(nn.Module):
+        def forward(self, x):
+            return x.unflatten(1, (400, 4)).amax(dim=2)
+
+    encoder = nn.Sequential(nn.Linear(784, 1600), Maxout(), nn.Linear(400, 80))
+    decoder = nn.Sequential(nn.Linear(40, 1600), Maxout(), nn.Linear(400, 784))
     optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-4, fused=True)
     x = (torch.rand(100, 784) < 0.13).float()
 

@@ -1,6 +1,8 @@
 """Training as a user meets it: runs that are killed, diverge, meet a full disk or are given wrong settings."""
 
+import errno
 import json
+import os
 import re
 import resource
 import shutil
@@ -197,6 +199,18 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(two_runs, tmp_path, 
         train_here(run_dir, *SMALL_VAE, *every(4), "--log_every=100", "--num_steps=12", "--checkpoint_every=1")
     assert_sentence(str(error.value), "of the autoencoder is not finite at step 9:", "earlier checkpoints stay")
     assert_same_bits(two_runs / "stopped", run_dir)
+
+
+def test_a_picture_that_finds_no_room_stops_the_run(two_runs, tmp_path, monkeypatch):
+    def full(rows, path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pictures, "picture", full)
+    run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
+    with pytest.raises(UserError) as error:
+        train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
+    assert_sentence(str(error.value), run_dir, "can not be written: No space left on device; training stopped at step 12.")
+    assert_same_bits(two_runs / "whole", run_dir)  # the checkpoint was written before
 
 
 def limit_files():
