@@ -9,12 +9,17 @@ import os
 
 from trainers import cli
 
+# What Keras's optimizers do with the gradients of each replica by itself, or under no strategy at all.
+NOT_DISTRIBUTED = (
+    "clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps", "ema_overwrite_frequency"
+)  # fmt: skip
+
 
 def strategy_of(settings):
     """The distribution strategy that `--strategy` names.
 
     Raises:
-        UserError: if it asks for more devices than there are, or TF_CONFIG is missing.
+        UserError: if it asks for more devices than there are, TF_CONFIG is missing, or an optimizer can not follow it.
     """
     import tensorflow as tf
 
@@ -22,12 +27,16 @@ def strategy_of(settings):
         raise cli.UserError(
             f"--num_replicas={settings.num_replicas} is for --strategy=mirrored, not {settings.strategy}."
         )
+    if settings.strategy == "none":
+        return tf.distribute.get_strategy()
+    for player, optimizer in settings.optimizers.items():
+        for name in NOT_DISTRIBUTED:
+            if name in optimizer:
+                raise cli.UserError(f"--{player}.{name} does not work on several replicas: give --strategy=none.")
     if settings.strategy == "multi_worker":
         if "TF_CONFIG" not in os.environ:
             raise cli.UserError("--strategy=multi_worker needs the environment variable TF_CONFIG on every worker.")
         return tf.distribute.MultiWorkerMirroredStrategy()
-    if settings.strategy == "none":
-        return tf.distribute.get_strategy()
     gpus, cpus = tf.config.list_physical_devices("GPU"), tf.config.list_physical_devices("CPU")
     num_replicas = settings.num_replicas or max(len(gpus), 1)
     if not gpus:

@@ -257,6 +257,7 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --dataset=image_folder --data_dir=no/such": ["no/such"],
     "--model=vae --num_replicas=2": ["--num_replicas=2 is for --strategy=mirrored, not none"],
     "--model=vae --strategy=multi_worker": ["TF_CONFIG"],
+    "--model=vae --strategy=mirrored --autoencoder.clipnorm=1": ["--autoencoder.clipnorm", "--strategy=none"],
     "--model=vae --strategy=mirrored --num_replicas=2 --batch_size=9": ["9", "2 replicas"],
 }
 

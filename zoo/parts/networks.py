@@ -7,6 +7,9 @@ import math
 from typing import Literal
 
 import keras
+import tensorflow as tf
+
+from zoo.parts import noise
 
 layers = keras.layers
 
@@ -18,16 +21,50 @@ class ConcatenatedReLU(layers.Layer):
         return keras.ops.concatenate([keras.ops.relu(x), keras.ops.relu(-x)], axis=-1)
 
 
+MAXOUT_PIECES = 4  # the window of Rezende and Mohamed 2015; a layer of n units has n maxima over 4 linear maps each
+
+
 class Maxout(layers.Layer):
     """The largest of each group of `pieces` neighbours on the last axis (Goodfellow et al. 2013, arXiv:1302.4389)."""
 
-    def __init__(self, pieces, **kwargs):
+    def __init__(self, pieces=MAXOUT_PIECES, **kwargs):
         super().__init__(**kwargs)
         self.pieces = pieces
 
     def call(self, x):
         groups = keras.ops.reshape(x, (-1, *x.shape[1:-1], x.shape[-1] // self.pieces, self.pieces))
         return keras.ops.max(groups, axis=-1)
+
+
+class Dropout(layers.Layer):
+    """In training, zeroes each unit with probability `rate` and scales the others by 1 / (1 - rate).
+
+    Its noise is a function of its count of calls, which is a weight: a resumed run repeats it, which that of Keras's
+    layer does not. Replicas use the same masks, for other rows. (Srivastava et al. 2014, JMLR 15.)
+    """
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        self.rate = rate
+
+    def build(self, input_shape):
+        start = keras.initializers.RandomUniform(0.0, 2.0**34)  # every layer drops units of its own
+        self.calls = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer=lambda shape, dtype: keras.ops.cast(start(shape), dtype),
+            trainable=False,
+            aggregation="only_first_replica",
+            name="calls",
+        )
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        (key,) = noise.keys(0, self.calls.value, 0, 1)
+        self.calls.assign_add(1)
+        mask = noise.bernoulli(key, tf.fill(tf.shape(x), 1.0 - self.rate)) / (1.0 - self.rate)
+        return x * tf.cast(mask, x.dtype)
 
 
 ACTIVATIONS = {
@@ -38,9 +75,8 @@ ACTIVATIONS = {
     "tanh": lambda: layers.Activation("tanh"),
     "sigmoid": lambda: layers.Activation("sigmoid"),
     "softplus": lambda: layers.Activation("softplus"),
-    "maxout": lambda: Maxout(MAXOUT_PIECES),
+    "maxout": Maxout,
 }
-MAXOUT_PIECES = 4  # the window of Rezende and Mohamed 2015; a layer of n units has n maxima over 4 linear maps each
 Activation = Literal[tuple(ACTIVATIONS)]
 
 
@@ -54,8 +90,23 @@ def _initializer(initializer):
     return keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
 
 
+def _batch_normalization():
+    """As the authors of DCGAN and PyTorch set it. Keras's momentum of 0.99 lags behind a network that is in a game."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+
+
 def mlp(
-    input_shape, hidden_units, output_shape, *, activation="relu", output_activation=None, initializer=None, name=None
+    input_shape,
+    hidden_units,
+    output_shape,
+    *,
+    activation="relu",
+    maxout_pieces=MAXOUT_PIECES,
+    batch_norm=False,
+    dropout=0.0,
+    output_activation=None,
+    initializer=None,
+    name=None,
 ):
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
@@ -63,6 +114,9 @@ def mlp(
         input_shape, output_shape: tuples of ints, without the batch.
         hidden_units: tuple of ints, the width of each hidden layer; empty for a linear map.
         activation: str, a key of `ACTIVATIONS`.
+        maxout_pieces: int, linear maps behind each hidden unit, for the activation "maxout".
+        batch_norm: bool, batch normalisation before the activation of each hidden layer.
+        dropout: float in [0, 1), the share of hidden units that is dropped in training.
         output_activation: str or None, a Keras activation.
         initializer: Keras initializer of the weights, None for Glorot's.
         name: str or None.
@@ -70,8 +124,13 @@ def mlp(
     initializer = _initializer(initializer)
     network = keras.Sequential([keras.Input(input_shape), layers.Flatten()], name=name)
     for units in hidden_units:
-        network.add(layers.Dense(units * _pieces(activation), kernel_initializer=initializer))
-        network.add(ACTIVATIONS[activation]())
+        width = units * maxout_pieces if activation == "maxout" else units
+        network.add(layers.Dense(width, use_bias=not batch_norm, kernel_initializer=initializer))
+        if batch_norm:
+            network.add(_batch_normalization())
+        network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
+        if dropout:
+            network.add(Dropout(dropout))
     output = layers.Dense(math.prod(output_shape), output_activation, kernel_initializer=initializer, dtype="float32")
     network.add(output)
     network.add(layers.Reshape(output_shape, dtype="float32"))
@@ -130,7 +189,7 @@ def convolutional_encoder(
         width = filters * 2**i * _pieces(activation)
         network.add(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options))
         if normalized:
-            network.add(layers.BatchNormalization())
+            network.add(_batch_normalization())
         network.add(ACTIVATIONS[activation]())
     network.add(layers.Flatten())
     network.add(layers.Dense(output_size, kernel_initializer=initializer, dtype="float32"))
@@ -166,7 +225,7 @@ def convolutional_decoder(
         for layer in layers_before_activation:
             network.add(layer)
         if batch_norm:
-            network.add(layers.BatchNormalization())
+            network.add(_batch_normalization())
         network.add(ACTIVATIONS[activation]())
 
     small = (sides[0], sides[0], widths[0])

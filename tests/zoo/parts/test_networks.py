@@ -37,6 +37,38 @@ def test_mlp_is_its_formula(activation, hidden_units):
     assert weights[-2].shape[0] == ({"crelu": 2}.get(activation, 1) * hidden_units[-1] if hidden_units else 4)
 
 
+def test_mlp_with_batch_normalisation_and_maxout():
+    options = {"activation": "maxout", "maxout_pieces": 5, "batch_norm": True}
+    network = networks.mlp((4,), (3,), (2,), **options)
+    rng = np.random.default_rng(0)
+    network.set_weights([rng.uniform(0.5, 2.0, size=w.shape) for w in network.get_weights()])
+    x = rng.normal(size=[7, 4]).astype(np.float32)
+    kernel, gamma, beta, mean, variance, output, bias = network.get_weights()
+    h = x @ kernel
+    for training, (m, v) in {False: (mean, variance), True: (h.mean(0), h.var(0))}.items():
+        normalized = gamma * (h - m) / np.sqrt(v + 1e-5) + beta
+        expected = normalized.reshape(7, 3, 5).max(-1) @ output + bias
+        np.testing.assert_allclose(network(x, training=training), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(network.get_weights()[3], 0.9 * mean + 0.1 * h.mean(0), rtol=1e-4)
+
+
+def test_dropout():
+    layer, other = networks.Dropout(0.3), networks.Dropout(0.3)
+    x = np.ones([200, 100], np.float32)
+    np.testing.assert_array_equal(layer(x), x)
+    first, second, others = layer(x, training=True), layer(x, training=True), other(x, training=True)
+    for y in (first, second, others):
+        np.testing.assert_allclose(np.unique(y), [0.0, 1.0 / 0.7], rtol=1e-6)
+        assert abs(np.mean(y) - 1.0) < 0.02  # 6 standard deviations
+    for a, b in itertools.combinations((first, second, others), 2):
+        assert abs(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]) < 0.05
+    layer.set_weights([layer.calls.numpy() - 1])
+    np.testing.assert_array_equal(layer(x, training=True), second)  # its count is all its state
+    network = networks.mlp((4,), (1000, 1000), (1,), dropout=0.5)
+    h = keras.Sequential(network.layers[:4])(np.ones([1, 4]), training=True)
+    assert 0.65 < np.mean(h == 0.0) < 0.85  # half of them dropped, half of the rest negative
+
+
 @pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3, 4)])
 def test_crelu(shape):
     x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
