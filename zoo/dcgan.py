@@ -4,12 +4,13 @@ From z, G projects to a small image of many channels and doubles its side by 5x5
 D mirrors it. No pooling and no hidden dense layers; batch normalisation everywhere but in G's output and D's input;
 ReLU in G with tanh at the end, leaky ReLU of slope 0.2 in D; weights start from N(0, 0.02^2).
 
-Real and fake minibatches are normalised apart, which the paper does not say and its authors' code does.
+Real and fake minibatches are normalised apart, which the paper does not say and its authors' code does. Outside
+training D normalises all rows by averages over both kinds, and then forgives fakes more than it did in training: its
+logits rank images better than their sign classifies them.
 
-Departures from the paper: any square side that doublings can make (the paper's is 64), with one block per doubling;
-the normalisation of Keras (epsilon 0.001, momentum 0.99). From the authors' code: no weight decay (theirs is 1e-5);
-the projected z is normalised by channel instead of by unit, scales start from 1 instead of N(1, 0.02^2), and layers
-without normalisation have biases.
+Departures from the paper: any square side that doublings can make (the paper's is 64), with one block per doubling.
+From the authors' code: no weight decay (theirs is 1e-5); the projected z is normalised by channel instead of by unit,
+scales start from 1 instead of N(1, 0.02^2), and layers without normalisation have biases.
 """
 
 from typing import Literal
