@@ -92,7 +92,8 @@ def torch_vae():
 
     encoder = nn.Sequential(nn.Linear(784, 1600), Maxout(), nn.Linear(400, 80))
     decoder = nn.Sequential(nn.Linear(40, 1600), Maxout(), nn.Linear(400, 784))
-    optimizer = torch.optim.Adam([*encoder.parameters(), *decoder.parameters()], lr=1e-4, fused=True)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.05, fused=True)
     x = (torch.rand(100, 784) < 0.13).float()
 
     def step():
