@@ -9,16 +9,18 @@ from export.publish import write_atomically
 
 SMALLEST_TILE = 64  # pixels; smaller images are enlarged by a whole factor
 GAP = 2
+COLUMNS = 8  # of a picture of the default size
 
 
 def number_of_images(num_classes=None):
     """How many images a picture shows unless it is told: 8 lines of 8, or a line of 8 for each class."""
-    return 8 * (num_classes or 8)
+    return COLUMNS * (num_classes or COLUMNS)
 
 
 def columns_of(num, num_classes=None):
-    """Columns of a grid of `num` images: those of a square, or fewer, so that each class has a line."""
-    return max(1, min(math.ceil(math.sqrt(num)), num // (num_classes or 1)))
+    """Columns of a grid of `num` images: those of a square, or so few that each class has a line."""
+    square = math.ceil(math.sqrt(num))
+    return max(1, min(max(COLUMNS, square), num // num_classes)) if num_classes else square
 
 
 def labels_of(num, num_classes):
