@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export.pictures import GAP, grid, picture, scatter
+from export.pictures import GAP, columns_of, grid, labels_of, number_of_images, picture, scatter
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,33 @@ def test_scatter(tmp_path):
     scatter(points, tmp_path / "two.png", data=points + 1)
     one, two = (np.asarray(PIL.Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
     assert one.shape == two.shape and (one != two).any()
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 3, 8, 10, 25, 100])
+@pytest.mark.parametrize("num", [1, 9, 64, 80, 1000, None])
+def test_lines_of_one_class(num, num_classes):
+    num = num or number_of_images(num_classes)
+    columns, labels = columns_of(num, num_classes), labels_of(num, num_classes)
+    assert columns_of(num) == int(np.ceil(np.sqrt(num))) and 1 <= columns <= max(8, columns_of(num))
+    for i, line in enumerate(range(0, num, columns)):
+        assert (labels[line : line + columns] == i % num_classes).all()
+    assert labels.shape == (num,) and set(labels) == set(range(min(num, num_classes)))
+    if num == number_of_images(num_classes):
+        assert columns == 8 and (np.bincount(labels) == 8).all()
+
+
+def test_pictures_of_classes(tmp_path):
+    images = np.random.default_rng(0).uniform(0, 1, (15, 8, 8, 1))
+    for num_classes, columns in ((3, 5), (5, 3), (None, 4)):
+        picture(images, tmp_path / "classes.png", num_classes)
+        grid(images, tmp_path / "columns.png", columns=columns)
+        assert (tmp_path / "classes.png").read_bytes() == (tmp_path / "columns.png").read_bytes()
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    picture(points, tmp_path / "plain.png")
+    picture(points, tmp_path / "classes.png", 2)
+    plain, classes = (np.asarray(PIL.Image.open(tmp_path / f"{name}.png")) for name in ("plain", "classes"))
+    orange = [255, 127, 14]  # Matplotlib's second colour
+    assert (classes[..., :3] == orange).all(2).any() and not (plain[..., :3] == orange).all(2).any()
 
 
 @pytest.mark.parametrize(
