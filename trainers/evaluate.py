@@ -16,6 +16,7 @@ with cli.quiet():
     import keras
     import numpy as np
     import tensorflow as tf
+    from sklearn.neighbors import KNeighborsClassifier
 
     from trainers import rundir
     from trainers.data import held_out_batches, load
@@ -96,10 +97,27 @@ def sample_energy_distance(run, data, options):
     }
 
 
+def nearest_neighbour_accuracy(run, data, options):
+    """Share of test rows whose nearest training row (Euclidean distance) has their label, in several spaces.
+
+    `z` is what `encode` returns, `features` the encoder's last hidden layer where `encode` returns that too: the space
+    of Donahue et al. 2016 (BiGAN, table 1, by their code). `data` is what a representation has to beat.
+    """
+    if not hasattr(run.model, "encode") or data.train_labels is None:
+        return None
+    train, test = (_representations(run, data, options, split) for split in ("train", "test"))
+    accuracy = {}
+    for space in train:
+        classifier = KNeighborsClassifier(n_neighbors=1).fit(train[space], data.train_labels)
+        accuracy[space] = float(classifier.score(test[space], data.test_labels))
+    return accuracy | {"num_train": len(data.train), "num_test": len(data.test)}
+
+
 METRICS = {
     "held_out_objectives": held_out_objectives,
     "importance_weighted_nll": importance_weighted_nll,
     "modes_found": modes_found,
+    "nearest_neighbour_accuracy": nearest_neighbour_accuracy,
     "sample_energy_distance": sample_energy_distance,
 }
 
@@ -131,6 +149,23 @@ def _samples(run, num, options):
     sample = tf.function(run.model.sample, reduce_retracing=True)
     seeds = tf.range(options.seed, options.seed + num, dtype=tf.int64)
     return np.concatenate([sample(seeds[i : i + options.batch_size]) for i in range(0, num, options.batch_size)])
+
+
+def _representations(run, data, options, split):
+    """Dict, space -> float [N, size] of a split: of the data themselves, and of what `encode` says of each row."""
+    encode, specs = run.model.signatures()["encode"]
+    encode = tf.function(encode, reduce_retracing=True)
+    served_range = (0.0, 1.0) if len(data.shape) == 3 else None
+    parts = {}
+    for x in held_out_batches(
+        data, options.batch_size, served_range, binarize=run.settings.dynamic_binarization, split=split
+    ):
+        seeds = tf.range(len(x), dtype=tf.int64) + options.seed
+        outputs = encode(**{name: seeds if name == "seed" else x for name in specs})
+        for space, rows in {"data": x, **outputs}.items():
+            if space != "z_log_var":
+                parts.setdefault(space, []).append(np.reshape(rows, [len(x), -1]))
+    return {space: np.concatenate(rows) for space, rows in parts.items()}
 
 
 def _batches(run, data, options, title):
