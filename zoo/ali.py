@@ -53,7 +53,7 @@ class ALI(Game):
         maxout_pieces: int, linear maps behind each hidden unit of D if its activation is "maxout".
         dropout: float in [0, 1), the share of hidden units of D that is dropped in training.
         discriminator_batch_norm: bool, batch normalisation in D: in joint layers, and in convolutions but the first.
-        initial_std: float, the standard deviation of initial weights.
+        initial_std: float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width.
         seed: int, the seed of all noise drawn in training.
         name: str or None.
 
@@ -112,7 +112,7 @@ class ALI(Game):
         if dropout >= 1.0:
             raise ValueError(f"dropout must be below 1, but is {dropout}.")
 
-        initializer = keras.initializers.RandomNormal(stddev=initial_std)
+        initializer = keras.initializers.RandomNormal(stddev=initial_std) if initial_std else None
         options = {"activation": activation, "batch_norm": True, "initializer": initializer}
         d_options = {"activation": discriminator_activation, "maxout_pieces": maxout_pieces, "dropout": dropout}
         d_options["initializer"] = initializer
