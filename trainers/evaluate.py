@@ -156,14 +156,14 @@ def _representations(run, data, options, split):
     encode, specs = run.model.signatures()["encode"]
     encode = tf.function(encode, reduce_retracing=True)
     served_range = (0.0, 1.0) if len(data.shape) == 3 else None
-    parts = {}
-    for x in held_out_batches(
-        data, options.batch_size, served_range, binarize=run.settings.dynamic_binarization, split=split
-    ):
-        seeds = tf.range(len(x), dtype=tf.int64) + options.seed
+    binarize = run.settings.dynamic_binarization
+    row, parts = {"train": 0, "test": len(data.train)}[split], {}
+    for x in held_out_batches(data, options.batch_size, served_range, binarize=binarize, split=split):
+        seeds = tf.range(row, row + len(x), dtype=tf.int64) + options.seed  # for an encoder that draws noise
+        row += len(x)
         outputs = encode(**{name: seeds if name == "seed" else x for name in specs})
         for space, rows in {"data": x, **outputs}.items():
-            if space != "z_log_var":
+            if space in ("data", "z", "features"):
                 parts.setdefault(space, []).append(np.reshape(rows, [len(x), -1]))
     return {space: np.concatenate(rows) for space, rows in parts.items()}
 
