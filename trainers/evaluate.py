@@ -16,6 +16,7 @@ with cli.quiet():
     import keras
     import numpy as np
     import tensorflow as tf
+    from sklearn.neighbors import KNeighborsClassifier
 
     from trainers import classifier, rundir
     from trainers.data import held_out_batches, load
@@ -119,11 +120,28 @@ def class_accuracy(run, data, options):
     return {"class_accuracy": float(np.mean(classes == labels)), **report, "num_model_samples": num}
 
 
+def nearest_neighbour_accuracy(run, data, options):
+    """Share of test rows whose nearest training row (Euclidean distance) has their label, in several spaces.
+
+    `z` is what `encode` returns, `features` the encoder's last hidden layer where `encode` returns that too: the space
+    of Donahue et al. 2016 (BiGAN, table 1, by their code). `data` is what a representation has to beat.
+    """
+    if not hasattr(run.model, "encode") or data.train_labels is None:
+        return None
+    train, test = (_representations(run, data, options, split) for split in ("train", "test"))
+    accuracy = {}
+    for space in train:
+        neighbours = KNeighborsClassifier(n_neighbors=1).fit(train[space], data.train_labels)
+        accuracy[space] = float(neighbours.score(test[space], data.test_labels))
+    return accuracy | {"num_train": len(data.train), "num_test": len(data.test)}
+
+
 METRICS = {
     "class_accuracy": class_accuracy,
     "held_out_objectives": held_out_objectives,
     "importance_weighted_nll": importance_weighted_nll,
     "modes_found": modes_found,
+    "nearest_neighbour_accuracy": nearest_neighbour_accuracy,
     "sample_energy_distance": sample_energy_distance,
 }
 
@@ -160,6 +178,23 @@ def _samples(run, num, options, labels=None):
         inputs["label"] = tf.constant(labels, tf.int64)
     starts = range(0, num, options.batch_size)
     return np.concatenate([sample(**{k: v[i : i + options.batch_size] for k, v in inputs.items()}) for i in starts])
+
+
+def _representations(run, data, options, split):
+    """Dict, space -> float [N, size] of a split: of the data themselves, and of what `encode` says of each row."""
+    encode, specs = run.model.signatures()["encode"]
+    encode = tf.function(encode, reduce_retracing=True)
+    served_range = (0.0, 1.0) if len(data.shape) == 3 else None
+    binarize = run.settings.dynamic_binarization
+    row, parts = {"train": 0, "test": len(data.train)}[split], {}
+    for x in held_out_batches(data, options.batch_size, served_range, binarize=binarize, split=split):
+        seeds = tf.range(row, row + len(x), dtype=tf.int64) + options.seed  # for an encoder that draws noise
+        row += len(x)
+        outputs = encode(**{name: seeds if name == "seed" else x for name in specs})
+        for space, rows in {"data": x, **outputs}.items():
+            if space in ("data", "z", "features"):
+                parts.setdefault(space, []).append(np.reshape(rows, [len(x), -1]))
+    return {space: np.concatenate(rows) for space, rows in parts.items()}
 
 
 def _batches(run, data, options, title):

@@ -9,12 +9,13 @@ Notation:
     D, G   discriminator and generator; D returns a logit, real = 1
     k      discriminator steps for each generator step
 
-Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout; G has
-no sigmoid units and ends in tanh, for images in [-1, 1].
+Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout, unless it
+is asked for maxout; G has no sigmoid units and ends in tanh, for images in [-1, 1].
 """
 
 from typing import Literal
 
+import keras
 import tensorflow as tf
 
 from zoo.game import Game
@@ -32,6 +33,10 @@ class GAN(Game):
         num_discriminator_steps: int, k in Algorithm 1; each has a fresh minibatch.
         generator_units: tuple of ints, widths of the generator's hidden layers.
         discriminator_units: tuple of ints, widths of the discriminator's hidden layers.
+        generator_batch_norm: bool, batch normalisation in the generator's hidden layers.
+        discriminator_activation: str, the activation of the discriminator's hidden layers.
+        maxout_pieces: int, linear maps behind each of its units, for the activation "maxout".
+        initial_std: float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width.
         seed: int, the seed of all noise drawn in training.
         name: str or None.
 
@@ -65,15 +70,32 @@ class GAN(Game):
         num_discriminator_steps: int = 1,
         generator_units: tuple[int, ...] = (1200, 1200),
         discriminator_units: tuple[int, ...] = (240, 240),
+        generator_batch_norm: bool = False,
+        discriminator_activation: networks.Activation = "leaky_relu",
+        maxout_pieces: int = networks.MAXOUT_PIECES,
+        initial_std: float = 0.0,
         seed: int = 0,
         name: str | None = None,
     ):
         super().__init__(data_shape=data_shape, seed=seed, name=name)
         self.set_arguments(locals())
+        initializer = keras.initializers.RandomNormal(stddev=initial_std) if initial_std else None
         self.generator = networks.mlp(
-            (latent_size,), generator_units, self.data_shape, output_activation="tanh" if self.data_range else None
+            (latent_size,),
+            generator_units,
+            self.data_shape,
+            batch_norm=generator_batch_norm,
+            output_activation="tanh" if self.data_range else None,
+            initializer=initializer,
         )
-        self.discriminator = networks.mlp(self.data_shape, discriminator_units, (1,), activation="leaky_relu")
+        self.discriminator = networks.mlp(
+            self.data_shape,
+            discriminator_units,
+            (1,),
+            activation=discriminator_activation,
+            maxout_pieces=maxout_pieces,
+            initializer=initializer,
+        )
 
     @property
     def players(self):
@@ -102,9 +124,7 @@ class GAN(Game):
         real, fake = self.D(x, *y, training=training), self.D(self.G(z, *y, training=training), *y, training=training)
         return {
             "discriminator": adversarial.LOSSES[self.loss].discriminator(real, fake),
-            "accuracy_on_real": real > 0.0,
-            "accuracy_on_fake": fake < 0.0,
-            "jensen_shannon": adversarial.jensen_shannon_estimate(real, fake),
+            **adversarial.state_of_game(real, fake),
         }
 
     def generator_losses(self, z, *y, training=True):

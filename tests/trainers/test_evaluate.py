@@ -1,5 +1,6 @@
 """Metrics against closed forms, SciPy, quadrature and hand-made samples."""
 
+import dataclasses
 import itertools
 from types import SimpleNamespace
 
@@ -102,6 +103,8 @@ def test_metrics_that_do_not_apply():
     assert evaluate.modes_found(None, data_of(points, points), options()) is None
     assert evaluate.importance_weighted_nll(run_of(SimpleNamespace()), None, options()) is None
     assert evaluate.class_accuracy(sampler_of(points), data_of(points, points, MODES, 0.1), options()) is None
+    assert evaluate.nearest_neighbour_accuracy(run_of(SimpleNamespace()), data_of(points, points), options()) is None
+    assert evaluate.nearest_neighbour_accuracy(run_of(Encoder()), data_of(points, points), options()) is None
 
 
 def class_sampler_of(rows):
@@ -152,6 +155,52 @@ def test_energy_distance_of_a_conditional_model_has_the_classes_of_the_data():
     result = evaluate.sample_energy_distance(run, data, options(num_model_samples=400))
     assert abs(result["energy_distance"]) < 0.02
     assert evaluate.energy_distance(MODES[np.arange(400) % 2], rows) > 0.3
+
+
+class Encoder:
+    """A model whose z are the first pixel and noise of its seed, and whose features are all pixels doubled."""
+
+    def encode(self, images, seed):
+        z = tf.stack([images[:, 0, 0, 0], tf.cast(seed, tf.float32) / 1e3], axis=1)
+        return {"z": z, "z_log_var": 0.0 * z, "features": 2.0 * images}
+
+    def signatures(self):
+        image, seed = tf.TensorSpec([None, 2, 2, 1], tf.float32), tf.TensorSpec([None], tf.int64)
+        return {"encode": (self.encode, {"images": image, "seed": seed})}
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_nearest_neighbour_accuracy_against_all_distances(seed):
+    rng = np.random.default_rng(seed)
+    train, test = (rng.integers(0, 256, [num, 2, 2, 1], np.uint8) for num in (80, 60))
+    labels = [rng.integers(0, 3, len(x)) for x in (train, test)]
+    data = dataclasses.replace(data_of(train, test), train_labels=labels[0], test_labels=labels[1])
+    found = evaluate.nearest_neighbour_accuracy(run_of(Encoder()), data, options(seed=seed))
+    assert set(found) == {"data", "z", "features", "num_train", "num_test"}
+    spaces = {"data": lambda x: x.reshape(len(x), 4) / 255.0}
+    spaces["features"] = spaces["data"]  # twice the distances, the same neighbours
+    spaces["z"] = lambda x: np.stack(
+        [x[:, 0, 0, 0] / 255.0, (seed + (80 if x is test else 0) + np.arange(len(x))) / 1e3], axis=1
+    )  # every row has noise of its own, whatever the batches
+    for space, rows in spaces.items():
+        nearest = cdist(rows(test), rows(train)).argmin(1)
+        np.testing.assert_allclose(found[space], np.mean(labels[0][nearest] == labels[1]))
+    assert found["data"] != found["z"] and (found["num_train"], found["num_test"]) == (80, 60)
+
+
+def test_nearest_neighbours_of_well_separated_classes_and_of_a_vae(vae, images):
+    """Points of a mixture are all right in their own space; a VAE's z tells black from white images."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 10)
+    points = (MODES[labels] + 0.1 * rng.normal(size=[40, 2])).astype(np.float32)
+    data = dataclasses.replace(data_of(points, points[::-1]), train_labels=labels, test_labels=labels[::-1])
+    model = VAE(data_shape=(2,), latent_size=2, hidden_units=(), likelihood="gaussian")
+    model.encoder.set_weights([np.concatenate([np.eye(2), np.zeros([2, 2])], 1), np.zeros(4)])  # the mean is x
+    found = evaluate.nearest_neighbour_accuracy(run_of(model), data, options())
+    assert found == {"data": 1.0, "z": 1.0, "num_train": 40, "num_test": 40}
+    white = (images.test.reshape(NUM_ROWS, 4).sum(1) > 510).astype(np.int64)
+    data = dataclasses.replace(images, train_labels=white, test_labels=white)
+    assert evaluate.nearest_neighbour_accuracy(run_of(vae), data, options())["z"] == 1.0  # each row finds itself
 
 
 def test_sample_energy_distance_serves_images_and_compares_equal_numbers():

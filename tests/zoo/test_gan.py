@@ -71,6 +71,19 @@ def test_steps_of_a_second_implementation(loss, data, k, prior):
     assert model.batches_per_step == k and model.step == 2
 
 
+def test_networks_of_the_two_dimensional_experiments():
+    """Batch normalisation in G, maxout in D, and initial weights of a given deviation (Dumoulin et al. 2016)."""
+    options = {"generator_batch_norm": True, "discriminator_activation": "maxout", "maxout_pieces": 5}
+    model = GAN(data_shape=(2,), generator_units=(80,), discriminator_units=(60,), initial_std=0.07, **options)
+    kinds = [type(layer).__name__ for layer in model.generator.layers]
+    assert kinds == ["Flatten", "Dense", "BatchNormalization", "ReLU", "Dense", "Reshape"]
+    kinds = [(type(layer).__name__, layer.output.shape[-1]) for layer in model.discriminator.layers]
+    assert kinds == [("Flatten", 2), ("Dense", 300), ("Maxout", 60), ("Dense", 1), ("Reshape", 1)]
+    for network in (model.generator, model.discriminator):
+        kernels = np.concatenate([np.ravel(w) for w in network.trainable_variables if w.name == "kernel"])
+        assert abs(kernels.std() - 0.07) < 0.01
+
+
 def linear_game(mean=0.0, std=1.0, **arguments):
     """G(z) = mean + std z with z ~ N(0, 1), on points of one dimension."""
     keras.utils.set_random_seed(1)

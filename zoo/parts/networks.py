@@ -165,17 +165,29 @@ def check_square(data_shape):
 
 
 def convolutional_encoder(
-    data_shape, output_size, *, filters, kernel_size=5, activation="relu", batch_norm=False, initializer=None, name=None
+    data_shape,
+    output_size,
+    *,
+    filters,
+    kernel_size=5,
+    activation="relu",
+    maxout_pieces=MAXOUT_PIECES,
+    batch_norm=False,
+    dropout=0.0,
+    initializer=None,
+    name=None,
 ):
     """Strided convolutions from images [batch, side, side, channels] down to vectors [batch, output_size].
 
     Args:
         data_shape: (side, side, channels), side as `convolutional_sides` allows.
-        output_size: int.
+        output_size: int, or None for the last convolution itself, flattened.
         filters: int, channels after the first convolution; they double with every further halving of the side.
         kernel_size: int.
         activation: str, a key of `ACTIVATIONS`.
+        maxout_pieces: int, linear maps behind each hidden unit, for the activation "maxout".
         batch_norm: bool, batch normalisation after each convolution but the first.
+        dropout: float in [0, 1), the share of hidden units that is dropped in training.
         initializer: Keras initializer of the weights, None for Glorot's.
         name: str or None.
 
@@ -188,13 +200,16 @@ def convolutional_encoder(
     network = keras.Sequential([keras.Input(data_shape)], name=name)
     for i in range(len(convolutional_sides(data_shape[0])) - 1):
         normalized = batch_norm and i > 0
-        width = filters * 2**i * _pieces(activation)
+        width = filters * 2**i * (maxout_pieces if activation == "maxout" else 1)
         network.add(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options))
         if normalized:
             network.add(_batch_normalization())
-        network.add(ACTIVATIONS[activation]())
+        network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
+        if dropout:
+            network.add(Dropout(dropout))
     network.add(layers.Flatten())
-    network.add(layers.Dense(output_size, kernel_initializer=initializer, dtype="float32"))
+    if output_size is not None:
+        network.add(layers.Dense(output_size, kernel_initializer=initializer, dtype="float32"))
     return network
 
 

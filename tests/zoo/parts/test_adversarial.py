@@ -14,6 +14,11 @@ GENERATOR = {  # J_G as a function of d = D(G(z))
     "non_saturating": lambda d: -np.log(d),
     "maximum_likelihood": lambda d: -np.exp(special.logit(d)),
 }
+ENCODER = {  # what a generator of reals minimises, as a function of their d
+    "minimax": np.log,
+    "non_saturating": lambda d: -np.log(1 - d),
+    "maximum_likelihood": special.logit,
+}
 
 
 def kl(p, q):
@@ -24,10 +29,15 @@ def jensen_shannon(p, q):
     return 0.5 * (kl(p, 0.5 * (p + q)) + kl(q, 0.5 * (p + q)))
 
 
-DIVERGENCE = {  # what each game's generator descends where D is optimal
+DIVERGENCE = {  # what each game's generator of q descends where D is optimal
     "minimax": lambda p, q: 2.0 * jensen_shannon(p, q),  # Goodfellow et al. 2014, theorem 1
     "non_saturating": lambda p, q: kl(q, p) - 2.0 * jensen_shannon(p, q),  # Arjovsky and Bottou 2017, theorem 2.5
     "maximum_likelihood": kl,  # Goodfellow 2016, section 3.2.4
+}
+ENCODER_DIVERGENCE = {  # and what a generator of p does
+    "minimax": lambda p, q: 2.0 * jensen_shannon(p, q),
+    "non_saturating": lambda p, q: kl(p, q) - 2.0 * jensen_shannon(p, q),
+    "maximum_likelihood": kl,
 }
 
 
@@ -46,6 +56,7 @@ def test_losses_are_their_formulas(name):
     loss = LOSSES[name].discriminator(tf.constant(real), tf.constant(fake))
     np.testing.assert_allclose(loss, -np.log(d_real) - np.log(1 - d_fake), rtol=1e-9)
     np.testing.assert_allclose(LOSSES[name].generator(tf.constant(fake)), GENERATOR[name](d_fake), rtol=1e-9)
+    np.testing.assert_allclose(LOSSES[name].encoder(tf.constant(real)), ENCODER[name](d_real), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
@@ -56,6 +67,8 @@ def test_losses_of_extreme_logits_are_linear(dtype):
         (lambda real: cross_entropy(real, -real), 2 * lose, -2 * (lose > 0)),
         (LOSSES["minimax"].generator, -win, -1.0 * (win > 0)),
         (LOSSES["non_saturating"].generator, lose, -1.0 * (lose > 0)),
+        (LOSSES["minimax"].encoder, -lose, 1.0 * (lose > 0)),
+        (LOSSES["non_saturating"].encoder, win, 1.0 * (win > 0)),
     ]:
         loss, gradient = value_and_gradient(function, logits)
         np.testing.assert_allclose(loss, value, rtol=1e-6, atol=1e-30)
@@ -96,6 +109,19 @@ def test_generator_descends_the_divergence_of_its_game(name):
 
     _, gradient = value_and_gradient(expected_loss, THETA)
     _, expected = value_and_gradient(lambda theta: DIVERGENCE[name](P, tf.nn.softmax(theta)), THETA)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-10)
+    assert np.linalg.norm(expected) > 0.01
+    np.testing.assert_allclose(value_and_gradient(expected_loss, tf.math.log(P))[1], np.zeros(4), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_encoder_descends_the_divergence_of_its_game(name):
+    def expected_loss(theta):  # D is optimal and does not move
+        p = tf.nn.softmax(theta)
+        return tf.reduce_sum(p * LOSSES[name].encoder(tf.stop_gradient(tf.math.log(p / P))))
+
+    _, gradient = value_and_gradient(expected_loss, THETA)
+    _, expected = value_and_gradient(lambda theta: ENCODER_DIVERGENCE[name](tf.nn.softmax(theta), P), THETA)
     np.testing.assert_allclose(gradient, expected, rtol=1e-10)
     assert np.linalg.norm(expected) > 0.01
     np.testing.assert_allclose(value_and_gradient(expected_loss, tf.math.log(P))[1], np.zeros(4), atol=1e-12)

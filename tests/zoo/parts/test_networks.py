@@ -110,6 +110,27 @@ def test_convolutional_stacks_mirror_each_other(side, blocks, channels, activati
     assert kernels == [(5, 5, *oi) for oi in zip(outputs, [factor * w for w in reversed(widths)], strict=True)]
 
 
+def test_stacks_without_an_output_layer_end_in_their_last_hidden_layer():
+    options = {"activation": "maxout", "maxout_pieces": 3, "initializer": keras.initializers.RandomNormal(stddev=0.3)}
+    for make, shape, hidden in [
+        (lambda output, **more: networks.mlp((4,), (5, 7), output and (output,), **more, **options), (4,), 7),
+        (
+            lambda output, **more: networks.convolutional_encoder((16, 16, 2), output, filters=2, **more, **options),
+            (16, 16, 2),
+            4 * 4 * 4,
+        ),
+    ]:
+        whole, trunk = make(3), make(None)
+        weights = whole.get_weights()
+        trunk.set_weights(weights[:-2])
+        x = np.random.default_rng(0).normal(size=[6, *shape]).astype(np.float32)
+        assert trunk.output_shape == (None, hidden)
+        np.testing.assert_allclose(trunk(x) @ weights[-2] + weights[-1], whole(x), rtol=1e-4, atol=1e-5)
+        kinds = [type(layer).__name__ for layer in make(None, dropout=0.5).layers]
+        assert kinds.count("Dropout") == kinds.count("Maxout") == 2
+    assert networks.mlp((2, 2), (), None).output_shape == (None, 4)
+
+
 @pytest.mark.parametrize("shape", [(8, 16, 1), (64,)])
 def test_convolutions_want_squares(shape):
     for make in (lambda: networks.convolutional_encoder(shape, 2, filters=2),

@@ -1,0 +1,370 @@
+"""ALI against Algorithm 1 written out, against games of known Gaussians, and against its authors' networks."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras.optimizers import SGD, Adam
+from scipy import stats
+
+from trainers import flags
+from zoo.ali import ALI
+from zoo.parts import noise
+
+POSTERIORS = ["gaussian", "implicit", "deterministic"]
+SHAPES = {"points": (3,), "images": (2, 2, 1)}
+GENERATOR_OBJECTIVE = {  # what both generators descend, of D(x, z_hat) and D(x_tilde, z)
+    "minimax": lambda q, p: tf.math.log(q) + tf.math.log(1 - p),
+    "non_saturating": lambda q, p: -tf.math.log(1 - q) - tf.math.log(p),
+    "maximum_likelihood": lambda q, p: tf.math.log(q / (1 - q)) - p / (1 - p),
+}
+
+
+@pytest.mark.parametrize("loss", GENERATOR_OBJECTIVE)
+@pytest.mark.parametrize("posterior, data, prior", [
+    ("gaussian", "points", "normal"), ("implicit", "images", "normal"), ("deterministic", "images", "uniform")
+])  # fmt: skip
+def test_steps_of_a_second_implementation(loss, posterior, data, prior):
+    """Two iterations of Algorithm 1 in float64, with the minibatches and the noise that the model has."""
+    m, rate, shape = 5, 0.1, SHAPES[data]
+    keras.utils.set_random_seed(0)
+    model = ALI(
+        data_shape=shape, latent_size=2, prior=prior, posterior=posterior, loss=loss, encoder_units=(4,),
+        decoder_units=(6,), x_discriminator_units=(3,), z_discriminator_units=(2,), joint_discriminator_units=(3,),
+        maxout_pieces=2, initial_std=0.4, seed=9,
+    )  # fmt: skip
+    model.compile({"discriminator": SGD(rate), "generator": SGD(rate)}, jit_compile=False)
+    theta_d, theta_g = (
+        [tf.Variable(w.numpy().astype(np.float64)) for w in model.weights_of(player)] for player in model.players
+    )
+
+    def hidden(h, kernel, gamma, beta):  # a layer with batch normalisation
+        h = h @ kernel
+        mean, variance = tf.reduce_mean(h, 0), tf.math.reduce_variance(h, 0)
+        return tf.nn.relu(gamma * (h - mean) / tf.sqrt(variance + 1e-5) + beta)
+
+    def G_z(x, epsilon):
+        *first, a, b = theta_g[:5]
+        h = hidden(tf.concat([x, epsilon], 1) if posterior == "implicit" else x, *first) @ a + b
+        if posterior == "gaussian":
+            return h[:, :2] + tf.exp(4 * tf.tanh(h[:, 2:] / 8)) * epsilon
+        return tf.tanh(h) if prior == "uniform" else h
+
+    def G_x(z):
+        *first, a, b = theta_g[5:]
+        x = hidden(z, *first) @ a + b
+        return tf.sigmoid(x) if data == "images" else x
+
+    def maxout(h, kernel, bias):
+        h = h @ kernel + bias
+        return tf.maximum(h[:, ::2], h[:, 1::2])
+
+    def D(x, z):
+        h = tf.concat([maxout(x, *theta_d[:2]), maxout(z, *theta_d[2:4])], 1)
+        return tf.sigmoid(maxout(h, *theta_d[4:6]) @ theta_d[6] + theta_d[7])[:, 0]
+
+    rng = np.random.default_rng(0)
+    for step in range(2):
+        x = rng.uniform(0, 1, [m, *shape]).astype(np.float32)
+        model.train_step(tf.constant(x))
+        x = x.reshape(m, -1).astype(np.float64)
+        key_z, key_epsilon = noise.keys(9, step, 0, 2)
+        z = noise.normal(key_z, [m, 2]) if prior == "normal" else 2 * noise.uniform(key_z, [m, 2]) - 1
+        z, epsilon = (n.numpy().astype(np.float64) for n in (z, noise.normal(key_epsilon, [m, 2])))
+        with tf.GradientTape(persistent=True) as tape:
+            rho_q, rho_p = D(x, G_z(x, epsilon)), D(G_x(z), z)
+            loss_d = -tf.reduce_mean(tf.math.log(rho_q)) - tf.reduce_mean(tf.math.log(1 - rho_p))
+            loss_g = tf.reduce_mean(GENERATOR_OBJECTIVE[loss](rho_q, rho_p))
+        gradients = tape.gradient(loss_d, theta_d) + tape.gradient(loss_g, theta_g)
+        for weight, gradient in zip(theta_d + theta_g, gradients, strict=True):
+            weight.assign_sub(rate * gradient)
+        assert all(np.abs(gradient).max() > 1e-6 for gradient in gradients)
+    for player, weights in zip(model.players, (theta_d, theta_g), strict=True):
+        for ours, theirs in zip(model.weights_of(player), weights, strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=2e-5)
+    assert all(optimizer.iterations == 2 for optimizer in model.optimizers.values()) and model.step == 2
+
+
+def test_each_generator_learns_from_its_own_pairs():
+    """The encoder moves rho_q only and the decoder rho_p only; both terms of the loss reach them."""
+    model = ALI(data_shape=(3,), latent_size=2, encoder_units=(4,), decoder_units=(4,), initial_std=0.5)
+    rng = np.random.default_rng(0)
+    x, z, epsilon = (tf.constant(rng.normal(size=[6, n]), tf.float32) for n in (3, 2, 2))
+    encoder = model.encoder.trainable_variables + model.encoder_output.trainable_variables
+    decoder = model.decoder.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        loss = model.losses(x, z, epsilon)["generator"]
+        rho_q, rho_p = model.D(x, model.G_z(x, epsilon)), model.D(model.G_x(z), z)
+        of_encoder, of_decoder = tf.nn.softplus(rho_q), tf.nn.softplus(-rho_p)  # -log(1 - D), -log D
+    np.testing.assert_allclose(loss, of_encoder + of_decoder, rtol=1e-6)
+    for part, own, other in ((encoder, of_encoder, of_decoder), (decoder, of_decoder, of_encoder)):
+        assert tape.gradient(other, part) == [None] * len(part)
+        for whole, term in zip(tape.gradient(loss, part), tape.gradient(own, part), strict=True):
+            np.testing.assert_allclose(whole, term, rtol=1e-4, atol=1e-7)
+            assert np.abs(whole).max() > 1e-5
+
+
+# --- Linear games: x = a z and z_hat = b x + c epsilon, so that both joint distributions are known Gaussians ----------
+
+
+def linear_model(latent_size, posterior, deviation, **arguments):
+    """A model without hidden layers in encoder and decoder, and data x ~ N(0, deviation^2) of one dimension."""
+    keras.utils.set_random_seed(0)
+    options = {"encoder_units": (), "decoder_units": (), "joint_discriminator_units": (32,), "maxout_pieces": 4}
+    model = ALI(data_shape=(1,), latent_size=latent_size, posterior=posterior, initial_std=0.5, **options, **arguments)
+    quantiles = stats.norm.ppf((np.arange(20000) + 0.5) / 20000)
+    x = np.random.default_rng(0).permutation(deviation * quantiles)[:, None]
+    return model, tf.constant(x, tf.float32)
+
+
+def set_linear(model, a, b, c):
+    """x_tilde = a z and z_hat = b x + C epsilon, of an implicit posterior."""
+    model.decoder.set_weights([a[:, None], np.zeros(1)])
+    model.encoder_output.set_weights([np.concatenate([b[None], c.T]), np.zeros(len(b))])
+
+
+def joint_covariances(a, b, c, deviation):
+    """Of (x, z_hat) and of (x_tilde, z)."""
+    q = np.block([[np.full([1, 1], deviation**2), deviation**2 * b[None]],
+                  [deviation**2 * b[:, None], deviation**2 * np.outer(b, b) + c @ c.T]])  # fmt: skip
+    p = np.block([[a[None] @ a[:, None], a[None]], [a[:, None], np.eye(len(a))]])
+    return q, p
+
+
+def test_losses_where_the_discriminator_is_optimal(monkeypatch):
+    """Known joint Gaussians q and p, and D their log-ratio: its loss is log 4 - 2 JSD(q, p), G's are divergences."""
+    deviation, a, b, c = 1.5, np.array([0.8]), np.array([0.5]), np.array([[0.6]])
+    cov_q, cov_p = joint_covariances(a, b, c, deviation)
+    cov_p[0, 0] += 1.0  # the decoder gets noise of its own: without it, p has no density
+    q, p = (stats.multivariate_normal([0, 0], cov) for cov in (cov_q, cov_p))
+    model, x = linear_model(1, "implicit", deviation)
+    set_linear(model, a, b, c)
+    monkeypatch.setattr(model, "G_x", lambda z, training: model.decoder(z) + noise.normal([1, 2], z.shape))
+
+    def log_ratio(x, z, training):
+        pairs = np.concatenate([x, z], 1)
+        return tf.constant(q.logpdf(pairs) - p.logpdf(pairs), tf.float32)
+
+    monkeypatch.setattr(model, "D", log_ratio)
+    grid = np.linspace(-9, 9, 601)
+    pairs = np.stack(np.meshgrid(grid, grid), -1)
+    log_q, log_p = q.logpdf(pairs), p.logpdf(pairs)
+    log_m = np.logaddexp(log_q, log_p) - np.log(2)
+
+    def expectation(log_density, values):
+        return np.sum(np.exp(log_density) * values) * (grid[1] - grid[0]) ** 2
+
+    jensen_shannon = 0.5 * expectation(log_q, log_q - log_m) + 0.5 * expectation(log_p, log_p - log_m)
+    swapped = expectation(log_q, np.log(2) + log_m - log_p) + expectation(log_p, np.log(2) + log_m - log_q)
+    expected = {
+        "minimax": 2 * jensen_shannon - np.log(4),
+        "non_saturating": swapped,
+        "maximum_likelihood": expectation(log_q, log_q - log_p) - 1,  # KL(q || p) - 1, for E_p[q / p] = 1
+    }
+    z, epsilon = (noise.normal([1, key], x.shape) for key in range(2))
+    for loss, value in expected.items():
+        model.loss = loss
+        outcome = {name: np.asarray(v, np.float64) for name, v in model.losses(x, z, epsilon).items()}
+        for name, truth in {
+            "discriminator": np.log(4) - 2 * jensen_shannon, "jensen_shannon": jensen_shannon, "generator": value
+        }.items():  # fmt: skip
+            error = outcome[name].std() / np.sqrt(len(x))
+            assert abs(outcome[name].mean() - truth) < 5 * error < 0.2, (loss, name)
+    assert jensen_shannon > 0.02
+
+
+def test_at_the_optimum_no_player_moves_on(monkeypatch):
+    """With the posterior of the decoder, q = p: D = 1/2 is optimal, D's and G's losses are log 4, gradients vanish."""
+    deviation = 1.5
+    a = deviation * np.array([0.6, 0.8])
+    b = a / deviation**2
+    c = np.eye(2) - np.outer(a, a) / deviation**2  # the projection that is its own square root
+    q, p = joint_covariances(a, b, c, deviation)
+    np.testing.assert_allclose(q, p, atol=1e-12)
+    model, x = linear_model(2, "implicit", deviation)
+    set_linear(model, a, b, c)
+    z, epsilon = (noise.normal([2, key], [len(x), 2]) for key in range(2))
+    z_hat, x_tilde = model.G_z(x, epsilon), model.G_x(z)
+    np.testing.assert_allclose(np.cov(np.hstack([x, z_hat]).T), q, atol=0.06)
+    np.testing.assert_allclose(np.cov(np.hstack([x_tilde, z]).T), p, atol=0.06)
+    with tf.GradientTape() as tape:  # of a D with any weights: at its optimum, the two terms cancel
+        rho_q, rho_p = model.D(x, z_hat), model.D(x_tilde, z)
+        difference = tf.reduce_mean(rho_q) - tf.reduce_mean(rho_p)
+    weights = model.weights_of("discriminator")
+    for gradient, weight in zip(tape.gradient(difference, weights), weights, strict=True):
+        np.testing.assert_allclose(gradient, np.zeros(weight.shape), atol=0.06)
+    monkeypatch.setattr(model, "D", lambda x, z, training: tf.zeros(len(x)))
+    losses = model.losses(x, z, epsilon)
+    np.testing.assert_allclose(losses["discriminator"], np.log(4), rtol=1e-6)
+    np.testing.assert_allclose(losses["generator"], np.log(4), rtol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["non_saturating", "minimax", "maximum_likelihood"])
+def test_training_matches_the_joint_distributions(loss):
+    """z has one dimension more than x, as noise that the decoder adds: the encoder must find the true posterior.
+
+    The optimum is unique up to rotation: any a of length 1.5 with p(z | x) = N(a x / |a|^2, I - a a' / |a|^2).
+    """
+    deviation, steps, m = 1.5, 600, 256
+    model, points = linear_model(2, "implicit", deviation, loss=loss)
+    rate = keras.optimizers.schedules.CosineDecay(0.01, steps)
+    average = {"use_ema": True, "ema_momentum": 0.98}
+    model.compile({"discriminator": Adam(rate, 0.5), "generator": Adam(rate, 0.5, **average)}, jit_compile=False)
+    a, z = model.decoder.get_weights()[0], noise.normal([3, 0], [len(points), 2])
+    epsilon = noise.normal([3, 1], [len(points), 2])
+
+    def joints():
+        return np.hstack([points, model.G_z(points, epsilon)]), np.hstack([model.G_x(z), z])
+
+    assert np.abs(np.subtract(*(np.cov(pairs.T) for pairs in joints()))).max() > 0.5
+
+    @tf.function
+    def train():
+        for i in tf.range(steps):
+            first = (m * i) % (len(points) - m)
+            model.train_step(points[first : first + m])
+
+    train()
+    with model.averaged():
+        q, p = joints()
+        a = model.decoder.get_weights()[0]
+        kernel, offset = model.encoder_output.get_weights()
+    np.testing.assert_allclose(q.mean(0), p.mean(0), atol=0.15)
+    np.testing.assert_allclose(np.cov(q.T), np.cov(p.T), atol=0.25)
+    np.testing.assert_allclose(np.cov(q[:, 1:].T), np.eye(2), atol=0.2)  # z_hat ~ p(z)
+    np.testing.assert_allclose(np.linalg.norm(a), deviation, atol=0.15)  # x_tilde ~ q(x)
+    b, c = kernel[0], kernel[1:].T
+    np.testing.assert_allclose(b, a[:, 0] / deviation**2, atol=0.15)  # the mean of the posterior
+    np.testing.assert_allclose(c @ c.T, np.eye(2) - a @ a.T / deviation**2, atol=0.25)  # and its covariance
+
+
+# --- Networks: Dumoulin et al. 2016 and Donahue et al. 2016, by their code --------------------------------------------
+
+
+def model_of(config, data_shape, *more):
+    settings = flags.parse(["trainers.run", f"--flagfile=configs/{config}.cfg", *more])
+    return settings, settings.model_class(data_shape=data_shape, **settings.model_settings)
+
+
+def layers_of(network):
+    return [(type(layer).__name__, layer.output.shape[-1]) for layer in network.layers]
+
+
+def hidden(width, *kinds):
+    return [(kind, width) for kind in kinds]
+
+
+@pytest.fixture(autouse=True)
+def _from_the_root(monkeypatch, request):
+    monkeypatch.chdir(request.config.rootpath)  # flagfiles name each other from there
+
+
+def test_networks_of_the_grid_are_the_authors():
+    settings, model = model_of("ali_grid", (2,))
+    block = hidden(400, "Dense", "BatchNormalization", "ReLU")
+    assert layers_of(model.encoder) == [("Flatten", 4), *block, *block]  # x and noise
+    assert layers_of(model.encoder_output)[-2:] == hidden(2, "Dense", "Reshape")
+    assert layers_of(model.decoder) == [("Flatten", 2), *4 * block, ("Dense", 2), ("Reshape", 2)]
+    assert layers_of(model.x_discriminator) == layers_of(model.z_discriminator) == [("Flatten", 2)]
+    maxout = [("Dense", 1000), ("Maxout", 200)]
+    assert layers_of(model.joint_discriminator) == [("Flatten", 4), *3 * maxout, ("Dense", 1), ("Reshape", 1)]
+    for player in model.players:
+        for weight in model.weights_of(player):
+            if weight.name == "kernel" and weight.shape[0] > 4:
+                assert abs(weight.numpy().std() - 0.02) < 0.003
+        optimizer = settings.optimizers[player]
+        assert (optimizer["learning_rate"], optimizer["beta_1"], optimizer["beta_2"]) == (1e-4, 0.8, 0.999)
+    assert settings.batch_size == 100 and settings.dataset == "grid"
+
+    baseline, gan = model_of("gan_grid", (2,))  # "identical except for the input of the discriminator"
+    assert layers_of(gan.generator) == layers_of(model.decoder)
+    assert layers_of(gan.discriminator) == [("Flatten", 2), *layers_of(model.joint_discriminator)[1:]]
+    assert baseline.optimizers == settings.optimizers and gan.prior == model.prior and gan.loss == model.loss
+    assert all(baseline.values[name] == settings.values[name] for name in ("batch_size", "num_steps", "latent_size"))
+
+
+def test_networks_of_bigan_are_the_authors():
+    settings, model = model_of("bigan_mnist", (28, 28, 1))
+    assert [width for kind, width in layers_of(model.encoder) if kind == "Dense"] == [1024, 1024]
+    assert [width for kind, width in layers_of(model.decoder) if kind == "Dense"] == [1024, 1024, 784]
+    assert layers_of(model.encoder_output)[-1] == ("Reshape", 50)
+    assert layers_of(model.x_discriminator) == [("Flatten", 784), ("Dense", 1024), ("LeakyReLU", 1024)]
+    assert layers_of(model.z_discriminator) == [("Flatten", 50)]
+    block = hidden(1024, "Dense", "BatchNormalization", "LeakyReLU")
+    assert layers_of(model.joint_discriminator) == [("Flatten", 1074), *block, ("Dense", 1), ("Reshape", 1)]
+    assert settings.batch_size == 128 and (model.prior, model.posterior) == ("uniform", "deterministic")
+    x = tf.constant(np.random.default_rng(0).random([64, 28, 28, 1]), tf.float32)
+    model.encoder_output.set_weights([100 * w for w in model.encoder_output.get_weights()])
+    z = model.encode(x)["z"].numpy()
+    assert np.abs(z).max() <= 1.0 and np.abs(z).mean() > 0.5  # on the support of the prior, however large
+
+
+@pytest.mark.parametrize("side, channels", [(8, 1), (16, 3), (28, 1), (32, 3)])
+def test_convolutional_networks(side, channels):
+    options = {"discriminator_activation": "leaky_relu", "discriminator_batch_norm": True, "dropout": 0.5}
+    small = {"filters": 2, "latent_size": 3, "z_discriminator_units": (4,), "joint_discriminator_units": (5,)}
+    model = ALI(data_shape=(side, side, channels), network="convolutional", **small, **options)
+    x = tf.constant(np.random.default_rng(0).random([4, side, side, channels]), tf.float32)
+    z = model.G_z(x, tf.zeros([4, 3]))
+    assert z.shape == (4, 3) and model.G_x(z).shape == x.shape and model.D(x, z).shape == (4,)
+    blocks = {8: 1, 16: 2, 28: 2, 32: 3}[side]
+    for network, kind, norms in [
+        (model.encoder, "Conv2D", blocks - 1),
+        (model.decoder, "Conv2DTranspose", blocks),
+        (model.x_discriminator, "Conv2D", blocks - 1),
+        (model.joint_discriminator, "Dropout", 1),
+    ]:
+        kinds = [name for name, _ in layers_of(network)]
+        assert kinds.count("BatchNormalization") == norms
+        assert kinds.count(kind) == (1 if kind == "Dropout" else blocks)
+
+
+# --- Serving ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("posterior", POSTERIORS)
+@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
+def test_served_rows_do_not_know_each_other(posterior, shape):
+    options = {"joint_discriminator_units": (3,), "discriminator_batch_norm": True, "dropout": 0.5, "initial_std": 0.5}
+    model = ALI(data_shape=shape, latent_size=2, posterior=posterior, encoder_units=(5,), decoder_units=(4,), **options)
+    model.compile(jit_compile=False)
+    rng = np.random.default_rng(0)
+    x = tf.constant(rng.random([6, *shape]), tf.float32)
+    model.train_step(x)
+    rows = {model.data_name: x, "seed": tf.constant([5, 7, 5, 8, 9, 10], tf.int64),
+            "z": tf.constant(rng.normal(size=[6, 2]), tf.float32)}  # fmt: skip
+    for name in ("encode", "reconstruct", "discriminate"):
+        function, specs = model.signatures()[name]
+        assert ("seed" in specs) == (posterior == "implicit" and name != "discriminate")
+        together = function(**{key: rows[key] for key in specs})
+        for i in range(6):
+            alone = function(**{key: rows[key][i : i + 1] for key in specs})
+            for key, value in together.items():
+                np.testing.assert_allclose(alone[key][0], value[i], rtol=1e-5, atol=1e-6)
+
+    outputs = model.encode(x, rows["seed"])
+    assert outputs["features"].shape == (6, 5) and ("z_log_var" in outputs) == (posterior == "gaussian")
+    if posterior == "gaussian":  # the mean and variance of the z that training draws
+        epsilon = tf.constant(rng.normal(size=[6, 2]), tf.float32)
+        expected = outputs["z"] + tf.exp(0.5 * outputs["z_log_var"]) * epsilon
+        np.testing.assert_allclose(model.G_z(x, epsilon, training=False), expected, rtol=1e-5)
+    elif posterior == "implicit":  # other seeds, other draws from the same posterior
+        same_x = model.encode(tf.repeat(x[:1], 6, 0), rows["seed"])["z"].numpy()
+        np.testing.assert_allclose(same_x[0], same_x[2], rtol=1e-6)
+        assert np.abs(same_x[0] - same_x[1]).max() > 1e-3
+    answer = model.discriminate(x, rows["z"])
+    np.testing.assert_allclose(answer["logits"], model.D(x, rows["z"], training=False), rtol=1e-6)
+    np.testing.assert_allclose(answer["probability"], 1 / (1 + np.exp(-answer["logits"])), rtol=1e-5)
+
+
+@pytest.mark.parametrize("arguments, message", [
+    ({"prior": "uniform"}, "support"),
+    ({"posterior": "implicit", "network": "convolutional"}, "network mlp"),
+    ({"dropout": 1.0}, "below 1"),
+    ({"network": "convolutional", "data_shape": (7,)}, "square"),
+    ({"posterior": "laplace"}, "one of"),
+])  # fmt: skip
+def test_impossible_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        ALI(**{"data_shape": (8, 8, 1), **arguments})
