@@ -46,8 +46,10 @@ def grid(images, path, columns=None):
     write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
-def scatter(points, path, data=None):
+def scatter(points, path, data=None, labels=None):
     """Writes the first two coordinates of points [n, size] as a scatter plot, over real `data` in grey where given.
+
+    Points are coloured by their `labels`, ints [n], where given.
 
     Raises:
         ValueError: if the points have fewer than two coordinates.
@@ -61,7 +63,8 @@ def scatter(points, path, data=None):
     axes = figure.add_subplot(aspect="equal", adjustable="datalim", xlabel="$x_1$", ylabel="$x_2$")
     if data is not None:
         axes.scatter(*np.asarray(data)[:, :2].T, s=4, color="0.8", label="data")
-    axes.scatter(*np.asarray(points)[:, :2].T, s=4, color="C0", label="samples")
+    colors = "C0" if labels is None else [f"C{label % 10}" for label in labels]
+    axes.scatter(*np.asarray(points)[:, :2].T, s=4, c=colors, label="samples")
     if data is not None:
         axes.legend()
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
