@@ -101,7 +101,7 @@ def ais_nll(run, data, options):
     return {
         "nll": float(nll.mean()),
         "standard_error": float(nll.std() / np.sqrt(num_examples)),
-        "acceptance_rate": float(np.concatenate(acceptance).mean()),
+        "acceptance_rate": float(np.mean(acceptance)),
         "num_chains": chains,
         "num_temperatures": temperatures,
         "num_leapfrog_steps": options.num_ais_leapfrog_steps,

@@ -20,8 +20,8 @@ import tensorflow_probability as tfp
 
 from zoo.parts import noise
 
-# The settings of Wu et al. 2017: step sizes follow the running mean of the acceptance rate. They start from the largest,
-# which suits the prior, where the chains start; theirs started from 0.01, and took 200 temperatures to grow.
+# As in Wu et al. 2017, step sizes follow the running mean of the acceptance rate. Ours start from the largest, which
+# suits the prior, where the chains start; theirs started from 0.01 and took 200 temperatures to grow to it.
 TARGET_ACCEPTANCE = 0.65
 SMALLEST_STEP_SIZE, LARGEST_STEP_SIZE = 1e-4, 0.5
 STEP_SIZE_FACTOR = 1.02

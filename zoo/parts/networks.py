@@ -164,14 +164,19 @@ def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activa
 
     Arguments are those of `mlp`, for every one of the networks; no "maxout" or "crelu".
     """
-    # Glorot's for each network by itself: Keras takes the number of networks for the size of a convolution's window.
-    initializer = _initializer(keras.initializers.VarianceScaling(num_networks, "fan_avg", "uniform"))
-    options = {"bias_axes": "no", "kernel_initializer": initializer}
-    network = keras.Sequential([keras.Input((num_networks, input_size))], name=name)
+
+    def dense(size, units, **options):
+        # Glorot's rule for each network by itself: in Keras's, the sizes of all of them would count.
+        limit = math.sqrt(6.0 / (size + units))
+        options |= {"bias_axes": "no", "kernel_initializer": keras.initializers.RandomUniform(-limit, limit)}
+        return layers.EinsumDense("bni,nio->bno", (num_networks, units), **options)
+
+    network, size = keras.Sequential([keras.Input((num_networks, input_size))], name=name), input_size
     for units in hidden_units:
-        network.add(layers.EinsumDense("bni,nio->bno", (num_networks, units), **options))
+        network.add(dense(size, units))
         network.add(ACTIVATIONS[activation]())
-    network.add(layers.EinsumDense("bni,nio->bno", (num_networks, output_size), dtype="float32", **options))
+        size = units
+    network.add(dense(size, output_size, dtype="float32"))
     return network
 
 
