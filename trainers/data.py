@@ -114,7 +114,8 @@ def batches(
     Args:
       batch_size: rows of a step, over all replicas.
       start_step: the first step; a run that resumes at step s passes s.
-      data_range: (low, high): images become float32, pixel 0 being low and 255 high. None: all stay as they are.
+      data_range: (low, high): images become float32, pixel 0 being low and 255 high, and points must lie within it, as
+        they do for a model of probabilities. None: all stay as they are.
       with_labels: yield (x, label).
       binarize: dynamic binarisation: a grey pixel is 255 with probability pixel / 255, else 0, anew at every step.
       split: "train" or "test".
@@ -184,18 +185,22 @@ def _tensors(data, split, data_range, with_labels, binarize):
         raise UserError(f"{data.name} has no labels: choose a dataset that has, or a model that needs none.")
     if binarize and (len(data.shape) != 3 or data.shape[2] != 1):
         raise UserError(f"binarize is for grey images, and {data.name} has shape {data.shape}: leave it off.")
-    if data_range is not None and len(data.shape) != 3:
-        raise UserError(f"data_range is for images, and {data.name} holds points, which stay as they are: give None.")
+    if data_range is not None and len(data.shape) != 3 and (x.min() < data_range[0] or x.max() > data_range[1]):
+        raise UserError(
+            f"{data.name} holds points between {x.min():.3g} and {x.max():.3g}, and the model takes those in "
+            f"{list(data_range)}: choose other data, or settings that take any, such as a gaussian likelihood."
+        )
     with tf.device("CPU"):  # beside the pipeline, also where there is a GPU
         return tf.constant(x), None if labels is None else tf.constant(labels)
 
 
 def _pixels(x, data_range, uniform=None):
-    """`x` scaled from uint8 to `data_range`, where that is given, and binarised by uniform numbers, where those are."""
+    """Images scaled to `data_range`, where that is given, and binarised by uniform numbers, where those are."""
     low, high = np.array([0, 255], np.uint8) if data_range is None else np.float32(data_range)
     if uniform is not None:
         return tf.where(uniform < tf.cast(x, tf.float32) / 255, high, low)
-    return x if data_range is None else tf.cast(x, tf.float32) / 255 * (high - low) + low
+    is_scaled = data_range is None or x.dtype != tf.uint8
+    return x if is_scaled else tf.cast(x, tf.float32) / 255 * (high - low) + low
 
 
 # Files. name: (URL of the folder, licence, {file: sha256 of the file as published or gunzipped}).
@@ -403,6 +408,17 @@ def _grid(data_dir):
     return _mixture("grid", np.mgrid[-4:5:2, -4:5:2].reshape(2, 25).T, 0.05)
 
 
+def _four_points(data_dir):
+    """The corners (1, 0, 0, 0) .. (0, 0, 0, 1), label i being corner i (Mescheder et al. 2017, arXiv:1701.04722).
+
+    The set is the distribution: its log-likelihood is at most -log 4 under any model.
+    """
+    train, test = (np.arange(num) % 4 for num in (4000, 1000))
+    points = np.eye(4, dtype=np.float32)
+    licence = "Generated; needs no licence."
+    return Data("four_points", points[train], points[test], train, test, 4, _sha256(points), licence)
+
+
 def _mixture(name, modes, std):
     rng = np.random.RandomState(0)
     labels = rng.randint(len(modes), size=110_000).astype(np.int64)
@@ -430,4 +446,5 @@ DATASETS = {
     "image_folder": _image_folder,
     "ring": _ring,
     "grid": _grid,
+    "four_points": _four_points,
 }

@@ -4,6 +4,7 @@ A metric is one function of (run, data, options) that returns a dict of numbers,
 model or the data; `METRICS` names them all. Results are printed and kept in RUN_DIR/evaluation.json.
 """
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -16,14 +17,16 @@ with cli.quiet():
     import keras
     import numpy as np
     import tensorflow as tf
-    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
+    from export import pictures
     from trainers import classifier, rundir
     from trainers.data import held_out_batches, load
-    from zoo.parts import estimators, noise
+    from zoo.parts import annealed, estimators, noise
 
 NUM_MODEL_SAMPLES = 2500  # class_accuracy has a default of its own
-MAX_ELEMENTS = 2**24  # numbers in one tensor of decoded data, 64 MiB: what bounds the memory of importance sampling
+MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
+LAYER_SIZE = 500  # the least that a layer is taken to have for each example
 
 
 def held_out_objectives(run, data, options):
@@ -49,7 +52,7 @@ def importance_weighted_nll(run, data, options):
     log_weights = tf.function(model.log_weights, reduce_retracing=True)
     bounds, elbos = [], []
     for i, x in enumerate(_batches(run, data, options, "importance-weighted NLL")):
-        chunk = max(1, MAX_ELEMENTS // int(np.prod(x.shape)))
+        chunk = _rows_at_once(data) // len(x) or 1
         log_w = []
         for j, first in enumerate(range(0, num_samples, chunk)):
             (key,) = noise.keys(options.seed, i, j, 1)
@@ -65,6 +68,45 @@ def importance_weighted_nll(run, data, options):
         "negative_elbo": -float(np.concatenate(elbos).mean()),
         "num_importance_samples": num_samples,
         "num_examples": len(nll),
+    }
+
+
+def ais_nll(run, data, options):
+    """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
+
+    Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
+    """
+    model = run.model
+    if not hasattr(model, "p"):
+        return None
+    num_examples = min(options.num_ais_examples, len(data.test))
+    rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
+    chains, temperatures = options.num_ais_chains, options.num_ais_temperatures
+    log_weights = annealed.sampler(
+        model.latent_prior,
+        lambda x, z: model.p(z).log_prob(x),
+        model.latent_size,
+        num_chains=chains,
+        num_temperatures=temperatures,
+        num_leapfrog_steps=options.num_ais_leapfrog_steps,
+        seed=options.seed,
+    )
+    size = min(options.batch_size, _rows_at_once(data) // chains or 1)
+    bar = _progress("annealed importance sampling", -(-num_examples // size) * temperatures, "temperature")
+    bounds, acceptance = [], []
+    for i, x in enumerate(_held_out(run, dataclasses.replace(data, test=data.test[rows], test_labels=None), size)):
+        log_w, accepted = log_weights(x, i, lambda t: bar.add(1))
+        bounds.append(estimators.iwae(log_w))
+        acceptance.append(accepted)
+    nll = -np.concatenate(bounds)
+    return {
+        "nll": float(nll.mean()),
+        "standard_error": float(nll.std() / np.sqrt(num_examples)),
+        "acceptance_rate": float(np.mean(acceptance)),
+        "num_chains": chains,
+        "num_temperatures": temperatures,
+        "num_leapfrog_steps": options.num_ais_leapfrog_steps,
+        "num_examples": num_examples,
     }
 
 
@@ -136,14 +178,44 @@ def nearest_neighbour_accuracy(run, data, options):
     return accuracy | {"num_train": len(data.train), "num_test": len(data.test)}
 
 
+def latent_map(run, data, options):
+    """Draws two latents for each test example, as a picture coloured by label: RUN_DIR/latents.png.
+
+    The number beside it is the share of draws whose nearest neighbour has the same label.
+    """
+    model = run.model
+    if getattr(model, "latent_size", None) != 2 or "encode" not in model.signatures() or data.test_labels is None:
+        return None
+    encode, specs = model.signatures()["encode"]
+    encode, draws = tf.function(encode, reduce_retracing=True), []
+    for i, x in enumerate(_batches(run, data, options, "latent map")):
+        seeds = i * options.batch_size + tf.range(len(x), dtype=tf.int64)
+        given = {model.data_name: model.to_served(x), "seed": seeds}
+        encoded = encode(**{name: given[name] for name in specs})
+        z = encoded["z"]
+        if "z_log_var" in encoded:  # then z is the mean of a Gaussian
+            z += tf.exp(0.5 * encoded["z_log_var"]) * noise.normal_rows(seeds, 2)
+        draws.append(z)
+    z = np.concatenate(draws)
+    pictures.scatter(z, run.path / "latents.png", labels=data.test_labels)
+    neighbours = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(return_distance=False)[:, 0]
+    return {
+        "neighbour_agreement": float(np.mean(data.test_labels[neighbours] == data.test_labels)),
+        "num_examples": len(z),
+    }
+
+
 METRICS = {
+    "ais_nll": ais_nll,
     "class_accuracy": class_accuracy,
     "held_out_objectives": held_out_objectives,
     "importance_weighted_nll": importance_weighted_nll,
+    "latent_map": latent_map,
     "modes_found": modes_found,
     "nearest_neighbour_accuracy": nearest_neighbour_accuracy,
     "sample_energy_distance": sample_energy_distance,
 }
+ON_REQUEST = {"ais_nll"}  # takes long, so that it is left out unless it is asked for
 
 
 def energy_distance(x, y):
@@ -197,18 +269,26 @@ def _representations(run, data, options, split):
     return {space: np.concatenate(rows) for space, rows in parts.items()}
 
 
+def _rows_at_once(data):
+    """Rows of data that a model may decode at once."""
+    return MAX_ELEMENTS // max(LAYER_SIZE, int(np.prod(data.shape)))
+
+
+def _progress(title, num, unit):
+    print(title)
+    return keras.utils.Progbar(num, unit_name=unit, verbose=int(sys.stdout.isatty()))
+
+
+def _held_out(run, data, batch_size):
+    """The test set in batches as the run's model takes it."""
+    model, binarize = run.model, run.settings.dynamic_binarization
+    return held_out_batches(data, batch_size, model.data_range, with_labels=model.conditional, binarize=binarize)
+
+
 def _batches(run, data, options, title):
     """The test set in batches, with a progress bar."""
-    batches = held_out_batches(
-        data,
-        options.batch_size,
-        run.model.data_range,
-        with_labels=run.model.conditional,
-        binarize=run.settings.dynamic_binarization,
-    )
-    print(title)
-    bar = keras.utils.Progbar(len(data.test), unit_name="example", verbose=int(sys.stdout.isatty()))
-    for batch in batches:
+    bar = _progress(title, len(data.test), "example")
+    for batch in _held_out(run, data, options.batch_size):
         yield batch
         bar.add(len(batch[0] if run.model.conditional else batch))
 
@@ -225,7 +305,7 @@ def evaluate(run_dir, options):
     data = load(settings.dataset, data_dir, settings.image_side, settings.image_channels)
     file = run.path / "evaluation.json"
     results = {}
-    for name in options.metrics or METRICS:
+    for name in options.metrics or [name for name in METRICS if name not in ON_REQUEST]:
         if (numbers := METRICS[name](run, data, options)) is not None:
             results[name] = numbers
             print(name + ": " + ", ".join(f"{key} {round(value, 4)}" for key, value in numbers.items()))
@@ -247,10 +327,14 @@ def main(argv):
     absl_flags.DEFINE_string("run_dir", None, "The run to evaluate.", **own)
     absl_flags.DEFINE_string("data_dir", None, "Where the data lies, if not where the run found it.", **own)
     absl_flags.DEFINE_multi_enum(
-        "metrics", None, sorted(METRICS), "A metric to apply (repeatable); default all.", **own
+        "metrics", None, sorted(METRICS), "A metric to apply (repeatable); default all but ais_nll.", **own
     )
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
+    absl_flags.DEFINE_integer("num_ais_examples", 100, "Test examples for ais_nll.", **count)
+    absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll.", **count)
+    absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps from prior to posterior in ais_nll.", **count)
+    absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition of ais_nll.", **count)
     number = f"Samples drawn from the model; default {NUM_MODEL_SAMPLES}, for class_accuracy 10000."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("batch_size", 100, "Examples at a time.", **count)

@@ -33,7 +33,7 @@ def define_shared(flags):
     string(
         "dataset",
         "digits",
-        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring or grid.",
+        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring, grid or four_points.",
         **own,
     )
     string(

@@ -1,9 +1,10 @@
 """A zoo of deep generative models. `MODELS` is its only table: the name on the command line -> the class."""
 
 from zoo.ali import ALI
+from zoo.avb import AVB
 from zoo.cgan import CGAN
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
 from zoo.vae import VAE
 
-MODELS = {"ali": ALI, "cgan": CGAN, "dcgan": DCGAN, "gan": GAN, "vae": VAE}
+MODELS = {"ali": ALI, "avb": AVB, "cgan": CGAN, "dcgan": DCGAN, "gan": GAN, "vae": VAE}

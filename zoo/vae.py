@@ -22,8 +22,7 @@ from typing import Literal
 import tensorflow as tf
 
 from zoo.game import Game
-from zoo.parts import distributions, networks, noise
-from zoo.parts.estimators import ESTIMATORS
+from zoo.parts import distributions, estimators, networks, noise
 
 
 class VAE(Game):
@@ -37,7 +36,7 @@ class VAE(Game):
         filters: int, channels at the image's end of the encoder and decoder, doubled at each halving (convolutional).
         activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width,
             "maxout" the maximum over 4 linear maps for each unit.
-        likelihood: "bernoulli", or "gaussian" with a mean and a variance for every pixel.
+        likelihood: "bernoulli" for data in [0, 1], or "gaussian" with a mean and a variance for every number in x.
         estimator: "elbo" (analytic KL) or "iwae", the bound that is maximised.
         num_samples: int, K, draws of z for each example.
         beta: float >= 0, the weight of the KL term; 1 is a bound on log p(x).
@@ -46,7 +45,7 @@ class VAE(Game):
         name: str or None.
 
     Raises:
-        ValueError: for an argument out of its range, or Bernoulli points.
+        ValueError: for an argument out of its range.
 
     Example:
 
@@ -73,8 +72,8 @@ class VAE(Game):
         hidden_units: tuple[int, ...] = (500,),
         filters: int = 32,
         activation: networks.Activation = "tanh",
-        likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
-        estimator: Literal[tuple(ESTIMATORS)] = "elbo",
+        likelihood: Literal[tuple(distributions.LIKELIHOODS)] = "bernoulli",
+        estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo",
         num_samples: int = 1,
         beta: float = 1.0,
         log_prob_samples: int = 100,
@@ -83,10 +82,7 @@ class VAE(Game):
     ):
         super().__init__(data_shape=data_shape, seed=seed, name=name)
         self.set_arguments(locals())
-        if likelihood == "bernoulli" and self.data_name == "points":
-            raise ValueError("likelihood must be gaussian for points: they are no pixels in [0, 1].")
-
-        num_parameters = {"bernoulli": 1, "gaussian": 2}[likelihood]
+        num_parameters = distributions.LIKELIHOODS[likelihood].num_parameters
         output_shape = (*self.data_shape[:-1], num_parameters * self.data_shape[-1])
         if network == "mlp":
             options = {"activation": activation}
@@ -101,16 +97,18 @@ class VAE(Game):
     def players(self):
         return {"autoencoder": [self.encoder, self.decoder]}
 
+    @property
+    def data_range(self):
+        return (0.0, 1.0) if self.likelihood == "bernoulli" else super().data_range
+
     def q(self, x, training=False):
         """The posterior q(z|x)."""
         return distributions.gaussian(self.encoder(x, training=training))
 
     def p(self, z, training=False):
         """The likelihood p(x|z), for z [..., latent_size]."""
-        parameters = self.decoder(tf.reshape(z, [-1, self.latent_size]), training=training)
-        parameters = tf.reshape(parameters, tf.concat([tf.shape(z)[:-1], tf.shape(parameters)[1:]], 0))
-        family = {"bernoulli": distributions.bernoulli, "gaussian": distributions.gaussian}[self.likelihood]
-        return family(parameters, event_ndims=len(self.data_shape))
+        parameters = networks.over_leading_axes(self.decoder, z, training=training)
+        return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
 
     def negative_bound(self, x, epsilon, training):
         """Minus the bound that is maximised, and its two terms, each in nats [batch]."""
@@ -122,7 +120,7 @@ class VAE(Game):
             log_ratio = -kl
         else:
             log_ratio = self.latent_prior.density(self.latent_size).log_prob(z) - q.log_prob(z)
-        bound = ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
+        bound = estimators.ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
         return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
 
     def draw_epsilon(self, x, num_samples):
@@ -140,9 +138,7 @@ class VAE(Game):
 
     def log_weights(self, x, epsilon):
         """log w = log p(x, z) - log q(z|x) in nats [K, batch], for noise [K, batch, latent_size]."""
-        q = self.q(x)
-        z = distributions.reparameterize(q, epsilon)
-        return self.p(z).log_prob(x) + self.latent_prior.density(self.latent_size).log_prob(z) - q.log_prob(z)
+        return distributions.log_weights(self.p, x, self.q(x), self.latent_prior.density(self.latent_size), epsilon)
 
     def decode(self, z):
         return self.to_served(self.p(z).mean())
@@ -154,14 +150,14 @@ class VAE(Game):
 
     def log_prob(self, x, seeds):
         """ELBO and importance-weighted bound of served data, in nats; row i draws from seeds[i] alone."""
-
-        def log_weight(k):  # one draw at a time: memory does not grow with their number
-            epsilon = noise.normal_rows(seeds, self.latent_size, stream=k)
-            return self.log_weights(self.from_served(x), epsilon[None])[0]
-
-        streams = tf.range(1, self.log_prob_samples + 1, dtype=tf.int64)
-        log_w = tf.map_fn(log_weight, streams, fn_output_signature=tf.float32)
-        return {"elbo": ESTIMATORS["elbo"](log_w), "log_prob_lower_bound": ESTIMATORS["iwae"](log_w)}
+        x = self.from_served(x)
+        q, prior = self.q(x), self.latent_prior.density(self.latent_size)
+        return estimators.bounds_of_rows(
+            lambda epsilon: distributions.log_weights(self.p, x, q, prior, epsilon[None])[0],
+            seeds,
+            self.latent_size,
+            self.log_prob_samples,
+        )
 
     def signatures(self):
         data, name = self.data_spec, self.data_name

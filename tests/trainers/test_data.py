@@ -121,6 +121,8 @@ def test_points_stay_as_they_are():
     np.testing.assert_array_equal(steps(data.held_out_batches(ring, 10_000, None), 2), [ring.test])
     (x,) = steps(data.batches(ring, batch_size=64, seed=0), 1)
     assert x.dtype == np.float32 and x.shape == (64, 2)
+    corners = data.load("four_points")
+    np.testing.assert_array_equal(steps(data.held_out_batches(corners, 10_000, (0, 1)), 2), [corners.test])
 
 
 # Datasets.
@@ -260,6 +262,14 @@ def test_digits_are_all_of_them_with_their_labels():
         np.testing.assert_array_equal(mine, np.sort(truth.images[truth.target == digit].sum(axis=(1, 2))))
 
 
+def test_four_points_are_corners_in_equal_shares():
+    corners = data.load("four_points")
+    for points, labels in ((corners.train, corners.train_labels), (corners.test, corners.test_labels)):
+        assert points.dtype == np.float32
+        np.testing.assert_array_equal(points, np.eye(4)[labels])
+        np.testing.assert_array_equal(points.mean(0), np.full(4, 0.25))
+
+
 @pytest.mark.parametrize("name, num_modes, std", [("ring", 8, 0.01), ("grid", 25, 0.05)])
 def test_mixtures_have_their_moments(name, num_modes, std):
     one = data.load(name)
@@ -365,7 +375,7 @@ def batches(batch_size=4, one=None, **arguments):
 @pytest.mark.parametrize(
     "mistake, sentence",
     [
-        (lambda _: data.load("minst"), "there is no dataset 'minst': choose one of digits, mnist, .*, grid."),
+        (lambda _: data.load("minst"), "there is no dataset 'minst': choose one of digits, mnist, .*, four_points."),
         (lambda _: data.load("digits", image_side=0), "image_side is 0, .*: give a positive number."),
         (lambda _: data.load("digits", image_channels=2), "image_channels is 2: give 1 for grey or 3 for colour."),
         (lambda _: data.load("ring", image_side=8), r"ring comes in one shape, \(2,\): leave image_side .* unset."),
@@ -384,7 +394,10 @@ def batches(batch_size=4, one=None, **arguments):
         (lambda _: batches(one=fake(labels=False), with_labels=True), "fake has no labels: choose a dataset .*"),
         (lambda _: batches(one=fake(shape=(4, 4, 3)), binarize=True), "binarize is for grey images, .*: leave it off."),
         (lambda _: batches(one=data.load("ring"), binarize=True), "binarize is for grey images, .*: leave it off."),
-        (lambda _: batches(one=data.load("ring"), data_range=(0, 1)), "data_range is for images, .*: give None."),
+        (
+            lambda _: batches(one=data.load("ring"), data_range=(0, 1)),
+            r"ring holds points between -1.0\d and 1.0\d, and the model takes those in \[0, 1\]: choose .* likelihood.",
+        ),
     ],
 )
 def test_a_mistake_gets_one_sentence(mistake, sentence, tmp_path):

@@ -101,7 +101,8 @@ def test_modes_found(samples, modes_found, share, batch_size):
 def test_metrics_that_do_not_apply():
     points = np.zeros([5, 2], np.float32)
     assert evaluate.modes_found(None, data_of(points, points), options()) is None
-    assert evaluate.importance_weighted_nll(run_of(SimpleNamespace()), None, options()) is None
+    for metric in (evaluate.importance_weighted_nll, evaluate.ais_nll):
+        assert metric(run_of(SimpleNamespace()), None, options()) is None
     assert evaluate.class_accuracy(sampler_of(points), data_of(points, points, MODES, 0.1), options()) is None
     assert evaluate.nearest_neighbour_accuracy(run_of(SimpleNamespace()), data_of(points, points), options()) is None
     assert evaluate.nearest_neighbour_accuracy(run_of(Encoder()), data_of(points, points), options()) is None
@@ -251,7 +252,7 @@ def truth(vae, images):
 def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, chunk, monkeypatch):
     """In any batches and chunks, the last ones smaller, it is the same but for its Monte Carlo error."""
     num, iwae, draws = 2000, estimators.iwae, set()
-    monkeypatch.setattr(evaluate, "MAX_ELEMENTS", chunk * batch_size * 4)
+    monkeypatch.setattr(evaluate, "MAX_ELEMENTS", chunk * batch_size * evaluate.LAYER_SIZE)
     monkeypatch.setattr(estimators, "iwae", lambda log_w: draws.add(len(log_w)) or iwae(log_w))
     given = options(batch_size=batch_size, num_importance_samples=num)
     result = evaluate.importance_weighted_nll(run_of(vae), images, given)
@@ -264,6 +265,22 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     assert abs(result["negative_elbo"] + elbo.mean()) < 5 * np.sqrt(np.mean(log_w.var(0)) / num / NUM_ROWS)
     np.testing.assert_allclose(result["standard_error"], log_px.std() / np.sqrt(NUM_ROWS), rtol=0.1)
     assert result["num_importance_samples"] == num and result["num_examples"] == NUM_ROWS
+
+
+@pytest.mark.parametrize("batch_size, num_examples", [(NUM_ROWS, 100), (5, 7)])
+def test_ais_nll_by_quadrature(vae, images, truth, batch_size, num_examples):
+    """Of all rows, or of some drawn without replacement, in batches whose last one is smaller."""
+    more = {"num_ais_examples": num_examples, "num_ais_chains": 40, "num_ais_temperatures": 30}
+    given = options(batch_size=batch_size, num_ais_leapfrog_steps=3, **more)
+    result = evaluate.ais_nll(run_of(vae), images, given)
+    num = result["num_examples"]
+    assert num == min(num_examples, NUM_ROWS)
+    rows = np.random.default_rng(0).choice(NUM_ROWS, num, replace=False)
+    assert len(set(rows)) == num
+    log_px, _ = truth
+    np.testing.assert_allclose(result["nll"], -log_px[rows].mean(), atol=0.05)
+    np.testing.assert_allclose(result["standard_error"], log_px[rows].std() / np.sqrt(num), rtol=0.2)
+    assert 0.5 < result["acceptance_rate"] <= 1.0
 
 
 def test_held_out_objectives_are_means_over_all_rows(vae, images):

@@ -249,7 +249,7 @@ def test_mistakes_on_the_command_line(tmp_path):
 WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
     "--model=vae --dataset=mnits": ["'mnits'", "mnist"],
-    "--model=vae --dataset=ring": ["likelihood must be gaussian for points"],
+    "--model=vae --dataset=ring": ["ring holds points between", "[0.0, 1.0]", "gaussian likelihood"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
     "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],

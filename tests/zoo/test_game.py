@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras.optimizers import SGD
 
+from zoo.avb import AVB
 from zoo.dcgan import DCGAN
 from zoo.game import Game, Tracker, encode_png, make_optimizer
 from zoo.gan import GAN
@@ -122,7 +123,8 @@ def test_compile_takes_names_and_defaults():
     (VAE, {"beta": float("nan")}, "beta must not be negative"),
     (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
     (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
-    (VAE, {"data_shape": (2,)}, "likelihood must be gaussian for points"),
+    (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
+    (AVB, {"network": "convolutional", "hidden_units": ()}, "hidden_units must not be empty"),
     (VAE, {"network": "convolutional", "data_shape": (8, 16, 1)}, "square"),
     (DCGAN, {"data_shape": (7, 7, 1)}, "side 7"),
     (DCGAN, {"data_shape": (2,)}, "square"),

@@ -57,6 +57,21 @@ def bernoulli(logits, event_ndims=1):
     return tfd.Independent(tfd.Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32), event_ndims)
 
 
+@dataclasses.dataclass(frozen=True)
+class Likelihood:
+    """A family p(x|z) of distributions of data.
+
+    num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.
+    density(parameters, event_ndims): the tfd distribution of x with these parameters.
+    """
+
+    num_parameters: int
+    density: Callable
+
+
+LIKELIHOODS = {"bernoulli": Likelihood(1, bernoulli), "gaussian": Likelihood(2, gaussian)}
+
+
 def reparameterize(posterior, epsilon):
     """z = mu + sigma * epsilon (Kingma and Welling 2014, section 2.4), broadcast over leading axes of `epsilon`."""
     return posterior.mean() + posterior.stddev() * epsilon
@@ -69,3 +84,19 @@ def kl_to_standard_normal(posterior):
     """
     mean, variance = posterior.mean(), posterior.variance()
     return 0.5 * tf.reduce_sum(variance + tf.square(mean) - 1.0 - tf.math.log(variance), axis=-1)
+
+
+def log_weights(likelihood, x, posterior, prior, epsilon):
+    """log w = log p(x|z) + log p(z) - log q(z|x) in nats [K, batch], at z = mu + sigma * epsilon drawn from q.
+
+    Their `estimators` bound log p(x) whatever q is (Burda et al. 2016, equation 7).
+
+    Args:
+        likelihood: function of z that gives the distribution p(x|z).
+        x: data [batch, ...].
+        posterior: q, a Gaussian with batch shape [batch], or [] for one that does not depend on x.
+        prior: the distribution p(z) of one vector.
+        epsilon: standard normal noise [K, batch, latent_size].
+    """
+    z = reparameterize(posterior, epsilon)
+    return likelihood(z).log_prob(x) + prior.log_prob(z) - posterior.log_prob(z)

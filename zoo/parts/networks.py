@@ -139,6 +139,55 @@ def mlp(
     return network
 
 
+def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", initializer=None, name=None):
+    """A dense layer, then residual blocks h <- f(h + W_2 f(W_1 h)) in which W_2 starts from zero, then a linear map.
+
+    Args:
+        hidden_units: tuple of at least one int: the width of h, then the width of each block's hidden layer.
+        input_shape, output_shape, activation, initializer, name: as for `mlp`; no "maxout" or "crelu".
+    """
+    initializer = _initializer(initializer)
+    width, *blocks = hidden_units
+
+    def dense(units, kernel_initializer=initializer, **options):
+        return layers.Dense(units, kernel_initializer=kernel_initializer, **options)
+
+    x = keras.Input(input_shape)
+    h = ACTIVATIONS[activation]()(dense(width)(layers.Flatten()(x)))
+    for units in blocks:
+        change = dense(width, "zeros")(ACTIVATIONS[activation]()(dense(units)(h)))
+        h = ACTIVATIONS[activation]()(layers.Add()([h, change]))
+    output = dense(math.prod(output_shape), dtype="float32")(h)
+    return keras.Model(x, layers.Reshape(output_shape, dtype="float32")(output), name=name)
+
+
+def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activation="relu", name=None):
+    """Networks side by side, each with its own weights, from [batch, num_networks, input_size] to [..., output_size].
+
+    Arguments are those of `mlp`, for every one of the networks; no "maxout" or "crelu".
+    """
+
+    def dense(size, units, **options):
+        # Glorot's rule for each network by itself: in Keras's, the sizes of all of them would count.
+        limit = math.sqrt(6.0 / (size + units))
+        options |= {"bias_axes": "no", "kernel_initializer": keras.initializers.RandomUniform(-limit, limit)}
+        return layers.EinsumDense("bni,nio->bno", (num_networks, units), **options)
+
+    network, size = keras.Sequential([keras.Input((num_networks, input_size))], name=name), input_size
+    for units in hidden_units:
+        network.add(dense(size, units))
+        network.add(ACTIVATIONS[activation]())
+        size = units
+    network.add(dense(size, output_size, dtype="float32"))
+    return network
+
+
+def over_leading_axes(network, x, training=False):
+    """A network of vectors [batch, size] applied to x [..., size]: [..., *its output shape]."""
+    y = network(tf.reshape(x, [-1, x.shape[-1]]), training=training)
+    return tf.reshape(y, tf.concat([tf.shape(x)[:-1], tf.shape(y)[1:]], 0))
+
+
 def convolutional_sides(side):
     """The sides that stride 2 runs through, from the small end: `side` = base * 2^n with base 4..7 and n >= 1.
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from zoo.parts.estimators import ESTIMATORS, elbo, iwae
+from zoo.parts import noise
+from zoo.parts.estimators import ESTIMATORS, bounds_of_rows, elbo, iwae
 
 FORMULAS = {"elbo": lambda log_w: log_w.mean(0), "iwae": lambda log_w: np.log(np.exp(log_w).mean(0))}
 
@@ -63,3 +64,12 @@ def test_bounds_tighten_with_the_number_of_draws():
         assert np.all(iwae(log_w) >= elbo(log_w) - 1e-12)
     np.testing.assert_allclose(expectations[0], q @ np.log(p_xz / q))
     assert np.all(np.diff(expectations) > 0) and expectations[-1] < np.log(p_xz.sum())
+
+
+def test_bounds_of_rows_draw_from_streams_of_their_seeds():
+    seeds = tf.constant([4, 7, 4], tf.int64)
+    bounds = bounds_of_rows(lambda epsilon: tf.reduce_sum(epsilon**3, -1), seeds, 2, 5)
+    epsilon = np.stack([noise.normal_rows(seeds, 2, stream) for stream in range(1, 6)])
+    for name, bound in {"elbo": elbo, "log_prob_lower_bound": iwae}.items():
+        np.testing.assert_allclose(bounds[name], bound(np.sum(epsilon**3, -1)), rtol=1e-5)
+        assert bounds[name][0] == bounds[name][2] != bounds[name][1]

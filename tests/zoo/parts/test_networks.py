@@ -52,6 +52,44 @@ def test_mlp_with_batch_normalisation_and_maxout():
     np.testing.assert_allclose(network.get_weights()[3], 0.9 * mean + 0.1 * h.mean(0), rtol=1e-4)
 
 
+@pytest.mark.parametrize("activation", ["elu", "tanh"])
+@pytest.mark.parametrize("hidden_units", [(5,), (5, 3), (5, 4, 5)])
+def test_residual_mlp_is_its_formula(activation, hidden_units):
+    network, f = networks.residual_mlp((2, 2), hidden_units, (3,), activation=activation), FORMULAS[activation]
+    x = np.random.default_rng(0).normal(size=[7, 2, 2]).astype(np.float32)
+    for seed in (None, 0):  # at first the blocks change nothing
+        if seed is not None:
+            rng = np.random.default_rng(seed)
+            network.set_weights([rng.normal(size=w.shape) for w in network.get_weights()])
+        first, bias, *blocks, last, last_bias = network.get_weights()
+        h = f(x.reshape(7, 4) @ first + bias)
+        for i in range(0, len(blocks), 4):
+            kernel, bias, change, change_bias = blocks[i : i + 4]
+            assert seed is not None or not np.any(change)
+            h = f(h + f(h @ kernel + bias) @ change + change_bias)
+        np.testing.assert_allclose(network(x), h @ last + last_bias, rtol=1e-4, atol=1e-4)
+    assert len(blocks) == 4 * (len(hidden_units) - 1)
+
+
+def test_parallel_mlps_are_networks_of_their_own():
+    network = networks.parallel_mlps(3, 4, (6, 5), 2, activation="tanh")
+    x, weights = np.random.default_rng(0).normal(size=[7, 3, 4]).astype(np.float32), network.get_weights()
+    for i in range(3):
+        single = networks.mlp((4,), (6, 5), (2,), activation="tanh")
+        single.set_weights([w[i] for w in weights])
+        np.testing.assert_allclose(network(x)[:, i], single(x[:, i]), rtol=1e-5, atol=1e-6)
+    kernel = networks.parallel_mlps(10, 40, (), 60).get_weights()[0]  # each starts by Glorot's rule
+    np.testing.assert_allclose(kernel.std(axis=(1, 2)), np.sqrt(2 / 100), rtol=0.05)
+
+
+def test_a_network_over_leading_axes():
+    network = networks.mlp((4,), (), (2, 3))
+    x = np.random.default_rng(0).normal(size=[5, 6, 4]).astype(np.float32)
+    y = networks.over_leading_axes(network, x)
+    assert y.shape == (5, 6, 2, 3)
+    np.testing.assert_allclose(y[3], network(x[3]), rtol=1e-5)
+
+
 def test_dropout():
     layer, other = networks.Dropout(0.3), networks.Dropout(0.3)
     x = np.ones([200, 100], np.float32)

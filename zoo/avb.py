@@ -1,0 +1,294 @@
+"""Adversarial variational Bayes: Algorithm 1 of Mescheder, Nowozin and Geiger 2017, and its adaptive contrast.
+
+A variational autoencoder whose posterior can be sampled and nothing else: an adversary learns log q(z|x) - log p(z).
+
+    max_{theta, phi}  E_data E_eps[-T*(x, z_phi(x, eps)) + log p_theta(x | z_phi(x, eps))]                        (3.7)
+    T* = argmax_psi   E_data[E_{q(z|x)} log sigma(T_psi(x, z)) + E_{p(z)} log(1 - sigma(T_psi(x, z)))]            (3.3)
+
+With adaptive contrast the adversary compares q(z|x) not with p(z) but with a Gaussian r(z|x) of the same moments:
+
+    log p(x)  >=  E_{q(z|x)}[log p(x|z) + log p(z) - log r(z|x)] - KL(q(z|x) || r(z|x))                           (4.1)
+    KL(q(z|x) || r(z|x)) = KL(q(z~|x) || N(0, I)),   z~ = (z - mu(x)) / sigma(x)                                  (4.2)
+
+Notation:
+
+    x          data, [k * m, *data_shape]: the k minibatches of one iteration, one after the other
+    eps        standard normal noise [m, noise_size]; with adaptive contrast [m, num_basis, noise_size]
+    z          draws from p(z) = N(0, I), [m, latent_size]
+    q, z_phi   black-box encoder: z = z_phi(x, eps) has the distribution q(z|x), whose density nobody knows
+    p          decoder: p_theta(x|z), Bernoulli or diagonal Gaussian with learned variance
+    T          adversary T_psi(x, z), a logit (drawn from q = 1)
+    r          N(mu(x), diag sigma(x)^2); without adaptive contrast it is p(z), mu = 0 and sigma = 1, and (4.1) is (3.7)
+    k          adversary steps for each step of encoder and decoder
+
+The "bound" is one for the best adversary only. That of training is an estimate, called so, and no bound.
+
+Departures from the paper: the networks of x in T share their layers, and so do those of z; images are not centred; the
+noise of a convolutional encoder enters above its convolutions. From the authors' code: one variance of r in its density
+and in z~ alike; of the k adversary steps the last is simultaneous with encoder and decoder, as in Algorithm 1.
+"""
+
+from typing import Literal
+
+import keras
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from zoo.game import Game
+from zoo.parts import adversarial, distributions, estimators, networks, noise
+
+SMALLEST_VARIANCE = 1e-6  # of r: keeps z~ finite where all rows of a batch share their noise
+MOMENT_DRAWS = 1000  # of the noise basis, where there is no minibatch to take its moments from
+
+
+def to_tensors(*values):  # Keras refuses arrays beside tensors
+    return [tf.convert_to_tensor(value) for value in values]
+
+
+class AVB(Game):
+    """Adversarial variational Bayes (Mescheder, Nowozin and Geiger 2017), with or without adaptive contrast.
+
+    Args:
+        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
+        latent_size: int, the length of z.
+        network: "mlp", or "convolutional" for square images.
+        hidden_units: tuple of ints, widths of the hidden layers on x and, reversed, of the decoder's (mlp); of the
+            layers that join the noise to a convolutional encoder.
+        filters: int, channels at the image's end, doubled at each halving (convolutional).
+        activation: str, the activation of hidden layers.
+        likelihood: "bernoulli" for data in [0, 1], or "gaussian" with a mean and a variance for every number in x.
+        adaptive_contrast: bool, compare q(z|x) with a Gaussian of its moments instead of p(z). The encoder is then
+            z = z_0(x) + sum_i a_i(x) v_i(eps_i), whose moments are known once those of v_i are.
+        num_basis: int, the number of the v_i (adaptive contrast).
+        noise_size: int, the length of eps, or of each eps_i.
+        noise_units: tuple of ints, widths of the hidden layers of each v_i (adaptive contrast).
+        adversary_network: "bilinear", T = <theta(x), s(z)> + T_x(x) + T_z(z) + |z|^2 / 2, or "residual", blocks on
+            (x, z).
+        adversary_units: tuple of ints. bilinear: widths of the hidden layers on z, and of theta and s. residual: the
+            width of the first layer, then of each block's hidden layer.
+        num_adversary_steps: int, adversary steps for each step of encoder and decoder; each has a fresh minibatch.
+        log_prob_samples: int, draws of z behind each row that the exported `log_prob` scores (adaptive contrast).
+        seed: int, the seed of all noise drawn in training.
+        name: str or None.
+
+    Raises:
+        ValueError: for an argument out of its range.
+
+    Example:
+
+        model = AVB(data_shape=(28, 28, 1), network="convolutional", filters=32)
+        model.compile()
+        model.fit(x, batch_size=128, epochs=100)  # x: float32 [n, 28, 28, 1] in [0, 1]
+        images = model.sample(tf.range(64, dtype=tf.int64))
+
+    Reference:
+        L. Mescheder, S. Nowozin and A. Geiger. Adversarial variational Bayes: unifying variational autoencoders and
+        generative adversarial networks. ICML 2017. arXiv:1701.04722, algorithm 1 and section 4.
+    """
+
+    default_optimizers = {
+        "decoder": {"optimizer": "adam", "learning_rate": 5e-5, "beta_1": 0.5},
+        "encoder": {"optimizer": "adam", "learning_rate": 5e-5, "beta_1": 0.5},
+        "adversary": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
+    }
+    metric_names = ("estimated_kl", "estimated_bound")
+    latent_prior = distributions.PRIORS["normal"]
+
+    def __init__(
+        self,
+        *,
+        data_shape,
+        latent_size: int = 32,
+        network: Literal["mlp", "convolutional"] = "mlp",
+        hidden_units: tuple[int, ...] = (512, 512),
+        filters: int = 64,
+        activation: Literal["elu", "relu", "leaky_relu", "tanh", "softplus"] = "elu",
+        likelihood: Literal[tuple(distributions.LIKELIHOODS)] = "bernoulli",
+        adaptive_contrast: bool = True,
+        num_basis: int = 32,
+        noise_size: int = 64,
+        noise_units: tuple[int, ...] = (128, 128, 128),
+        adversary_network: Literal["bilinear", "residual"] = "bilinear",
+        adversary_units: tuple[int, ...] = (1024, 1024, 1024),
+        num_adversary_steps: int = 1,
+        log_prob_samples: int = 100,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(data_shape=data_shape, seed=seed, name=name)
+        self.set_arguments(locals())
+        for argument in ("adversary_units", "hidden_units")[: 1 + (network == "convolutional")]:
+            if not getattr(self, argument):
+                raise ValueError(f"{argument} must not be empty.")
+        options = {"activation": activation}
+        num_parameters = distributions.LIKELIHOODS[likelihood].num_parameters
+        output_shape = (*self.data_shape[:-1], num_parameters * self.data_shape[-1])
+        if network == "mlp":
+            self.decoder = networks.mlp((latent_size,), hidden_units[::-1], output_shape, **options)
+        else:
+            self.decoder = networks.convolutional_decoder(latent_size, output_shape, filters=filters, **options)
+
+        def on_x(size):
+            if network == "mlp":
+                return networks.mlp(self.data_shape, hidden_units, (size,), **options)
+            return networks.convolutional_encoder(self.data_shape, size, filters=filters, **options)
+
+        def on_x_and(size, of_both):
+            """A network of [x, a vector of `size`], x flat or seen through convolutions."""
+            vector, flat = keras.Input((size,)), keras.layers.Flatten()
+            x = keras.Input(self.data_shape)
+            both = keras.layers.Concatenate()([(flat if network == "mlp" else on_x(hidden_units[0]))(x), vector])
+            return keras.Model([x, vector], of_both((both.shape[-1],))(both))
+
+        if adaptive_contrast:
+            self.coefficients = on_x((1 + num_basis) * latent_size)
+            self.basis = networks.parallel_mlps(num_basis, noise_size, noise_units, latent_size, **options)
+        else:
+            self.encoder = on_x_and(
+                noise_size, lambda shape: networks.mlp(shape, hidden_units, (latent_size,), **options)
+            )
+        if adversary_network == "bilinear":
+            *units, size = adversary_units
+            self.theta, self.s = on_x(size + 1), networks.mlp((latent_size,), units, (size + 1,), **options)
+        else:
+            self.adversary = on_x_and(
+                latent_size, lambda shape: networks.residual_mlp(shape, adversary_units, (1,), **options)
+            )
+
+    @property
+    def players(self):
+        return {
+            "decoder": [self.decoder],
+            "encoder": [self.coefficients, self.basis] if self.adaptive_contrast else [self.encoder],
+            "adversary": [self.theta, self.s] if self.adversary_network == "bilinear" else [self.adversary],
+        }
+
+    @property
+    def batches_per_step(self):
+        return self.num_adversary_steps
+
+    @property
+    def data_range(self):
+        return (0.0, 1.0) if self.likelihood == "bernoulli" else super().data_range
+
+    def T(self, x, z, training=True):
+        """The adversary's logit, [batch]."""
+        if self.adversary_network == "residual":
+            return self.adversary(to_tensors(x, z), training=training)[:, 0]
+        theta, s = self.theta(x, training=training), self.s(z, training=training)
+        T_x, T_z = theta[:, 0], s[:, 0]
+        return tf.reduce_sum(theta[:, 1:] * s[:, 1:], -1) + T_x + T_z + 0.5 * tf.reduce_sum(tf.square(z), -1)
+
+    def p(self, z, training=False):
+        """The likelihood p(x|z), for z [..., latent_size]."""
+        parameters = networks.over_leading_axes(self.decoder, z, training=training)
+        return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
+
+    @property
+    def prior(self):
+        return self.latent_prior.density(self.latent_size)
+
+    def q(self, x, epsilon, training=True):
+        """A draw z_phi(x, eps) from the posterior, [batch, latent_size], and the density r that goes with it."""
+        if not self.adaptive_contrast:
+            return self.encoder(to_tensors(x, epsilon), training=training), self.prior
+        z_0, a = self.split_coefficients(x, training)
+        v = self.basis(epsilon, training=training)
+        return z_0 + tf.reduce_sum(a * v, axis=1), self.r(z_0, a, v)
+
+    def split_coefficients(self, x, training):
+        """z_0(x), [batch, latent_size], and the positive, at first small a(x), [batch, num_basis, latent_size]."""
+        coefficients = tf.reshape(self.coefficients(x, training=training), [-1, 1 + self.num_basis, self.latent_size])
+        return coefficients[:, 0], tf.nn.elu(coefficients[:, 1:] - 5.0) + 1.0
+
+    def r(self, z_0, a, v):
+        """The Gaussian with the moments of q(z|x), from draws of v; (4.1) holds for any r: no gradients through it."""
+        mean, variance = tf.nn.moments(v, axes=[0])
+        mu = z_0 + tf.reduce_sum(a * mean, axis=1)
+        sigma = tf.sqrt(tf.reduce_sum(tf.square(a) * variance, axis=1) + SMALLEST_VARIANCE)
+        return tfd.Independent(tfd.Normal(tf.stop_gradient(mu), tf.stop_gradient(sigma)), 1)
+
+    def losses(self, x, epsilon, z, training=True):
+        """What each player descends, per example [m] in nats, for z ~ p(z)."""
+        z_q, r = self.q(x, epsilon, training)
+        T_q = self.T(x, (z_q - r.mean()) / r.stddev(), training)  # (4.2)
+        T_p = self.T(x, z, training)
+        log_px = self.p(z_q, training).log_prob(x)
+        kl = T_q + r.log_prob(z_q) - self.prior.log_prob(z_q)  # without adaptive contrast it is T_q
+        return {
+            "decoder": -log_px,  # of (3.7), the part that depends on theta
+            "encoder": kl - log_px,  # (3.7), (4.1)
+            "adversary": adversarial.cross_entropy(T_q, T_p),  # (3.3)
+            "estimated_kl": kl,
+            "estimated_bound": log_px - kl,
+        }
+
+    @property
+    def noise_shape(self):
+        return (self.num_basis, self.noise_size) if self.adaptive_contrast else (self.noise_size,)
+
+    def draw(self, keys, x):
+        """eps and z for a minibatch."""
+        num = tf.shape(x)[0]
+        return noise.normal(keys[0], [num, *self.noise_shape]), noise.normal(keys[1], [num, self.latent_size])
+
+    def train_step(self, x):
+        k = self.num_adversary_steps
+        minibatches = tf.split(x, k)
+        keys = self.keys(2 * k)
+        for i in range(k - 1):
+            x = minibatches[i]
+            epsilon, z = self.draw(keys[2 * i :], x)
+            self.minimize(lambda: {"adversary": self.losses(x, epsilon, z)["adversary"]})
+        x = minibatches[k - 1]  # sample x from the data,
+        epsilon, z = self.draw(keys[2 * k - 2 :], x)  # z from the prior and eps from N(0, I)
+        self.minimize(lambda: self.losses(x, epsilon, z))  # g_theta, g_phi, g_psi; then all three updates
+        return self.next_step()
+
+    def test_step(self, x):
+        self.track(self.losses(x, *self.draw(self.keys(2), x), training=False))
+        return self.logs()
+
+    def proposal(self, x):
+        """The Gaussian r(z|x), for importance sampling; p(z) without adaptive contrast."""
+        if not self.adaptive_contrast:
+            return self.prior
+        v = self.basis(noise.normal(noise.keys(0, 0, 0, 1)[0], [MOMENT_DRAWS, *self.noise_shape]), training=False)
+        return self.r(*self.split_coefficients(x, training=False), v)
+
+    def log_weights(self, x, epsilon):
+        """log w = log p(x, z) - log r(z|x) in nats [K, batch], z ~ r, for noise [K, batch, latent_size].
+
+        r has a density: these weights bound log p(x), whatever the adversary believes.
+        """
+        return distributions.log_weights(self.p, x, self.proposal(x), self.prior, epsilon)
+
+    def decode(self, z):
+        return self.to_served(self.p(z).mean())
+
+    def encode(self, x, seeds):
+        """A draw from the posterior q(z|x) of each row of served data x, by its own seed."""
+        return {"z": self.q(self.from_served(x), noise.normal_rows(seeds, self.noise_shape), training=False)[0]}
+
+    def log_prob(self, x, seeds):
+        """Bounds on log p(x) of served data by draws from r(z|x), in nats; row i draws from seeds[i] alone."""
+        x = self.from_served(x)
+        r = self.proposal(x)
+        return estimators.bounds_of_rows(
+            lambda epsilon: distributions.log_weights(self.p, x, r, self.prior, epsilon[None])[0],
+            seeds,
+            self.latent_size,
+            self.log_prob_samples,
+        )
+
+    def signatures(self):
+        name = self.data_name
+        data = {**self.data_spec, "seed": tf.TensorSpec([None], tf.int64)}
+        signatures = {
+            **super().signatures(),
+            "encode": (lambda seed, **inputs: self.encode(inputs[name], seed), data),
+            "reconstruct": (lambda seed, **inputs: {name: self.decode(self.encode(inputs[name], seed)["z"])}, data),
+        }
+        if self.adaptive_contrast:  # else there is no density near the posterior, and the bounds would be idle
+            signatures["log_prob"] = (lambda seed, **inputs: self.log_prob(inputs[name], seed), data)
+        return signatures
