@@ -19,12 +19,12 @@ def render(models, labels=None):
     """The text of a `ModelServerConfig`.
 
     Args:
-        models: dict, name -> str, the directory of its versions as the server sees it.
+        models: dict, name -> path of its versions as the server sees it.
         labels: dict, name -> dict of version label -> int, the version.
     """
     lines = ["model_config_list {"]
     for name, base_path in models.items():
-        lines += ["  config {", f"    name: {_quote(name)}", f"    base_path: {_quote(base_path)}"]
+        lines += ["  config {", f"    name: {_quote(name)}", f"    base_path: {_quote(str(base_path))}"]
         lines += ['    model_platform: "tensorflow"']
         of_model = (labels or {}).get(name, {})
         if of_model:
@@ -83,15 +83,16 @@ def main(argv):
     absl_flags.DEFINE_multi_string("model", None, "NAME=DIRECTORY of a model's versions; once for each model.", **own)
     absl_flags.DEFINE_multi_string("version_label", [], "NAME:LABEL=VERSION; clients may ask for LABEL.", **own)
     absl_flags.DEFINE_string(
-        "base_path", None, "Where the server sees the models, each in a directory of its name; default where they are.", **own
+        "base_path", None, "Where the server sees them, each in a directory of its name; default where they are.", **own
     )
     absl_flags.DEFINE_string("out", "models.config", "Where the text goes.", **own)
     cli.parse(flags, argv, __doc__, required="model")
     models = parse_models(flags.model)
     labels = parse_labels(flags.version_label, models)
-    base_paths = {name: f"{flags.base_path.rstrip('/')}/{name}" if flags.base_path else str(models[name]) for name in models}
+    if flags.base_path:
+        models = {name: f"{flags.base_path.rstrip('/')}/{name}" for name in models}
     try:
-        write_atomically(flags.out, lambda path: path.write_text(render(base_paths, labels)))
+        write_atomically(flags.out, lambda path: path.write_text(render(models, labels)))
     except OSError as error:
         raise cli.UserError(f"--out={flags.out} can not be written: {error.strerror or error}.") from error
     print(flags.out)
