@@ -11,9 +11,30 @@ SMALLEST_TILE = 64  # pixels; smaller images are enlarged by a whole factor
 GAP = 2
 
 
-def picture(rows, path):
-    """Writes rows of data, images [n, h, w, c] or points [n, size], as one PNG."""
-    (grid if np.ndim(rows) == 4 else scatter)(rows, path)
+def number_of_images(num_classes=None):
+    """How many images a picture shows unless it is told: 8 lines of 8, or a line of 8 for each class."""
+    return 8 * (num_classes or 8)
+
+
+def columns_of(num, num_classes=None):
+    """Columns of a grid of `num` images: those of a square, or fewer, so that each class has a line."""
+    return max(1, min(math.ceil(math.sqrt(num)), num // (num_classes or 1)))
+
+
+def labels_of(num, num_classes):
+    """Labels, int64 [num], that give each line of such a grid one class: 0, 1, ..., and from the start again."""
+    return np.arange(num) // columns_of(num, num_classes) % num_classes
+
+
+def picture(rows, path, num_classes=None):
+    """Writes rows of data, images [n, h, w, c] or points [n, size], as one PNG.
+
+    With `num_classes` the rows have the classes `labels_of(n, num_classes)`: a line or a colour for each.
+    """
+    if np.ndim(rows) == 4:
+        grid(rows, path, columns_of(len(rows), num_classes))
+    else:
+        scatter(rows, path, labels=num_classes and labels_of(len(rows), num_classes))
 
 
 def grid(images, path, columns=None):
@@ -46,8 +67,10 @@ def grid(images, path, columns=None):
     write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
-def scatter(points, path, data=None):
+def scatter(points, path, data=None, labels=None):
     """Writes the first two coordinates of points [n, size] as a scatter plot, over real `data` in grey where given.
+
+    Points of the same of the `labels` [n] have the same of ten colours.
 
     Raises:
         ValueError: if the points have fewer than two coordinates.
@@ -61,7 +84,8 @@ def scatter(points, path, data=None):
     axes = figure.add_subplot(aspect="equal", adjustable="datalim", xlabel="$x_1$", ylabel="$x_2$")
     if data is not None:
         axes.scatter(*np.asarray(data)[:, :2].T, s=4, color="0.8", label="data")
-    axes.scatter(*np.asarray(points)[:, :2].T, s=4, color="C0", label="samples")
+    color = "C0" if labels is None else [f"C{label % 10}" for label in labels]
+    axes.scatter(*np.asarray(points)[:, :2].T, s=4, color=color, label="samples")
     if data is not None:
         axes.legend()
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -115,16 +115,20 @@ class Checkpoints(_EverySteps):
 
 
 class Samples(_EverySteps):
-    """Draws a picture of samples from the same seeds each time."""
+    """Draws a picture of samples from the same seeds each time, of a conditional model one class for each line."""
 
-    NUM_IMAGES, NUM_POINTS = 64, 2000
+    NUM_POINTS = 2000
 
     def on_train_begin(self, logs=None):
-        num_rows = self.NUM_IMAGES if self.model.data_name == "images" else self.NUM_POINTS
-        self.seeds = tf.range(num_rows, dtype=tf.int64)
+        self.num_classes = self.model.num_classes if self.model.conditional else None
+        is_image = self.model.data_name == "images"
+        num_rows = pictures.number_of_images(self.num_classes) if is_image else self.NUM_POINTS
+        self.inputs = {"seeds": tf.range(num_rows, dtype=tf.int64)}
+        if self.num_classes:
+            self.inputs["label"] = tf.constant(pictures.labels_of(num_rows, self.num_classes), tf.int64)
         self.sample = tf.function(self.model.sample)
 
     def act(self, step, logs):
         with self.model.averaged():
-            rows = self.sample(self.seeds).numpy()
-        pictures.picture(rows, self.path / "samples" / f"step_{step:06d}.png")
+            rows = self.sample(**self.inputs).numpy()
+        pictures.picture(rows, self.path / "samples" / f"step_{step:06d}.png", self.num_classes)

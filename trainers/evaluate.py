@@ -17,10 +17,11 @@ with cli.quiet():
     import numpy as np
     import tensorflow as tf
 
-    from trainers import rundir
+    from trainers import classifier, rundir
     from trainers.data import held_out_batches, load
     from zoo.parts import estimators, noise
 
+NUM_MODEL_SAMPLES = 2500  # class_accuracy has a default of its own
 MAX_ELEMENTS = 2**24  # numbers in one tensor of decoded data, 64 MiB: what bounds the memory of importance sampling
 
 
@@ -73,7 +74,7 @@ def modes_found(run, data, options):
     """
     if data.modes is None:
         return None
-    samples = _samples(run, options.num_model_samples, options)
+    samples = _samples(run, options.num_model_samples or NUM_MODEL_SAMPLES, options)
     distance = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1)
     nearest, good = distance.argmin(axis=1), distance.min(axis=1) <= 3.0 * data.mode_std
     return {
@@ -86,17 +87,40 @@ def modes_found(run, data, options):
 
 def sample_energy_distance(run, data, options):
     """`energy_distance` between samples and test data, and between training and test data: the best there is."""
-    num = min(options.num_model_samples, len(data.test), len(data.train))
+    num = min(options.num_model_samples or NUM_MODEL_SAMPLES, len(data.test), len(data.train))
     rng = np.random.default_rng(options.seed)
-    test, train = (_served(x[rng.choice(len(x), num, replace=False)]) for x in (data.test, data.train))
+    test_rows, train_rows = (rng.choice(len(x), num, replace=False) for x in (data.test, data.train))
+    test, train = _served(data.test[test_rows]), _served(data.train[train_rows])
+    labels = data.train_labels[train_rows] if run.model.conditional else None  # as frequent as in the data
     return {
-        "energy_distance": energy_distance(_samples(run, num, options), test),
+        "energy_distance": energy_distance(_samples(run, num, options, labels), test),
         "of_training_data": energy_distance(train, test),
         "num_model_samples": num,
     }
 
 
+def class_accuracy(run, data, options):
+    """The share of conditional samples, equally many of each class, that are of the class that they were asked for.
+
+    The class of an image is what a classifier says that was trained on the same data and agrees with a share of
+    `classifier_test_accuracy` of the test labels; that of a point of a mixture is the nearest mode.
+    """
+    if not run.model.conditional:
+        return None
+    num, report = options.num_model_samples or 10_000, {}
+    labels = np.arange(num) % run.model.num_classes
+    samples = _samples(run, num, options, labels)
+    if data.modes is not None:
+        classes = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1).argmin(axis=1)
+    else:
+        judge = classifier.trained(data)
+        classes, test_classes = (classifier.classes_of(judge, x) for x in (samples, _served(data.test)))
+        report["classifier_test_accuracy"] = float(np.mean(test_classes == data.test_labels))
+    return {"class_accuracy": float(np.mean(classes == labels)), **report, "num_model_samples": num}
+
+
 METRICS = {
+    "class_accuracy": class_accuracy,
     "held_out_objectives": held_out_objectives,
     "importance_weighted_nll": importance_weighted_nll,
     "modes_found": modes_found,
@@ -127,10 +151,15 @@ def _served(x):
     return x / np.float32(255.0) if x.dtype == np.uint8 else x
 
 
-def _samples(run, num, options):
+def _samples(run, num, options, labels=None):
+    """Samples of consecutive seeds; of a conditional model, those of the `labels`, by default each class in turn."""
     sample = tf.function(run.model.sample, reduce_retracing=True)
-    seeds = tf.range(options.seed, options.seed + num, dtype=tf.int64)
-    return np.concatenate([sample(seeds[i : i + options.batch_size]) for i in range(0, num, options.batch_size)])
+    inputs = {"seeds": tf.range(options.seed, options.seed + num, dtype=tf.int64)}
+    if run.model.conditional:
+        labels = np.arange(num) % run.model.num_classes if labels is None else labels
+        inputs["label"] = tf.constant(labels, tf.int64)
+    starts = range(0, num, options.batch_size)
+    return np.concatenate([sample(**{k: v[i : i + options.batch_size] for k, v in inputs.items()}) for i in starts])
 
 
 def _batches(run, data, options, title):
@@ -187,7 +216,8 @@ def main(argv):
     )
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
-    absl_flags.DEFINE_integer("num_model_samples", 2500, "Samples drawn from the model.", **count)
+    number = f"Samples drawn from the model; default {NUM_MODEL_SAMPLES}, for class_accuracy 10000."
+    absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("batch_size", 100, "Examples at a time.", **count)
     absl_flags.DEFINE_integer("seed", 0, "Seed of the noise of the evaluation.", **own)
     cli.parse(options, argv, __doc__, required="run_dir")

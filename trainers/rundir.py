@@ -197,11 +197,13 @@ def make_model(settings, facts, **compile_options):
     """The compiled model of a run, with fresh weights from its seed.
 
     Raises:
-        UserError: for a setting out of its range, or data that the model can not take.
+        UserError: for a setting out of its range, or data that the model can not take, such as those without labels.
     """
     keras.utils.set_random_seed(settings.seed)
     arguments = {"data_shape": tuple(facts["data_shape"])}
     if "num_classes" in settings.model_class.arguments():
+        if facts["num_classes"] is None:
+            raise UserError(f"{facts['dataset']} has no labels: choose a dataset that has, or a model that needs none.")
         arguments["num_classes"] = facts["num_classes"]
     try:
         model = settings.model_class(**arguments, **settings.model_settings)

@@ -21,6 +21,8 @@ from zoo.game import Game
 from zoo.gan import GAN
 from zoo.parts import adversarial, distributions, networks
 
+INITIALIZER = keras.initializers.RandomNormal(stddev=0.02)
+
 
 class DCGAN(GAN):
     """Deep convolutional generative adversarial network, for square images, grey or colour.
@@ -64,8 +66,19 @@ class DCGAN(GAN):
     ):
         Game.__init__(self, data_shape=data_shape, seed=seed, name=name)  # not GAN's, which makes dense networks
         self.set_arguments(locals())
-        options = {"filters": filters, "batch_norm": True, "initializer": keras.initializers.RandomNormal(stddev=0.02)}
-        self.generator = networks.convolutional_decoder(
-            latent_size, self.data_shape, output_activation="tanh", **options
-        )
-        self.discriminator = networks.convolutional_encoder(self.data_shape, 1, activation="leaky_relu", **options)
+        self.generator = generator(latent_size, self.data_shape, filters)
+        self.discriminator = discriminator(self.data_shape, filters)
+
+
+def generator(input_size, data_shape, filters):
+    """G's network, from vectors [batch, input_size] to images [batch, *data_shape] in [-1, 1]."""
+    return networks.convolutional_decoder(
+        input_size, data_shape, filters=filters, batch_norm=True, initializer=INITIALIZER, output_activation="tanh"
+    )
+
+
+def discriminator(input_shape, filters, output_size=1):
+    """D's network, from images [batch, *input_shape] to [batch, output_size]."""
+    return networks.convolutional_encoder(
+        input_shape, output_size, filters=filters, batch_norm=True, initializer=INITIALIZER, activation="leaky_relu"
+    )

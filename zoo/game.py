@@ -54,7 +54,7 @@ class Game(keras.Model):
     Class attributes that a subclass sets:
         default_optimizers: dict, player -> dict with `optimizer` (a name Keras knows) and its settings.
         metric_names: tuple of the names of what is logged besides `<player>_loss`.
-        conditional: whether `train_step` takes `(x, label)` instead of `x`.
+        conditional: whether `train_step` takes `(x, label)` instead of `x`, and `sample` the `label` of each row too.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
 
     Args:
@@ -298,38 +298,46 @@ class Game(keras.Model):
         low, high = self.data_range
         return low + (high - low) * x
 
-    def decode(self, z):
+    def decode(self, z, **label):
         """Served data [batch, *data_shape] at latent points z [batch, latent_size]."""
         raise NotImplementedError(f"{type(self).__name__} has no decoder.")
 
-    def sample(self, seeds):
-        """One row of served data per int64 seed [batch]; each row is a function of its own seed only."""
-        return self.decode(self.latent_prior.rows(seeds, self.latent_size))
+    def sample(self, seeds, **label):
+        """One row of served data per int64 seed [batch]; each row is a function of its own seed (and `label`) only."""
+        return self.decode(self.latent_prior.rows(seeds, self.latent_size), **label)
 
-    def interpolate(self, z_from, z_to, alpha):
+    def interpolate(self, z_from, z_to, alpha, **label):
         """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015."""
-        return self.decode(z_from + alpha[:, None] * (z_to - z_from))
+        return self.decode(z_from + alpha[:, None] * (z_to - z_from), **label)
 
     def signatures(self):
         """The export contract: dict, name -> (function of named tensors that returns a dict, dict of input specs).
 
         Dimension 0 of every input and output is the batch, and every row is independent of the others.
         """
-        seed = {"seed": tf.TensorSpec([None], tf.int64)}
-        latent = tf.TensorSpec([None, self.latent_size], tf.float32)
-        line = {"z_from": latent, "z_to": latent, "alpha": tf.TensorSpec([None], tf.float32)}
+        latent, label = tf.TensorSpec([None, self.latent_size], tf.float32), self.label_spec
+        seed = {"seed": tf.TensorSpec([None], tf.int64), **label}
+        line = {"z_from": latent, "z_to": latent, "alpha": tf.TensorSpec([None], tf.float32), **label}
         signatures = {
-            "sample": (lambda seed: {self.data_name: self.sample(seed)}, seed),
-            "decode": (lambda z: {self.data_name: self.decode(z)}, {"z": latent}),
+            "sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed),
+            "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {"z": latent, **label}),
             "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, line),
         }
         if self.data_name == "images":
-            signatures["sample_png"] = (lambda seed: {"image_bytes": encode_png(self.sample(seed))}, seed)
+
+            def sample_png(seed, **label):
+                return {"image_bytes": encode_png(self.sample(seed, **label))}
+
+            signatures["sample_png"] = (sample_png, seed)
         return signatures
 
     @property
     def data_spec(self):
         return {self.data_name: tf.TensorSpec([None, *self.data_shape], tf.float32)}
+
+    @property
+    def label_spec(self):
+        return {"label": tf.TensorSpec([None], tf.int64)} if self.conditional else {}
 
 
 def encode_png(images):

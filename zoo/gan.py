@@ -97,9 +97,9 @@ class GAN(Game):
     def D(self, x, training=True):
         return self.discriminator(x, training=training)[:, 0]
 
-    def discriminator_losses(self, x, z, training=True):
-        """D's loss per example, and what shows the state of the game."""
-        real, fake = self.D(x, training), self.D(self.G(z, training), training)
+    def discriminator_losses(self, x, z, *y, training=True):
+        """D's loss per example, and what shows the state of the game; y is there where D and G are conditional."""
+        real, fake = self.D(x, *y, training=training), self.D(self.G(z, *y, training=training), *y, training=training)
         return {
             "discriminator": adversarial.LOSSES[self.loss].discriminator(real, fake),
             "accuracy_on_real": real > 0.0,
@@ -107,8 +107,9 @@ class GAN(Game):
             "jensen_shannon": adversarial.jensen_shannon_estimate(real, fake),
         }
 
-    def generator_losses(self, z, training=True):
-        return {"generator": adversarial.LOSSES[self.loss].generator(self.D(self.G(z, training), training))}
+    def generator_losses(self, z, *y, training=True):
+        fake = self.D(self.G(z, *y, training=training), *y, training=training)
+        return {"generator": adversarial.LOSSES[self.loss].generator(fake)}
 
     def draw_z(self, key, x):
         return self.latent_prior.draw(key, [tf.shape(x)[0], self.latent_size])
@@ -129,14 +130,17 @@ class GAN(Game):
         self.track(self.discriminator_losses(x, z, training=False) | self.generator_losses(z, training=False))
         return self.logs()
 
-    def decode(self, z):
-        return self.to_served(self.G(z, training=False))
+    def decode(self, z, *y):
+        return self.to_served(self.G(z, *y, training=False))
 
-    def discriminate(self, x):
+    def discriminate(self, x, *y):
         """Logit (real = 1) and probability of being real, [batch], of served data."""
-        logits = self.D(self.from_served(x), training=False)
+        logits = self.D(self.from_served(x), *y, training=False)
         return {"logits": logits, "probability": tf.sigmoid(logits)}
 
     def signatures(self):
-        discriminate = (lambda **inputs: self.discriminate(inputs[self.data_name]), self.data_spec)
-        return {**super().signatures(), "discriminate": discriminate}
+        def discriminate(**inputs):
+            x = inputs.pop(self.data_name)
+            return self.discriminate(x, **inputs)
+
+        return {**super().signatures(), "discriminate": (discriminate, {**self.data_spec, **self.label_spec})}

@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export.pictures import GAP, grid, picture, scatter
+from export.pictures import GAP, columns_of, grid, labels_of, number_of_images, picture, scatter
 
 
 @pytest.mark.parametrize(
@@ -39,6 +39,35 @@ def test_scatter(tmp_path):
     scatter(points, tmp_path / "two.png", data=points + 1)
     one, two = (np.asarray(PIL.Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
     assert one.shape == two.shape and (one != two).any()
+
+
+@pytest.mark.parametrize("num_classes", [1, 2, 3, 8, 10, 25, 100])
+@pytest.mark.parametrize("num", [1, 9, 64, 80, 1000, None])
+def test_lines_of_one_class(num, num_classes):
+    num = num or number_of_images(num_classes)
+    columns, labels = columns_of(num, num_classes), labels_of(num, num_classes)
+    assert 1 <= columns <= columns_of(num) == int(np.ceil(np.sqrt(num)))
+    for i, line in enumerate(range(0, num, columns)):
+        assert (labels[line : line + columns] == i % num_classes).all()
+    assert labels.shape == (num,) and set(labels) == set(range(min(num, num_classes)))
+    if num % num_classes == 0 and columns < columns_of(num):
+        assert (np.bincount(labels) == num // num_classes).all()
+
+
+def test_pictures_of_classes(tmp_path):
+    images = np.random.default_rng(0).uniform(0, 1, (15, 8, 8, 1))
+    picture(images, tmp_path / "three.png", 3)
+    grid(images, tmp_path / "four.png", columns=4)
+    picture(images, tmp_path / "five.png", 5)
+    grid(images, tmp_path / "by_three.png", columns=3)
+    contents = {file.stem: file.read_bytes() for file in tmp_path.iterdir()}
+    assert contents["three"] == contents["four"] != contents["five"] == contents["by_three"]
+    points = np.random.default_rng(0).normal(size=(50, 2))
+    picture(points, tmp_path / "plain.png")
+    picture(points, tmp_path / "classes.png", 2)
+    plain, classes = (np.asarray(PIL.Image.open(tmp_path / f"{name}.png")) for name in ("plain", "classes"))
+    orange = [255, 127, 14]  # Matplotlib's second colour
+    assert (classes[..., :3] == orange).all(2).any() and not (plain[..., :3] == orange).all(2).any()
 
 
 @pytest.mark.parametrize(

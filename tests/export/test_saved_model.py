@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 
@@ -50,6 +51,9 @@ MAKE = {
     "vae": lambda: MODELS["vae"](data_shape=(8, 8, 1), hidden_units=(16,), latent_size=4, log_prob_samples=5),
     "gan": lambda: MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,)),
     "dcgan": lambda: MODELS["dcgan"](data_shape=(8, 8, 3), filters=4, latent_size=5),
+    "cgan": lambda: MODELS["cgan"](
+        data_shape=(8, 8, 1), num_classes=3, network="convolutional", filters=4, latent_size=5
+    ),
 }
 
 
@@ -208,7 +212,7 @@ def test_metadata(one):
             }
             assert metadata["signatures"][name][side] == table
         assert metadata["signatures"][name]["description"].endswith(".")
-    labels = {"label": np.zeros(4, int)} if isinstance(one.model, Conditional) else {}
+    labels = {"label": np.zeros(4, int)} if "label" in one.signature_def["sample"].inputs else {}
     answer = one.run("sample", {"seed": np.arange(4), **labels})
     rows = answer.get("images", answer.get("points"))
     exact = np.round(255 * rows).astype(np.uint8) if rows.ndim == 4 else rows
@@ -225,7 +229,7 @@ def test_card(one, monkeypatch, tmp_path):
     (tmp_path / "snippet.py").write_text(re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1))
     monkeypatch.chdir(one.export_dir)
     scope = runpy.run_path(str(tmp_path / "snippet.py"))
-    labels = {"label": np.zeros(4, int)} if isinstance(one.model, Conditional) else {}
+    labels = {"label": np.zeros(4, int)} if "label" in one.signature_def["sample"].inputs else {}
     for key, value in one.call("sample", {"seed": np.arange(4), **labels}).items():
         if key != "valid":
             np.testing.assert_array_equal(scope[key], value)
@@ -260,9 +264,37 @@ def test_sampling_a_class(exported):
     one = exported["conditional"]
     expected = one.model.sample(tf.range(10, 20, dtype=tf.int64), tf.fill([10], 2))
     np.testing.assert_allclose(sample.draw(one.version, num=10, seed=10, label=2), expected, rtol=0, atol=1e-6)
-    for label, message in [(None, " is missing"), (3, "=3 is not a class"), (-1, "=-1 is not a class")]:
-        with pytest.raises(UserError, match=f"--label{message}"):
+    for label in (3, -1):
+        with pytest.raises(UserError, match=f"--label={label} is not a class"):
             sample.draw(one.version, num=10, seed=10, label=label)
+
+
+@pytest.mark.parametrize("num, columns", [(None, 8), (9, 3), (300, 18)])
+def test_sampling_each_class_in_lines_of_its_own(exported, tmp_path, monkeypatch, num, columns):
+    """300 of 3 classes are 18 to a line, and more than a batch; without a number it is 8 to a line."""
+    one, out = exported["conditional"], tmp_path / "grid.png"
+    flags = [f"--model_dir={one.export_dir}", "--seed=10", f"--out={out}"] + ([f"--num={num}"] if num else [])
+    sample.main(["sample", *flags])
+    num = num or 24
+    labels = np.arange(num) // columns % 3
+    expected = one.model.sample(tf.range(10, 10 + num, dtype=tf.int64), tf.constant(labels))
+    np.testing.assert_allclose(sample.draw(one.version, num=num, seed=10), expected, rtol=0, atol=1e-6)
+    pictures.grid(expected, tmp_path / "expected.png", columns=columns)
+    assert out.read_bytes() == (tmp_path / "expected.png").read_bytes()
+    sample.main(["sample", *flags, "--label=1"])
+    pictures.grid(sample.draw(one.version, num=num if num != 24 else 64, seed=10, label=1), tmp_path / "expected.png")
+    assert out.read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+@pytest.mark.parametrize("metadata", [None, "damaged", "{}", '{"config": {}}'])
+def test_a_conditional_model_that_does_not_say_its_classes(exported, tmp_path, metadata):
+    version = tmp_path / "version"
+    shutil.copytree(exported["conditional"].version, version)
+    file = version / "assets.extra" / "metadata.json"
+    file.unlink() if metadata is None else file.write_text(metadata)
+    with pytest.raises(UserError, match="--label is missing: .*version does not say which classes"):
+        sample.main(["sample", f"--model_dir={version}", f"--out={tmp_path / 'grid.png'}"])
+    assert len(sample.draw(version, num=3, seed=0, label=2)) == 3
 
 
 @pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16])

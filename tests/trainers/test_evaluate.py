@@ -69,7 +69,8 @@ def run_of(model):
 
 def sampler_of(rows):
     """A run whose model samples row `seed` of the given rows."""
-    return run_of(SimpleNamespace(sample=lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds)))
+    sample = lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds)  # noqa: E731
+    return run_of(SimpleNamespace(sample=sample, conditional=False))
 
 
 def data_of(train, test, modes=None, mode_std=None):

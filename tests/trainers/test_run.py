@@ -202,7 +202,7 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(two_runs, tmp_path, 
 
 
 def test_a_picture_that_finds_no_room_stops_the_run(two_runs, tmp_path, monkeypatch):
-    def full(rows, path):
+    def full(rows, path, num_classes):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pictures, "picture", full)
@@ -271,13 +271,14 @@ def test_wrong_settings_are_one_sentence_and_leave_nothing_behind(line, tmp_path
     assert not (tmp_path / "run").exists()
 
 
-def test_labels_that_a_model_asks_for_and_the_data_do_not_have(tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["vae", "cgan"])
+def test_labels_that_a_model_asks_for_and_the_data_do_not_have(model, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "vae", type("LabelledVAE", (VAE,), {"conditional": True}))
     (tmp_path / "images").mkdir()
     for i in range(20):
         pictures.grid(np.full([1, 8, 8, 1], i / 20), tmp_path / "images" / f"{i}.png")
     with pytest.raises(UserError) as error:
-        train_here(tmp_path / "run", "--model=vae", "--dataset=image_folder", f"--data_dir={tmp_path / 'images'}")
+        train_here(tmp_path / "run", f"--model={model}", "--dataset=image_folder", f"--data_dir={tmp_path / 'images'}")
     assert_sentence(str(error.value), "image_folder has no labels")
     assert not (tmp_path / "run").exists()
 
@@ -308,7 +309,7 @@ def test_a_run_directory_that_can_not_be(run_dir, tmp_path):
 
 def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(pictures, "picture", lambda rows, path: shown.append(rows))
+    monkeypatch.setattr(pictures, "picture", lambda rows, path, num_classes: shown.append(rows))
     arguments = [*SMALL_GAN, "--num_steps=6", "--generator.learning_rate=0.01"]
     ema = ["--generator.use_ema", "--generator.ema_momentum=0.9"]
     often = train_here(tmp_path / "often", *arguments, *ema, "--sample_every=2")
@@ -321,6 +322,22 @@ def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkey
     np.testing.assert_allclose(shown[2], average, atol=1e-6)
     np.testing.assert_allclose(shown[4], raw, atol=1e-6)
     assert np.abs(average - raw).max() > 1e-3
+
+
+def test_pictures_of_a_conditional_model_have_a_line_for_each_class(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr(pictures, "picture", lambda rows, path, num_classes: shown.append((rows, num_classes)))
+    units = ["--generator_units=4,3,5", "--discriminator_units=4,3,5"]
+    for dataset, num, num_classes, labels in (
+        ("digits", 80, 10, np.arange(80) // 8),
+        ("ring", 2000, 8, np.arange(2000) // 45 % 8),
+    ):
+        run_dir = train_here(
+            tmp_path / dataset, "--model=cgan", f"--dataset={dataset}", *units, *SMALL, "--num_steps=2"
+        )
+        expected = rundir.load(run_dir).model.sample(tf.range(num, dtype=tf.int64), label=tf.constant(labels))
+        np.testing.assert_allclose(shown[-1][0], expected, atol=1e-6)
+        assert shown[-1][1] == num_classes
 
 
 def test_mixed_precision_is_trained_resumed_and_exported(tmp_path):

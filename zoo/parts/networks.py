@@ -111,7 +111,7 @@ def mlp(
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
     Args:
-        input_shape, output_shape: tuples of ints, without the batch.
+        input_shape, output_shape: tuples of ints, without the batch; with None the last hidden layer is the output.
         hidden_units: tuple of ints, the width of each hidden layer; empty for a linear map.
         activation: str, a key of `ACTIVATIONS`.
         maxout_pieces: int, linear maps behind each hidden unit, for the activation "maxout".
@@ -131,6 +131,8 @@ def mlp(
         network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
         if dropout:
             network.add(Dropout(dropout))
+    if output_shape is None:
+        return network
     output = layers.Dense(math.prod(output_shape), output_activation, kernel_initializer=initializer, dtype="float32")
     network.add(output)
     network.add(layers.Reshape(output_shape, dtype="float32"))

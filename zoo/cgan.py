@@ -1,0 +1,180 @@
+"""The conditional GAN: the game of `gan.py` in which G and D are told y, such as a class (Mirza and Osindero 2014).
+
+    min_G max_D  V(D, G) = E_data[log D(x|y)] + E_{p(z)}[log(1 - D(G(z|y)|y))]                                    (2)
+
+Notation:
+
+    x, label   data, [k * m, *data_shape], and what comes with it, [k * m]
+    y          what G and D are conditioned on, [m, condition_size]: here the one-hot vector of the label
+    z          latent, [m, latent_size], z ~ p(z)
+    D, G       discriminator and generator; D returns a logit, real = 1
+    k          discriminator steps for each generator step
+
+The networks of section 4.1: z and y each have a hidden layer of their own, of 200 and 1000 units, before a joint one of
+1200, all ReLU; x and y have 240 and 50 maxout units of 5 pieces before 240 of 4 pieces; dropout in both.
+
+Departures from the paper: Adam instead of momentum; z is uniform on (-1, 1) instead of (0, 1), which the first layer's
+weights and biases make good; images in [-1, 1] with tanh instead of [0, 1] with a sigmoid. `network="convolutional"` is
+not in the paper: it has DCGAN's networks, with y appended to z, and in D the projection of Miyato and Koyama 2018:
+
+    logit D(x|y) = psi(x) + y^T V(x),   (psi, V) being the outputs of one convolutional network
+"""
+
+from typing import Literal
+
+import keras
+import tensorflow as tf
+
+from zoo import dcgan
+from zoo.game import Game
+from zoo.gan import GAN
+from zoo.parts import adversarial, distributions, networks
+
+
+class CGAN(GAN):
+    """Conditional generative adversarial network, for images and for points with class labels.
+
+    For other conditions than classes, override `condition_size` and `condition`.
+
+    Args:
+        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
+        num_classes: int, labels are 0 ... num_classes - 1.
+        latent_size: int, the length of z.
+        prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
+        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
+        network: "mlp", or "convolutional" for square images.
+        generator_units: tuple of ints, widths of the generator's hidden layer of z, that of y, and of the joint ones
+            (mlp).
+        discriminator_units: tuple of ints, widths of the discriminator's hidden layer of x, that of y, and of the joint
+            ones (mlp).
+        dropout: float in [0, 1), the share of hidden units that is dropped in training (mlp).
+        filters: int, channels next to the image, doubled at each halving of the side (convolutional).
+        seed: int, the seed of all noise drawn in training.
+        name: str or None.
+
+    Raises:
+        ValueError: for an argument out of its range.
+
+    Example:
+
+        model = CGAN(data_shape=(28, 28, 1), num_classes=10, network="convolutional")
+        model.compile()
+        model.fit(x, label, batch_size=64, epochs=20)  # x: float32 [n, 28, 28, 1] in [-1, 1], label: int64 [n]
+        images = model.sample(tf.range(64, dtype=tf.int64), label=tf.fill([64], tf.constant(3, tf.int64)))
+
+    Reference:
+        M. Mirza and S. Osindero. Conditional generative adversarial nets. 2014. arXiv:1411.1784, sections 3.2 and 4.1.
+        T. Miyato and M. Koyama. cGANs with projection discriminator. ICLR 2018. arXiv:1802.05637, section 3.
+    """
+
+    conditional = True
+
+    def __init__(
+        self,
+        *,
+        data_shape,
+        num_classes,
+        latent_size: int = 100,
+        prior: Literal[tuple(distributions.PRIORS)] = "uniform",
+        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        num_discriminator_steps: int = 1,
+        network: Literal["mlp", "convolutional"] = "mlp",
+        generator_units: tuple[int, ...] = (200, 1000, 1200),
+        discriminator_units: tuple[int, ...] = (240, 50, 240),
+        dropout: float = 0.5,
+        filters: int = 64,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        Game.__init__(self, data_shape=data_shape, seed=seed, name=name)  # not GAN's, whose networks take no y
+        self.set_arguments(locals())
+        if dropout >= 1.0:
+            raise ValueError(f"dropout must be less than 1, but is {dropout}.")
+        if network == "mlp":
+            self.generator = joint_mlp(
+                [(latent_size,), (self.condition_size,)],
+                generator_units,
+                self.data_shape,
+                activation="relu",
+                dropout=dropout,
+                output_activation="tanh" if self.data_range else None,
+            )
+            self.discriminator = joint_mlp(
+                [self.data_shape, (self.condition_size,)],
+                discriminator_units,
+                (1,),
+                activation="maxout",
+                dropout=dropout,
+            )
+        else:
+            self.generator = dcgan.generator(latent_size + self.condition_size, self.data_shape, filters)
+            self.discriminator = dcgan.discriminator(self.data_shape, filters, 1 + self.condition_size)
+
+    @property
+    def condition_size(self):
+        """The length of y."""
+        return self.num_classes
+
+    def condition(self, label):
+        """y, float32 [batch, condition_size], of labels [batch]."""
+        return tf.one_hot(label, self.num_classes)
+
+    def G(self, z, y, training=True):
+        inputs = [z, y] if self.network == "mlp" else tf.concat([z, y], axis=-1)
+        return self.generator(inputs, training=training)
+
+    def D(self, x, y, training=True):
+        if self.network == "mlp":
+            return self.discriminator([x, y], training=training)[:, 0]
+        psi, V = tf.split(self.discriminator(x, training=training), [1, self.condition_size], axis=-1)
+        return psi[:, 0] + tf.reduce_sum(y * V, axis=-1)
+
+    def train_step(self, data):
+        x, label = data
+        k = self.num_discriminator_steps
+        minibatches, conditions = tf.split(x, k), tf.split(self.condition(label), k)
+        keys = self.keys(k + 1)
+        for i in range(k):
+            x, y, z = minibatches[i], conditions[i], self.draw_z(keys[i], minibatches[i])
+            self.minimize(lambda: self.discriminator_losses(x, z, y))  # ascend log D(x|y) + log(1 - D(G(z|y)|y))
+        z = self.draw_z(keys[k], x)
+        self.minimize(lambda: self.generator_losses(z, y))  # descend log(1 - D(G(z|y)|y)), or as `loss` says
+        return self.next_step()
+
+    def test_step(self, data):
+        x, label = data
+        y, z = self.condition(label), self.draw_z(*self.keys(1), x)
+        self.track(self.discriminator_losses(x, z, y, training=False) | self.generator_losses(z, y, training=False))
+        return self.logs()
+
+    def decode(self, z, label):
+        """Served data [batch, *data_shape] of class `label` [batch] at latent points z [batch, latent_size]."""
+        return super().decode(z, self.condition(label))
+
+    def discriminate(self, x, label):
+        """Logit (real = 1) and probability, [batch], that served data is a real example of its label."""
+        return super().discriminate(x, self.condition(label))
+
+
+def joint_mlp(input_shapes, units, output_shape, *, activation, dropout, output_activation=None):
+    """The paper's dense network: each of two inputs has a hidden layer of its own before the joint ones (section 4.1).
+
+    Args:
+        input_shapes: two tuples of ints, without the batch.
+        units: tuple of ints, widths of the layer of the first input, that of the second, and of the joint ones.
+        output_shape, activation, dropout, output_activation: as in `networks.mlp`. Maxout units have 5 pieces in the
+            inputs' layers, and 4 in the joint ones.
+    """
+    if len(units) < 2:
+        raise ValueError(f"units must be those of the first input, those of y and those of joint layers, not {units}.")
+    options = {"activation": activation, "dropout": dropout}
+    inputs = [keras.Input(shape) for shape in input_shapes]
+    hidden = [
+        networks.mlp(x.shape[1:], (width,), None, maxout_pieces=5, **options)(x)
+        for x, width in zip(inputs, units, strict=False)
+    ]
+    joint = networks.mlp(
+        (sum(units[:2]),), units[2:], output_shape, maxout_pieces=4, output_activation=output_activation, **options
+    )
+    return keras.Model(inputs, joint(keras.layers.concatenate(hidden)))
