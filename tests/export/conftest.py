@@ -11,7 +11,7 @@ from zoo import MODELS
 @pytest.fixture(scope="session", params=sorted(MODELS))
 def core(request, tmp_path_factory):
     """Each model of the zoo as its digits flagfile makes it, exported."""
-    return Exported(digits_model(request.param), tmp_path_factory.mktemp(request.param), dataset="digits")
+    return Exported(digits_model(request.param), tmp_path_factory.mktemp(request.param))
 
 
 @pytest.fixture(scope="session")

@@ -34,10 +34,10 @@ def digits_model(name):
 class Exported:
     """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
 
-    def __init__(self, model, directory, **metadata):
+    def __init__(self, model, directory, **options):
         self.model = model
         self.export_dir = directory
-        self.version = export_model(model, directory, metadata=metadata)
+        self.version = export_model(model, directory, metadata={}, **options)
         self.loaded = tf.saved_model.load(str(self.version))
         self.session = tf.compat.v1.Session(graph=tf.Graph())
         with self.session.graph.as_default():
