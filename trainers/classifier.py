@@ -4,12 +4,16 @@ It is trained once for a dataset and kept in `$KERAS_HOME/classifiers` (default 
 digest of the data, their shape and this file.
 """
 
+import contextlib
 import hashlib
 import os
+import sys
+import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from trainers import rundir
 from trainers.data import batches
@@ -35,15 +39,19 @@ def trained(data, num_steps=NUM_STEPS):
     keras.utils.set_random_seed(SEED)
     model = network(data.shape, data.num_classes)
     if file.exists():
-        with np.load(file) as weights:
+        with (
+            contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile),
+            np.load(file) as weights,
+        ):  # damaged
             model.set_weights(list(weights.values()))
-        return model
+            return model
+    tf.config.experimental.enable_op_determinism()
     print(f"training a classifier of {data.name}, to be kept in {file}")
     rate = keras.optimizers.schedules.CosineDecay(2e-3, num_steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=10)
     rows = batches(data, batch_size=BATCH_SIZE, seed=SEED, data_range=(0.0, 1.0), with_labels=True)
-    model.fit(rows.take(num_steps), shuffle=False, verbose=0)
+    model.fit(rows.take(num_steps), shuffle=False, verbose=int(sys.stdout.isatty()))
 
     def write(path):
         with open(path, "wb") as opened:

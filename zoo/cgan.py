@@ -11,11 +11,12 @@ Notation:
     k          discriminator steps for each generator step
 
 The networks of section 4.1: z and y each have a hidden layer of their own, of 200 and 1000 units, before a joint one of
-1200, all ReLU; x and y have 240 and 50 maxout units of 5 pieces before 240 of 4 pieces; dropout in both.
+1200, all ReLU; x and y have 240 and 50 maxout units of 5 pieces before 240 of 4 pieces.
 
-Departures from the paper: Adam instead of momentum; z is uniform on (-1, 1) instead of (0, 1), which the first layer's
-weights and biases make good; images in [-1, 1] with tanh instead of [0, 1] with a sigmoid. `network="convolutional"` is
-not in the paper: it has DCGAN's networks, with y appended to z, and in D the projection of Miyato and Koyama 2018:
+Departures from the paper: Adam instead of momentum; dropout in D only, for with it G learns slowly and stays behind; z
+is uniform on (-1, 1) instead of (0, 1), which weights and biases of the first layer make good; images in [-1, 1] with
+tanh instead of [0, 1] with a sigmoid. `network="convolutional"` is not in the paper: it has the networks of DCGAN, with
+y appended to z, and in D the projection of Miyato and Koyama 2018:
 
     logit D(x|y) = psi(x) + y^T V(x),   (psi, V) being the outputs of one convolutional network
 """
@@ -48,7 +49,7 @@ class CGAN(GAN):
             (mlp).
         discriminator_units: tuple of ints, widths of the discriminator's hidden layer of x, that of y, and of the joint
             ones (mlp).
-        dropout: float in [0, 1), the share of hidden units that is dropped in training (mlp).
+        dropout: float in [0, 1), the share of the discriminator's hidden units that is dropped in training (mlp).
         filters: int, channels next to the image, doubled at each halving of the side (convolutional).
         seed: int, the seed of all noise drawn in training.
         name: str or None.
@@ -97,7 +98,6 @@ class CGAN(GAN):
                 generator_units,
                 self.data_shape,
                 activation="relu",
-                dropout=dropout,
                 output_activation="tanh" if self.data_range else None,
             )
             self.discriminator = joint_mlp(
@@ -157,7 +157,7 @@ class CGAN(GAN):
         return super().discriminate(x, self.condition(label))
 
 
-def joint_mlp(input_shapes, units, output_shape, *, activation, dropout, output_activation=None):
+def joint_mlp(input_shapes, units, output_shape, *, activation, dropout=0.0, output_activation=None):
     """The paper's dense network: each of two inputs has a hidden layer of its own before the joint ones (section 4.1).
 
     Args:

@@ -69,8 +69,9 @@ def run_of(model):
 
 def sampler_of(rows):
     """A run whose model samples row `seed` of the given rows."""
-    sample = lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds)  # noqa: E731
-    return run_of(SimpleNamespace(sample=sample, conditional=False))
+    return run_of(
+        SimpleNamespace(conditional=False, sample=lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds))
+    )
 
 
 def data_of(train, test, modes=None, mode_std=None):
@@ -100,6 +101,57 @@ def test_metrics_that_do_not_apply():
     points = np.zeros([5, 2], np.float32)
     assert evaluate.modes_found(None, data_of(points, points), options()) is None
     assert evaluate.importance_weighted_nll(run_of(SimpleNamespace()), None, options()) is None
+    assert evaluate.class_accuracy(sampler_of(points), data_of(points, points, MODES, 0.1), options()) is None
+
+
+def class_sampler_of(rows):
+    """A run whose conditional model samples row `label` of the given rows, for every tenth seed the next row."""
+
+    def sample(seeds, label):
+        wrong = tf.cast(seeds % 10 == 0, tf.int64)
+        return tf.gather(tf.constant(rows, tf.float32), (label + wrong) % len(rows))
+
+    return run_of(SimpleNamespace(conditional=True, num_classes=len(rows), sample=sample))
+
+
+@pytest.mark.parametrize("num, batch_size", [(120, 7), (None, 1000)])
+def test_class_accuracy_of_a_mixture(num, batch_size):
+    """Samples off by less than half the distance of the modes, but one in ten at another; then all next to the last."""
+    data = data_of(MODES, MODES, MODES, 0.1)
+    given = options(num_model_samples=num, batch_size=batch_size)
+    expected = {"class_accuracy": pytest.approx(0.9), "num_model_samples": num or 10_000}
+    assert evaluate.class_accuracy(class_sampler_of(MODES + 1.9), data, given) == expected
+    assert evaluate.class_accuracy(class_sampler_of(MODES + 2.1), data, given)["class_accuracy"] == 0.25
+
+
+def test_class_accuracy_of_images_is_what_the_classifier_says(monkeypatch):
+    """Images of one grey value for each class, and a judge that takes the nearest and is wrong on one test image."""
+    grey = np.array([0, 100, 200], np.uint8)
+    images = np.tile(grey[:, None, None, None], [1, 2, 2, 1])
+    labels = np.array([0, 1, 1])
+    data = Data("made", images, images, labels, labels, 3, "", "")
+    monkeypatch.setattr(evaluate.classifier, "trained", lambda given: given)
+    nearest = lambda judge, x: np.abs(255 * x[:, 0, 0, :1] - grey).argmin(1)  # noqa: E731
+    monkeypatch.setattr(evaluate.classifier, "classes_of", nearest)
+    result = evaluate.class_accuracy(class_sampler_of(images / 255.0), data, options(num_model_samples=90))
+    assert result == {
+        "class_accuracy": pytest.approx(0.9),
+        "classifier_test_accuracy": pytest.approx(2 / 3),
+        "num_model_samples": 90,
+    }
+
+
+def test_energy_distance_of_a_conditional_model_has_the_classes_of_the_data():
+    """Nine of ten training rows are of class 1: a sampler that is right is as near as the training data."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(400) < 0.9).astype(np.int64)
+    rows = MODES[labels] + 0.01 * rng.normal(size=[400, 2]).astype(np.float32)
+    data = Data("made", rows, rows[::-1], labels, labels[::-1], 2, "", "")
+    run = class_sampler_of(MODES[:2])
+    run.model.sample = lambda seeds, label: tf.gather(tf.constant(MODES), label)
+    result = evaluate.sample_energy_distance(run, data, options(num_model_samples=400))
+    assert abs(result["energy_distance"]) < 0.02
+    assert evaluate.energy_distance(MODES[np.arange(400) % 2], rows) > 0.3
 
 
 def test_sample_energy_distance_serves_images_and_compares_equal_numbers():
