@@ -2,16 +2,19 @@
 
 import json
 
-VALUES = {"seed": 0, "label": 0}
-
 
 def render(metadata):
     """The card of a model as text; `metadata` is the contents of `metadata.json`."""
     signatures = metadata["signatures"]
     inputs = list(signatures["sample"]["inputs"])
     (data,) = set(signatures["sample"]["outputs"]) - {"valid"}
-    rest = [0, 1, 2] if inputs == ["seed"] else [{name: VALUES[name] for name in inputs}]
+    values = {"seed": [0, 1, 2], "label": [0, 0, 0]}
+    rest = [dict(zip(inputs, row, strict=True)) for row in zip(*(values[name] for name in inputs), strict=True)]
+    rest = values["seed"] if inputs == ["seed"] else rest
     arguments = "".join(f", {name}=tf.zeros([4], tf.int64)" for name in inputs if name != "seed")
+    feeds = "\n".join(
+        f'request.inputs["{name}"].CopyFrom(tf.make_tensor_proto({values[name]}, tf.int64))' for name in inputs
+    )
     sections = [
         f"# {metadata['model']}" + (f" on {metadata['dataset']}" if "dataset" in metadata else ""),
         metadata["summary"],
@@ -35,6 +38,12 @@ model = tf.saved_model.load(str(version))
 {data} = model.signatures["sample"](seed=tf.range(4, dtype=tf.int64){arguments})["{data}"]
 ```
 
+Every signature is an attribute of the same name, too:
+
+```python
+{_attributes(signatures)}
+```
+
 With TensorFlow Serving, from this folder (this command was not run by those who wrote this card):
 
 ```sh
@@ -48,14 +57,65 @@ curl -d '{json.dumps({"instances": rest})}' http://localhost:8501/v1/models/gene
 ```
 """,
         _png(rest) if "sample_png" in signatures else "",
-        """\
-Over gRPC (port 8500), send a `PredictRequest` with `model_spec.name` "generator" and a signature of the table below to
-`PredictionService/Predict`; the package `tensorflow-serving-api` has both.""",
+        f"""\
+Over gRPC, with the package `tensorflow-serving-api`:
+
+```python
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+
+stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
+request = predict_pb2.PredictRequest()
+request.model_spec.name = "generator"
+request.model_spec.signature_name = "sample"
+{feeds}
+{data} = tf.make_ndarray(stub.Predict(request, timeout=10.0).outputs["{data}"])
+```
+
+The server warms up with the requests in `assets.extra/tf_serving_warmup_requests`: every signature at batch
+{_and(metadata["warmup_batches"])}.""",
+        _onnx(metadata.get("onnx")),
         _signatures(signatures, metadata["ranges"]),
         _randomness(metadata),
         _settings(metadata),
     ]
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def _attributes(signatures):
+    lines = []
+    for name, signature in signatures.items():
+        if name != "serving_default":
+            (output, *_), arguments = (
+                signature["outputs"],
+                ", ".join(
+                    f"{key}=tf.zeros({[4, *tensor['shape'][1:]]}, tf.{tensor['dtype']})"
+                    for key, tensor in signature["inputs"].items()
+                ),
+            )
+            lines.append(f'{name} = model.{name}({arguments})["{output}"]')
+    return "\n".join(lines)
+
+
+def _and(numbers):
+    return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
+
+
+def _onnx(report):
+    if not report:
+        return ""
+    rows = [f"| `{name}.onnx` | {found['largest_difference']:.1g} |" for name, found in report["signatures"].items()]
+    return f"""\
+## ONNX
+
+`assets.extra/onnx` of the newest version holds these signatures for other runtimes (opset {report["opset"]}, made by
+tf2onnx {report["tf2onnx"]}). What ONNX Runtime {report["onnxruntime"]} answered to {report["rows"]} rows was compared
+with TensorFlow:
+
+| file | largest difference |
+|---|---|
+{chr(10).join(rows)}"""
 
 
 def _list(metadata):

@@ -39,6 +39,15 @@ def picture(rows, path, num_classes=None):
         scatter(rows, path, labels=num_classes and labels_of(len(rows), num_classes))
 
 
+def comparison(data, answers, path):
+    """Writes rows of data beside a model's answers to them as one PNG: images in pairs, or points over points."""
+    if np.ndim(data) == 4:
+        pairs = np.stack([data, answers], axis=1).reshape(-1, *data.shape[1:])
+        grid(pairs, path, 2 * math.ceil(math.sqrt(len(data) / 2)))
+    else:
+        scatter(answers, path, data=data)
+
+
 def grid(images, path, columns=None):
     """Writes images as one PNG, row by row from the top left.
 

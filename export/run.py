@@ -1,6 +1,6 @@
 """Exports the newest checkpoint of a run as a SavedModel for TensorFlow Serving, with a model card.
 
-python -m export.run --run_dir=RUN_DIR [--export_dir=RUN_DIR/export] [--signatures=sample,decode]
+python -m export.run --run_dir=RUN_DIR [--signatures=sample,decode] [--keep_versions=3] [--onnx]
 """
 
 import json
@@ -11,13 +11,15 @@ from absl import flags as absl_flags
 from trainers import cli
 
 
-def export_run(run, export_dir=None, signatures=None):
+def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=False):
     """Publishes the model of a run as the next version.
 
     Args:
         run: `trainers.rundir.Run`.
         export_dir: directory of the versions; None for `export` in the run's directory.
         signatures: names of those to export besides `sample`; None for all.
+        keep_versions: int >= 1, how many versions stay, the newest; None for all.
+        onnx: bool, whether `decode` and `sample` come as ONNX files, too.
 
     Returns:
         Path of the version.
@@ -28,12 +30,13 @@ def export_run(run, export_dir=None, signatures=None):
     from export.saved_model import export_model
 
     export_dir = Path(export_dir or run.path / "export")
+    options = {"signatures": signatures, "keep_versions": keep_versions, "onnx": onnx}
     metadata = {**run.facts, "step": run.step, "settings": run.settings.lines}
     evaluation = Path(run.path) / "evaluation.json"
     if evaluation.exists() and (measured := json.loads(evaluation.read_text()))["step"] == run.step:
         metadata["evaluation"] = measured  # that of another step would be another model's
     try:
-        return export_model(run.model, export_dir, metadata=metadata, signatures=signatures)
+        return export_model(run.model, export_dir, metadata=metadata, **options)
     except OSError as error:
         raise cli.UserError(f"{export_dir} can not be written: {error.strerror or error}.") from error
 
@@ -44,10 +47,15 @@ def main(argv):
     absl_flags.DEFINE_string("run_dir", None, "The run to export.", **own)
     absl_flags.DEFINE_string("export_dir", None, "Where the versions go; default RUN_DIR/export.", **own)
     absl_flags.DEFINE_list("signatures", None, "Signatures to export besides sample; default all.", **own)
+    absl_flags.DEFINE_integer(
+        "keep_versions", None, "How many versions stay, the newest; default all.", lower_bound=1, **own
+    )
+    absl_flags.DEFINE_boolean("onnx", False, "Whether decode and sample come as ONNX files, too.", **own)
     cli.parse(flags, argv, __doc__, required="run_dir")
     with cli.quiet():
         from trainers import rundir
-    print(export_run(rundir.load(flags.run_dir), flags.export_dir, flags.signatures))
+    run = rundir.load(flags.run_dir)
+    print(export_run(run, flags.export_dir, flags.signatures, flags.keep_versions, flags.onnx))
 
 
 if __name__ == "__main__":

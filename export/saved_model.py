@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import card, gate
+from export import card, gate, warmup
 from export.publish import publish, write_atomically
 from trainers.cli import UserError
 
@@ -45,7 +45,7 @@ class Served(tf.Module):
             setattr(self, name, function)
 
 
-def export_model(model, export_dir, *, metadata, signatures=None):
+def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=None, onnx=False):
     """Publishes a model as the next version in `export_dir`, with the model card beside it.
 
     Args:
@@ -55,6 +55,8 @@ def export_model(model, export_dir, *, metadata, signatures=None):
             `data_checksum`, `licence`, `num_classes`, `command`, `step`, `settings` (list of flags) and `evaluation`
             (dict with a `command` and its `results`, metric -> dict), where they are there; `versions` is completed.
         signatures: names of those to export besides `sample`, which is `serving_default`; None for all.
+        keep_versions: int >= 1, how many versions stay in `export_dir`, the newest; None for all.
+        onnx: bool, whether `decode` and `sample` come as ONNX files, too (`export.onnx_files`).
 
     Returns:
         Path of the version, `export_dir/<integer>`.
@@ -66,7 +68,11 @@ def export_model(model, export_dir, *, metadata, signatures=None):
     """
     traced = trace(model, signatures)
     weights = list({weight.ref(): weight for graph in traced.values() for weight in graph.variables}.values())
-    metadata = describe(model, traced, metadata)
+    metadata, onnx_files = describe(model, traced, metadata), {}
+    if onnx:
+        from export.onnx_files import convert
+
+        onnx_files, metadata["onnx"] = convert(traced, getattr(model, "num_classes", None))
     text = card.render(metadata)
 
     def write(folder):
@@ -78,10 +84,20 @@ def export_model(model, export_dir, *, metadata, signatures=None):
         extra = folder / "assets.extra"
         extra.mkdir()
         (extra / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+        (extra / "README.md").write_text(text)
+        if onnx:
+            (extra / "onnx").mkdir()
+        for name, contents in onnx_files.items():
+            (extra / "onnx" / f"{name}.onnx").write_bytes(contents)
+        specs = {name: function.structured_input_signature[1] for name, function in served.items()}
+        warmup.write(folder / warmup.FILE, metadata["model"], specs, getattr(model, "num_classes", None))
 
-    version = publish(export_dir, write)
-    write_atomically(Path(export_dir) / "README.md", lambda path: path.write_text(text))
-    return version
+    def conclude(newest):
+        text = newest / "assets.extra" / "README.md"
+        if text.exists():
+            write_atomically(Path(export_dir) / "README.md", lambda path: path.write_bytes(text.read_bytes()))
+
+    return publish(export_dir, write, keep_versions, conclude)
 
 
 def trace(model, names=None):
@@ -173,6 +189,7 @@ def describe(model, traced, metadata):
         "random_numbers": RANDOM_NUMBERS,
         "versions": {**metadata.get("versions", {}), "tensorflow": tf.__version__, "keras": keras.__version__},
         "samples": _describe_samples(traced["sample"]),
+        "warmup_batches": warmup.BATCHES,
     }
 
 

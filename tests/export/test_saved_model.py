@@ -1,5 +1,6 @@
 """Exported models: what they answer in three runtimes, to good rows and bad, and in a process without the zoo."""
 
+import base64
 import hashlib
 import json
 import re
@@ -7,6 +8,8 @@ import runpy
 import shutil
 import subprocess
 import sys
+import types
+import urllib.request
 
 import numpy as np
 import PIL.Image
@@ -15,6 +18,7 @@ import tensorflow as tf
 
 from export import gate, pictures, sample
 from export.saved_model import by_row, export_model
+from tests.export.servers import GrpcServer, Models, RestServer
 from trainers.cli import UserError
 from zoo import MODELS
 from zoo.game import encode_png
@@ -223,21 +227,53 @@ def test_metadata(one):
 
 def test_card(one, monkeypatch, tmp_path):
     card = (one.export_dir / "README.md").read_text()
+    assert card == (one.version / "assets.extra" / "README.md").read_text()
     assert "None" not in card and "on toy" in card and "| fid | value 1.5 |" in card
     for name in one.signature_def:
         assert f"| `{name}` |" in card
-    (tmp_path / "snippet.py").write_text(re.search(r"```python\n(.*?)```", card, re.DOTALL).group(1))
+    in_python, attributes, _ = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    (tmp_path / "snippet.py").write_text(in_python + attributes)
     monkeypatch.chdir(one.export_dir)
     scope = runpy.run_path(str(tmp_path / "snippet.py"))
     labels = {"label": np.zeros(4, int)} if "label" in one.signature_def["sample"].inputs else {}
     for key, value in one.call("sample", {"seed": np.arange(4), **labels}).items():
         if key != "valid":
             np.testing.assert_array_equal(scope[key], value)
-    for body in re.findall(r"curl -d '(.*?)'", card):
-        request = json.loads(body)
-        inputs = one.signature_def[request.get("signature_name", "serving_default")].inputs
-        for row in request["instances"]:
-            assert set(row if isinstance(row, dict) else {"seed": row}) == set(inputs)
+    for name, (_, specs) in one.model.signatures().items():
+        zeros = {key: np.zeros([4, *spec.shape[1:]], spec.dtype.as_numpy_dtype) for key, spec in specs.items()}
+        answer = one.call(name, zeros)
+        assert any(np.array_equal(scope[name], value) for key, value in answer.items() if key != "valid"), name
+
+
+def served(one):
+    """An exported model as the test servers take it."""
+    return types.SimpleNamespace(version=one.version, signature_def=one.signature_def, run=one.run)
+
+
+def test_requests_in_the_card(one):
+    """The bodies of its curl commands, and its gRPC."""
+    card = (one.export_dir / "README.md").read_text()
+    models = Models({"generator": [served(one)]})
+    labels = {"label": np.zeros(3, int)} if "label" in one.signature_def["sample"].inputs else {}
+    expected = one.run("sample", {"seed": np.arange(3), **labels})
+    name = next(iter(set(expected) - {"valid"}))
+    with RestServer(models) as server:
+        requests = re.findall(r"curl -d '(.*?)' http://localhost:8501(\S+)", card)
+        assert len(requests) == 1 + ("sample_png" in one.signature_def)
+        for body, path in requests:
+            with urllib.request.urlopen(server.address + path, body.encode()) as response:
+                rows = json.load(response)["predictions"]
+            rows = [row[next(iter(set(row) & {name, "image_bytes"}))] if "label" in body else row for row in rows]
+            if "sample_png" in body:
+                pixels = np.array([tf.io.decode_png(base64.b64decode(row["b64"])) for row in rows])
+                np.testing.assert_allclose(pixels, 255 * expected[name], atol=0.51)
+            else:
+                np.testing.assert_allclose(rows, expected[name], atol=1e-6)
+    pytest.importorskip("tensorflow_serving", reason="needs the extra `serving`")
+    with GrpcServer(models) as server:
+        scope = {}
+        exec(re.findall(r"```python\n(.*?)```", card, re.DOTALL)[2].replace("localhost:8500", server.address), scope)
+    np.testing.assert_allclose(scope[name], expected[name], atol=1e-6)
 
 
 WITHOUT_ZOO = """
@@ -269,9 +305,9 @@ def test_sampling_a_class(exported):
             sample.draw(one.version, num=10, seed=10, label=label)
 
 
-@pytest.mark.parametrize("num, columns", [(None, 8), (9, 3), (300, 18)])
+@pytest.mark.parametrize("num, columns", [(None, 5), (9, 3), (300, 18)])
 def test_sampling_each_class_in_lines_of_its_own(exported, tmp_path, monkeypatch, num, columns):
-    """300 of 3 classes are 18 to a line, and more than a batch; without a number it is 8 to a line."""
+    """300 of 3 classes are 18 to a line, and more than a batch; without a number it is 24, 5 to a line."""
     one, out = exported["conditional"], tmp_path / "grid.png"
     flags = [f"--model_dir={one.export_dir}", "--seed=10", f"--out={out}"] + ([f"--num={num}"] if num else [])
     sample.main(["sample", *flags])

@@ -1,0 +1,171 @@
+"""What the tests of exported models share: a model, its SavedModel in three runtimes, and rows to ask it with."""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export.publish import locked
+from export.saved_model import export_model
+from trainers import flags
+from trainers.data import load
+
+ROOT = Path(__file__).parents[2]
+
+
+def digits_model(name):
+    """The model of configs/NAME_digits.cfg for 8x8 digits, with weights from seed 0."""
+    digits = load("digits")
+    with contextlib.chdir(ROOT):  # flagfiles name each other from there
+        settings = flags.parse(["trainers.run", f"--flagfile=configs/{name}_digits.cfg", "--image_side=8"])
+    keras.utils.set_random_seed(0)
+    arguments = {"data_shape": digits.shape, **settings.model_settings}
+    if "num_classes" in settings.model_class.arguments():
+        arguments["num_classes"] = digits.num_classes
+    return settings.model_class(**arguments)
+
+
+class Exported:
+    """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
+
+    def __init__(self, model, directory, **options):
+        self.model = model
+        self.export_dir = directory
+        self.version = export_model(model, directory, metadata={}, **options)
+        self.loaded = tf.saved_model.load(str(self.version))
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(self.version))
+        self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
+
+    def specs(self, name):
+        """Dict, input name -> `tf.TensorSpec`, of a signature."""
+        return self.loaded.signatures[name].structured_input_signature[1]
+
+    def call(self, name, inputs):
+        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
+
+    def run(self, name, inputs):
+        """The same in a session."""
+        signature = self.signature_def[name]
+        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+        return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
+
+    def rows(self, name, batch, rng):
+        """Good rows of a signature's inputs, drawn by a numpy generator."""
+        inputs = {}
+        for key, spec in self.specs(name).items():
+            shape = [batch, *spec.shape[1:]]
+            if key == "seed":
+                inputs[key] = rng.integers(-(2**63), 2**63 - 1, shape, endpoint=True)
+            elif key == "label":
+                inputs[key] = rng.integers(0, self.model.num_classes, shape)
+            elif key in ("images", "alpha"):
+                inputs[key] = rng.random(shape, np.float32)
+            else:
+                inputs[key] = rng.standard_normal(shape, np.float32)
+        return inputs
+
+
+def tensors(inputs):
+    return {key: tf.constant(value) for key, value in inputs.items()}
+
+
+class Refused(Exception):
+    """A runtime's message in answer to a request that it does not serve."""
+
+
+class InC:
+    """A SavedModel that the C program serve.c has loaded, in a process of its own."""
+
+    def __init__(self, program, version):
+        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process = subprocess.Popen(
+            [program, version], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet
+        )
+
+    def run(self, name, inputs):
+        """Answers to one request, dict of arrays; raises `Refused` or, where the process has died, EOFError."""
+        to, back = self.process.stdin, self.process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            to.write(f"{name} {len(inputs)}\n".encode())
+            for key, value in inputs.items():
+                value = np.asarray(value)
+                header = [key, tf.as_dtype(value.dtype).as_datatype_enum, value.ndim, *value.shape]
+                to.write(" ".join(map(str, header)).encode() + b"\n")
+                if value.dtype == object:
+                    to.write(b"".join(len(text).to_bytes(8, "little") + text for text in value.ravel()))
+                else:
+                    to.write(np.ascontiguousarray(value).tobytes())
+            to.flush()
+        kind, _, number = back.readline().decode().partition(" ")
+        if not kind:
+            raise EOFError(self.process.stderr.read().decode())
+        if kind == "error":
+            raise Refused(back.read(int(number)).decode())
+        return dict(self._read_tensor() for _ in range(int(number)))
+
+    def _read_tensor(self):
+        back = self.process.stdout
+        key, dtype, _, *shape = back.readline().decode().split()
+        dtype, shape = tf.as_dtype(int(dtype)), [int(size) for size in shape]
+        if dtype == tf.string:
+            texts = [back.read(int.from_bytes(back.read(8), "little")) for _ in range(np.prod(shape, dtype=int))]
+            return key, np.array(texts, object).reshape(shape)
+        size = np.prod(shape, dtype=int) * dtype.size
+        return key, np.frombuffer(back.read(size), dtype.as_numpy_dtype).reshape(shape)
+
+    def close(self):
+        """Ends the process, which must have nothing to complain about."""
+        _, errors = self.process.communicate()
+        assert self.process.returncode == 0, errors.decode()
+
+
+class InSession:
+    """What stands in for `InC` where there is no C compiler: the same loader in this process, but with XLA."""
+
+    def __init__(self, exported):
+        self.exported = exported
+
+    def run(self, name, inputs):
+        try:
+            expected = self.exported.signature_def[name].inputs
+            if set(inputs) != set(expected):
+                raise ValueError(f"{name} takes {', '.join(expected)} as inputs")
+            return self.exported.run(name, {key: np.asarray(value) for key, value in inputs.items()})
+        except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
+            raise Refused(str(error)) from error
+
+    def close(self):
+        pass
+
+
+def compile_program(directory):
+    """The program of serve.c, or None where there is no compiler. Processes that share a directory compile it once."""
+    compiler = shutil.which("gcc")
+    if not compiler:
+        warnings.warn("there is no gcc: TensorFlow 1's session stands in for the C program", stacklevel=2)
+        return None
+    program = Path(directory) / "serve"
+    library = Path(tf.sysconfig.get_lib())
+    options = [
+        f"-I{library / 'include'}",
+        f"-L{library}",
+        f"-Wl,-rpath,{library}",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+    ]
+    libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
+    with locked(directory):
+        if not program.exists():
+            source = Path(__file__).with_name("serve.c")
+            subprocess.run([compiler, source, *options, *libraries, "-o", program], check=True)
+    return program

@@ -1,0 +1,270 @@
+"""The client against servers that answer as TensorFlow Serving does: every task, and everything that can go wrong."""
+
+import importlib.util
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from export import client, runtimes, sample
+from tests.export.exported import Exported, digits_model
+from tests.export.servers import GrpcServer, Models, RestServer
+from trainers import cli
+
+needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
+SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]
+
+
+def run(main, *flags):
+    main(["command", *map(str, flags)])
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """Pictures, as a user has them."""
+    from trainers.data import load
+
+    folder = tmp_path_factory.mktemp("digits")
+    for i, image in enumerate(load("digits").train[:7]):
+        PIL.Image.fromarray(image[..., 0]).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", SERVERS)
+def test_a_served_model_does_what_it_does_on_the_disk(core, digits, kind, tmp_path, capsys):
+    with kind(Models({"a model": [core]})) as server:
+        here, there = [f"--model_dir={core.export_dir}"], [f"--server={server.address}", "--model=a model"]
+        conditional = "label" in core.specs("sample")
+        asked = [["--num=70", "--seed=9000000000"], []]
+        asked += [["--label=3", "--num=5"]] if conditional else []
+        for flags in asked:
+            run(sample.main, *here, *flags, f"--out={tmp_path / 'here.png'}")
+            run(client.main, *there, *flags, f"--out={tmp_path / 'there.png'}")
+            assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
+            assert capsys.readouterr().out.splitlines() == [str(tmp_path / "here.png"), str(tmp_path / "there.png")]
+
+        for signature, task in [("reconstruct", "reconstruct"), ("log_prob", "score"), ("discriminate", "score")]:
+            if signature not in core.signature_def:
+                continue
+            flags = [f"--task={task}", f"--data={digits}", "--seed=5", f"--out={tmp_path / 'there.png'}"]
+            flags += ["--label=3"] if "label" in core.specs(signature) else []
+            run(sample.main, *here, *flags)
+            printed = capsys.readouterr().out
+            picture = (tmp_path / "there.png").read_bytes()
+            (tmp_path / "there.png").write_bytes(b"")
+            run(client.main, *there, "--batch_size=3", *flags)
+            again = capsys.readouterr().out
+            if task == "reconstruct":
+                assert printed == again == f"{tmp_path / 'there.png'}\n"
+                pixels = [np.asarray(PIL.Image.open(tmp_path / "there.png")).astype(int)]
+                (tmp_path / "here.png").write_bytes(picture)
+                pixels.append(np.asarray(PIL.Image.open(tmp_path / "here.png")))
+                assert np.abs(pixels[0] - pixels[1]).max() <= 1  # requests of 3 rows round otherwise than one of 7
+            else:
+                table, other = ([line.split("\t") for line in text.splitlines()] for text in (printed, again))
+                assert [line[0] for line in table] == ["row", *(str(digits / f"{i}.png") for i in range(7)), "mean"]
+                assert set(table[0][1:]) == set(core.signature_def[signature].outputs) - {"valid"}
+                assert table[0] == other[0] and [line[0] for line in table] == [line[0] for line in other]
+                numbers = [np.array([line[1:] for line in lines[1:]], float) for lines in (table, other)]
+                np.testing.assert_allclose(*numbers, rtol=1e-4, atol=1e-5)
+                np.testing.assert_allclose(numbers[0][:-1].mean(axis=0), numbers[0][-1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
+
+
+@pytest.fixture(scope="module")
+def newer(vae, tmp_path_factory):
+    """Another version of that model, with other weights."""
+    model = digits_model("vae")
+    model.decoder.trainable_variables[0].assign(-model.decoder.trainable_variables[0])
+    return Exported(model, vae.export_dir)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_versions(vae, newer, kind, tmp_path):
+    assert sample.find_version(vae.export_dir) == newer.version
+    with kind(Models({"vae": [vae, newer]}, labels={"stable": int(vae.version.name)})) as server:
+        there = [f"--server={server.address}", "--model=vae", "--num=4", f"--out={tmp_path / 'there.png'}"]
+        asked = {(): newer, ("--version_label=stable",): vae, (f"--version={newer.version.name}",): newer}
+        for flags, answers in asked.items():
+            run(client.main, *there, *flags)
+            run(sample.main, f"--model_dir={answers.version}", "--num=4", f"--out={tmp_path / 'here.png'}")
+            assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
+        with pytest.raises(cli.UserError, match=r"the model vae at .* refuses the request: Servable not found"):
+            run(client.main, *there, "--version=7")
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_the_version_stays_while_a_newer_one_appears(vae, newer, kind):
+    models = Models({"vae": [vae]})
+    with kind(models) as server:
+        model = make(server, batch=2)
+        models.models["vae"][int(newer.version.name)] = newer
+        seeds = {"seed": np.arange(5)}
+        np.testing.assert_allclose(model.ask("sample", seeds)["images"], vae.call("sample", seeds)["images"], atol=1e-6)
+
+
+def make(server, **options):
+    runtime = runtimes.Rest if isinstance(server, RestServer) else runtimes.Grpc
+    return runtime(server.address, "vae", **options)
+
+
+@pytest.mark.parametrize(
+    "kind, trouble",
+    [
+        pytest.param(RestServer, "503", id="rest"),
+        pytest.param(RestServer, "hang up", id="hang_up"),
+        pytest.param(RestServer, "html", id="proxy"),
+        pytest.param(GrpcServer, "unavailable", id="grpc", marks=needs_grpc),
+    ],
+)
+def test_patience(vae, kind, trouble, monkeypatch):
+    waits = []
+    monkeypatch.setattr(runtimes.time, "sleep", waits.append)
+    with kind(Models({"vae": [vae]}), [None, trouble, trouble]) as server:
+        answer = make(server).ask("sample", {"seed": np.arange(3)})
+        np.testing.assert_allclose(answer["images"], vae.call("sample", {"seed": np.arange(3)})["images"], atol=1e-6)
+        assert waits == [0.5, 1.0]
+    with kind(Models({"vae": [vae]}), [trouble] * 3) as server:
+        with pytest.raises(cli.UserError, match=r"is not available \(3 attempts\): ") as caught:
+            make(server, retries=2)
+    told = {"503": "the batching queue is full", "unavailable": "the batching queue is full", "html": "HTTP 502"}
+    assert told.get(trouble, "") in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_timeouts(vae, kind):
+    with kind(Models({"vae": [vae]}), [None, "slow"]) as server:
+        model = make(server, timeout=30.0)
+        model.timeout = 0.2
+        with pytest.raises(cli.UserError, match=r"the model vae at .* did not answer within 0.2 s: raise --timeout"):
+            model.ask("sample", {"seed": np.arange(3)})
+        model.timeout = 30.0
+        assert model.ask("sample", {"seed": np.arange(3)})["images"].shape == (3, 8, 8, 1)
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [pytest.param("http://127.0.0.1:{}", id="rest"), pytest.param("127.0.0.1:{}", id="grpc", marks=needs_grpc)],
+)
+def test_nobody_listens(address):
+    with pytest.raises(cli.UserError, match=r"is not available \(1 attempts\): .*refused") as caught:
+        run(client.main, f"--server={address.format(free_port())}", "--model=vae", "--retries=0")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
+        (["--model=vae", "--label=3"], "--label=3 is given to a model that takes no label"),
+        (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
+        (["--model=vae", "--out=x.jpg"], "must end in .png"),
+        (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
+        (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
+        (["--model=vae", "--task=score"], "needs --data"),
+        (["--model=vae", "--data=x.png"], "samples need none"),
+        (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
+        (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
+        (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
+        (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
+        (["--model=vae", "--task=score", "--data={large}"], r"has \(9, 7\) pixels; the model takes \(8, 8\)"),
+        (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
+        (
+            ["--model=vae", "--task=score", "--data={points}"],
+            r"holds float64 \(5, 2\); the model takes \[n, ",
+        ),
+        (["--model=vae", "--task=score", "--data={nan}"], "calls rows of --data invalid, counted from 0: 1"),
+        ([], "--model is missing"),
+    ],
+)
+def test_mistakes(vae, digits, kind, flags, message, tmp_path):
+    places = {name: tmp_path / name for name in ("empty", "large")}
+    for place in places.values():
+        place.mkdir()
+    PIL.Image.new("L", (7, 9)).save(places["large"] / "x.png")
+    arrays = {"points": np.zeros([5, 2]), "nan": np.zeros([3, 8, 8, 1])}
+    arrays["nan"][1, 4, 4] = np.nan
+    for name, array in arrays.items():
+        places[name] = tmp_path / f"{name}.npy"
+        np.save(places[name], array)
+    places |= {"digits": digits, "text": tmp_path / "text.npy"}
+    places["text"].write_text("no array")
+    with kind(Models({"vae": [vae]})) as server:
+        with pytest.raises(cli.UserError, match=message) as caught:
+            run(client.main, f"--server={server.address}", *(flag.format(**places) for flag in flags))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_what_the_server_refuses_is_told(vae, kind):
+    with kind(Models({"vae": [vae]})) as server:
+        model = make(server)
+        with pytest.raises(cli.UserError, match="refuses the request: .*[sS]hape"):
+            model.ask("decode", {"z": np.zeros([3, 5], np.float32)})
+        with pytest.raises(cli.UserError, match="has no signature named discriminate; it has decode, encode"):
+            model.ask("discriminate", {})
+
+
+def test_points(tmp_path, capsys):
+    from zoo import MODELS
+
+    gan = MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
+    exported = Exported(gan, tmp_path / "export")
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(4, 2)))
+    with RestServer(Models({"ring": [exported]})) as server:
+        there = [f"--server={server.address}", "--model=ring"]
+        run(client.main, *there, "--num=50", f"--out={tmp_path / 'there.png'}")
+        run(client.main, *there, "--task=score", f"--data={tmp_path / 'points.npy'}")
+        with pytest.raises(cli.UserError, match="the model takes no pictures"):
+            run(client.main, *there, "--task=score", f"--data={tmp_path}")
+        with pytest.raises(cli.UserError, match="has no signature named reconstruct"):
+            run(client.main, *there, "--task=reconstruct", f"--data={tmp_path / 'points.npy'}")
+    run(sample.main, f"--model_dir={exported.export_dir}", "--num=50", f"--out={tmp_path / 'here.png'}")
+    assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "row\tlogits\tprobability" and [line.split("\t")[0] for line in lines[2:7]] == [*"0123", "mean"]
+
+
+def test_no_tensorflow_serving():
+    with RestServer(Models({}), ["nonsense"]) as server:
+        with pytest.raises(cli.UserError, match="does not describe itself as a model of TensorFlow Serving"):
+            run(client.main, f"--server={server.address}", "--model=vae")
+    with pytest.raises(cli.UserError, match="must be http://HOST:PORT"):
+        run(client.main, "--server=ftp://localhost", "--model=vae")
+
+
+def test_grpc_without_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    with pytest.raises(cli.UserError, match="needs the package tensorflow-serving-api"):
+        run(client.main, "--server=localhost:8500", "--model=vae")
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+sys.modules.update(dict.fromkeys(["zoo", "keras", "tensorflow"]))  # importing them fails
+from export import client
+client.main(["client", *sys.argv[1:]])
+"""
+
+
+def test_rest_needs_no_tensorflow(vae, tmp_path):
+    with RestServer(Models({"vae": [vae]})) as server:
+        flags = [f"--server={server.address}", "--model=vae", f"--out={tmp_path / 'grid.png'}"]
+        subprocess.run([sys.executable, "-c", WITHOUT_TENSORFLOW, *flags], check=True)
+    assert (tmp_path / "grid.png").exists()

@@ -1,0 +1,260 @@
+"""Every signature of every model as a server runs it: without Python, batched with strangers, and asked nonsense."""
+
+import concurrent.futures
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.saved_model import PIXEL_TOLERANCE
+from tests.export.exported import Exported, InC, Refused
+from zoo import MODELS
+from zoo.parts import noise
+
+pytestmark = pytest.mark.slow
+
+
+def assert_same(answer, expected, tolerance=1e-6, pixel_tolerance=0):
+    """Integers and strings exactly, floats to the tolerance; PNG files exactly, or pixel by pixel."""
+    assert set(answer) == set(expected)
+    for key, value in expected.items():
+        assert answer[key].shape == value.shape and answer[key].dtype == value.dtype, key
+        if value.dtype == object and pixel_tolerance:
+            for left, right in zip(answer[key], value, strict=True):
+                left, right = (tf.io.decode_png(png).numpy().astype(int) for png in (left, right))
+                assert np.abs(left - right).max() <= pixel_tolerance
+        elif value.dtype.kind == "f":
+            np.testing.assert_allclose(answer[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
+        else:
+            np.testing.assert_array_equal(answer[key], value, err_msg=key)
+
+
+# --- Without Python --------------------------------------------------------------------------------------------------
+
+LATENTS = {"z", "z_log_var"}
+
+
+def test_every_signature_answers_without_python_as_in_python(core, server):
+    rng = np.random.default_rng(0)
+    assert set(core.signature_def) == {"serving_default", *core.model.signatures()}
+    for name, batch in itertools.product(core.signature_def, (1, 5, 16)):
+        inputs = core.rows(name, batch, rng)
+        answer, expected = server.run(name, inputs), core.call(name, inputs)
+        assert_same(answer, expected)
+        for key in LATENTS & set(answer):
+            np.testing.assert_array_equal(answer[key], expected[key])
+        assert answer.pop("valid", np.True_).all()
+
+
+class Noise:
+    """A model that is nothing but its noise."""
+
+    def __init__(self):
+        self.variable = tf.Variable(0.5)
+
+    def sample(self, seed):
+        """Noise of every kind in the first streams."""
+        probs = tf.fill([tf.size(seed), 7], self.variable)
+        kinds = {
+            f"{kind}_{stream}": draw(seed, shape, stream=stream)
+            for kind, draw, shape in [
+                ("normal", noise.normal_rows, (3, 5)),
+                ("uniform", noise.uniform_rows, (100,)),
+                ("bernoulli", noise.bernoulli_rows, probs),
+            ]
+            for stream in range(3)
+        }
+        return {"points": tf.concat([tf.reshape(value, [tf.size(seed), -1]) for value in kinds.values()], axis=1)}
+
+    def signatures(self):
+        def sample(seed):
+            points = self.sample(seed)["points"]
+            return {"points": tf.ensure_shape(points, [None, 3 * (15 + 100 + 7)])}
+
+        return {"sample": (sample, {"seed": tf.TensorSpec([None], tf.int64)})}
+
+    def get_config(self):
+        return {}
+
+
+def test_noise_without_python_has_the_same_bits(program, tmp_path):
+    exported = Exported(Noise(), tmp_path)
+    seeds = np.array([0, 1, -1, 7, 2**63 - 1, -(2**63)])
+    expected = Noise().sample(tf.constant(seeds))["points"].numpy()
+    assert np.unique(expected, axis=0).shape == expected.shape
+    if program:
+        server = InC(program, exported.version)
+        np.testing.assert_array_equal(server.run("sample", {"seed": seeds})["points"], expected)
+        server.close()
+    else:
+        np.testing.assert_array_equal(exported.run("sample", {"seed": seeds})["points"], expected)
+
+
+def test_the_program_serves_no_xla_like_the_stock_server(program, tmp_path):
+    if not program:
+        pytest.skip("needs a C compiler: a session would compile it")
+    module = tf.Module()
+    double = tf.function(lambda x: {"y": 2.0 * x}, jit_compile=True)
+    concrete = tf.function(lambda x: double(x)).get_concrete_function(tf.TensorSpec([None], tf.float32))
+    tf.saved_model.save(module, str(tmp_path), signatures=concrete)
+    server = InC(program, tmp_path)
+    with pytest.raises(Refused, match="XLA compilation disabled"):
+        server.run("serving_default", {"x": np.ones(2, np.float32)})
+    server.close()
+
+
+# --- Batched with strangers ------------------------------------------------------------------------------------------
+
+REQUESTS, THREADS, MOST_ROWS = 200, 24, 64
+
+
+def batching(core, name):
+    """A signature behind TensorFlow's batching kernel: a function of inputs to (answers, rows of the merged batch)."""
+    signature, specs = core.loaded.signatures[name], core.specs(name)
+    outputs = sorted(signature.structured_outputs)
+
+    @tf.nondifferentiable_batch_function(2, MOST_ROWS, batch_timeout_micros=20_000, max_enqueued_batches=1000)
+    def merged(*values):
+        answers = signature(**dict(zip(specs, values, strict=True)))
+        return [*(answers[key] for key in outputs), tf.fill(tf.shape(values[0])[:1], tf.shape(values[0])[0])]
+
+    @tf.function(input_signature=list(specs.values()))
+    def batched(*values):
+        with tf.name_scope(f"{core.model.name}_{name}"):  # requests with the same scope meet in one queue
+            return merged(*values)
+
+    def ask(inputs):
+        *answers, rows = batched(*(tf.constant(inputs[key]) for key in specs))
+        return {key: value.numpy() for key, value in zip(outputs, answers, strict=True)}, rows.numpy()
+
+    return ask
+
+
+def spoil(inputs, num_classes):
+    """Makes the middle row of inputs bad; returns which are still good, all where a row can not be bad."""
+    good = np.full(len(next(iter(inputs.values()))), True)
+    for key, value in inputs.items():
+        if key != "seed":
+            good[len(good) // 2] = False
+            value[len(good) // 2] = num_classes if key == "label" else np.nan
+            break
+    return good
+
+
+def test_batched_with_strangers(core):
+    rng = np.random.default_rng(1)
+    for name in core.signature_def:
+        ask = batching(core, name)
+        requests, goods = [], []
+        for i in range(REQUESTS):
+            requests.append(core.rows(name, rng.integers(1, 9), rng))
+            rows = len(next(iter(requests[-1].values())))
+            goods.append(
+                spoil(requests[-1], getattr(core.model, "num_classes", 0)) if i % 10 == 0 else np.full(rows, True)
+            )
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+            answers = list(threads.map(ask, requests))
+            alone = list(threads.map(lambda inputs: core.call(name, inputs), requests))
+        merged = 0
+        for expected, good, (answer, batch) in zip(alone, goods, answers, strict=True):
+            assert_same(answer, expected, 1e-5, pixel_tolerance=1)
+            if "valid" in answer:
+                np.testing.assert_array_equal(answer["valid"], good)
+            assert (batch <= MOST_ROWS).all()
+            merged += (batch > len(good)).any()
+        assert merged > REQUESTS / 2, name
+
+
+# --- Asked nonsense --------------------------------------------------------------------------------------------------
+
+NONSENSE = max(400, -(-2000 // len(MODELS)))  # requests to each model; to all together 2,000 at least
+CLEAR = "(?i)expect|shape|takes|not an input|no signature|must match|rank"  # what the message of a refusal says
+
+
+def nonsense(core, rng):
+    """Endless malformed requests: (signature, inputs, what must come: "refused", or which rows are good, None: any)."""
+    while True:
+        for name in core.signature_def:
+            specs = core.specs(name)
+            batch = int(rng.integers(1, 6))
+            clean = core.rows(name, batch, rng)
+            key = rng.choice(list(specs))
+            value = clean[key]
+
+            def but(replaced, key=key, clean=clean):
+                return {**clean, key: replaced}
+
+            dtype = rng.choice([t for t in ("f8", "f2", "i4", "u1", "?", "i8", "f4") if np.dtype(t) != value.dtype])
+            yield name, but(np.zeros(value.shape, dtype)), "refused"
+            yield name, but(np.full(value.shape, b"1", object)), "refused"
+            for wrong in (value[0], value[None], value[..., None]):
+                yield name, but(wrong), "refused"
+            if value.ndim > 1:
+                axis = int(rng.integers(1, value.ndim))
+                for wrong in (np.take(value, [], axis), value.repeat(2, axis), np.delete(value, 0, axis)):
+                    yield name, but(wrong), "refused"
+            if len(specs) > 1:
+                yield name, but(value.repeat(2, 0)), "refused"
+                yield name, but(value[:0]), "refused"
+                if batch > 1:
+                    yield name, but(value[:1]), "refused"  # must not be broadcast
+            yield name, {k: v for k, v in clean.items() if k != key}, "refused"
+            yield name, {**clean, "num_samples": np.array([3])}, "refused"
+            yield name, {**{k: v for k, v in clean.items() if k != key}, "x" + key: value}, "refused"
+            yield name + "s", clean, "refused"
+            yield name, {}, "refused"
+            yield name, {k: v[:0] for k, v in clean.items()}, np.full(0, True)
+
+            row = int(rng.integers(batch))
+            bad = value.copy()
+            if key == "seed":
+                bad[row] = rng.choice([-(2**63), 2**63 - 1, 0])
+                yield name, but(bad), np.full(batch, True)
+            elif key == "label":
+                bad[row] = rng.choice([-1, core.model.num_classes, 2**62, -(2**63)])
+                yield name, but(bad), np.arange(batch) != row
+            else:
+                for nonfinite in (np.nan, np.inf, -np.inf):
+                    bad.reshape(batch, -1)[row, rng.integers(bad[row].size)] = nonfinite
+                    yield name, but(bad), np.arange(batch) != row
+                huge = value * np.float32(rng.choice([1e10, 1e37, -1e37]))
+                if key == "images":
+                    huge += 1 + 2 * PIXEL_TOLERANCE
+                    yield name, but(huge), np.full(batch, False)
+                else:
+                    yield name, but(huge), None
+
+
+def test_nonsense_is_refused_or_answered_row_by_row(core, server):
+    rng = np.random.default_rng(2)
+    known = {name: core.rows(name, 2, np.random.default_rng(3)) for name in core.signature_def}
+    before = {name: server.run(name, inputs) for name, inputs in known.items()}
+    refused = 0
+    for i, (name, inputs, expected) in enumerate(itertools.islice(nonsense(core, rng), NONSENSE)):
+        described = f"request {i} to {name}: { ({k: (v.dtype, v.shape) for k, v in inputs.items()}) }"
+        if isinstance(expected, str):
+            with pytest.raises(Refused, match=CLEAR):
+                print(described, server.run(name, inputs))
+            refused += 1
+        else:
+            answer = server.run(name, inputs)
+            batch = len(next(iter(inputs.values())))
+            assert all(len(value) == batch for value in answer.values()), described
+            assert all(np.isfinite(value).all() for value in answer.values() if value.dtype.kind == "f"), described
+            valid = answer.pop("valid", np.full(batch, True))
+            if expected is not None:
+                np.testing.assert_array_equal(valid, expected, err_msg=described)
+            assert not any(value[~valid].any() for value in answer.values()), described
+        good = name if name in known else "sample"
+        assert_same(server.run(good, known[good]), before[good], 0)
+    assert 0.5 * NONSENSE < refused < NONSENSE
+
+
+def test_a_large_batch(core, server):
+    for name in core.signature_def:
+        inputs = core.rows(name, 4096, np.random.default_rng(4))
+        answer = server.run(name, inputs)
+        last = server.run(name, {key: value[-3:] for key, value in inputs.items()})
+        assert_same({key: value[-3:] for key, value in answer.items()}, last, 1e-5, pixel_tolerance=1)
+        assert answer.pop("valid", np.True_).all()

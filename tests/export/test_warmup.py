@@ -1,0 +1,91 @@
+"""Warm-up records: what TensorFlow Serving reads in them, and that replaying them answers as Python does."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import warmup
+
+
+def fields(message):
+    """The fields of a protocol buffer that has only bytes in it: list of (number, bytes)."""
+    found, at = [], 0
+
+    def varint():
+        nonlocal at
+        value, shift = 0, 0
+        while True:
+            byte, at = message[at], at + 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+
+    while at < len(message):
+        tag, size = varint(), varint()
+        assert tag & 7 == 2
+        found.append((tag >> 3, message[at : at + size]))
+        at += size
+    assert at == len(message)
+    return found
+
+
+def read(path):
+    """What the records of a file ask: list of (model, signature, inputs)."""
+    requests = []
+    for record in tf.data.TFRecordDataset(str(path)):
+        ((_, log),) = fields(record.numpy())
+        ((_, request),) = fields(log)
+        (_, spec), *inputs = fields(request)
+        spec, inputs = dict(fields(spec)), [dict(fields(entry)) for _, entry in inputs]
+        tensors = {entry[1].decode(): tf.make_ndarray(tf.make_tensor_proto(0).FromString(entry[2])) for entry in inputs}
+        requests.append((spec[1].decode(), spec[3].decode(), tensors))
+    return requests
+
+
+@pytest.mark.slow
+def test_replayed_they_answer_as_python_does(core, server):
+    requests = read(core.version / warmup.FILE)
+    assert len(requests) == len(core.signature_def) * len(warmup.BATCHES) <= 1000
+    sizes = {name: set() for name in core.signature_def}
+    for _, name, inputs in requests:
+        answer = server.run(name, inputs)
+        (batch,) = {len(value) for value in [*inputs.values(), *answer.values()]}
+        sizes[name].add(batch)
+        assert answer.get("valid", np.True_).all()
+        for key, value in core.call(name, inputs).items():
+            if value.dtype == object:
+                np.testing.assert_array_equal(answer[key], value)
+            else:
+                np.testing.assert_allclose(answer[key], value, rtol=1e-6, atol=1e-6, err_msg=f"{key} of {name}")
+    assert all(size == set(warmup.BATCHES) for size in sizes.values())
+
+
+@pytest.mark.slow
+def test_tensorflow_serving_reads_the_same_requests(core):
+    apis = pytest.importorskip("tensorflow_serving.apis.prediction_log_pb2", reason="extra `serving`")
+    records = list(tf.data.TFRecordDataset(str(core.version / warmup.FILE)).as_numpy_iterator())
+    for record, (model, name, inputs) in zip(records, read(core.version / warmup.FILE), strict=True):
+        log = apis.PredictionLog.FromString(record)
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        assert (request.model_spec.name, request.model_spec.signature_name) == (model, name)
+        assert {key for key, _ in log.ListFields()} == {log.DESCRIPTOR.fields_by_name["predict_log"]}
+        assert not log.predict_log.HasField("response")
+        assert set(request.inputs) == set(inputs) == set(core.signature_def[name].inputs)
+        for key, tensor in request.inputs.items():
+            np.testing.assert_array_equal(tf.make_ndarray(tensor), inputs[key])
+
+
+def test_a_long_field():
+    for size in (0, 1, 127, 128, 300, 20_000, 3_000_000):
+        assert fields(warmup.field(2, b"x" * size)) == [(2, b"x" * size)]
+
+
+def test_labels_stay_in_range(tmp_path):
+    specs = {name: tf.TensorSpec([None], tf.int64) for name in ("seed", "label")}
+    warmup.write(tmp_path / "requests", "model", {"sample": specs}, num_classes=3)
+    assert [request[2]["label"].tolist() for request in read(tmp_path / "requests")][1:] == [
+        [0, 1, 2, 0],
+        [i % 3 for i in range(16)],
+    ]
