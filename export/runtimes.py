@@ -50,7 +50,7 @@ class Runtime(abc.ABC):
     pictures = "sample"
 
     def ask(self, name, inputs):
-        """The answers to all rows.
+        """The answers to all rows: dict, name -> array, in the order of the names.
 
         Args:
             name: str, a signature.
@@ -64,7 +64,7 @@ class Runtime(abc.ABC):
         parts = []
         for first in range(0, max(num, 1), self.batch):
             parts.append(self._ask({key: value[first : first + self.batch] for key, value in inputs.items()}, name))
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+        return {key: np.concatenate([part[key] for part in parts]) for key in sorted(parts[0])}  # gRPC's have no order
 
     @abc.abstractmethod
     def _ask(self, inputs, name):

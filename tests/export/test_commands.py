@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from export import run, sample
+from export.publish import versions
 from trainers import cli
 
 
@@ -65,9 +66,11 @@ def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
     loader = types.SimpleNamespace(load=lambda run_dir: a_run)
     monkeypatch.setitem(sys.modules, "trainers.rundir", loader)
     monkeypatch.setattr("trainers.rundir", loader, raising=False)
-    run.main(["run", "--run_dir=anything", f"--export_dir={tmp_path}"])
-    (version,) = [path for path in tmp_path.iterdir() if path.is_dir()]
-    assert capsys.readouterr().out == f"{version}\n"
+    for _ in range(3):
+        run.main(["run", "--run_dir=anything", f"--export_dir={tmp_path}", "--keep_versions=2"])
+    *_, printed = capsys.readouterr().out.splitlines()
+    kept = versions(tmp_path)
+    assert len(kept) == 2 and printed == str(tmp_path / str(kept[-1]))
 
 
 def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
@@ -101,6 +104,9 @@ def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
         (sample.main, ["--flagfile={empty}/none.cfg"], "none.cfg"),
         (run.main, [], "--run_dir is missing"),
         (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
+        (run.main, ["--run_dir=x", "--keep_versions=0"], "--keep_versions=0"),
+        (sample.main, ["--model_dir={export}", "--task=score"], "needs --data"),
+        (sample.main, ["--model_dir={export}", "--task=paint"], "--task=paint"),
     ],
 )
 def test_mistakes(main, flags, message, exported, tmp_path):

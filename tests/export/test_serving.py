@@ -21,9 +21,10 @@ def assert_same(answer, expected, tolerance=1e-6, pixel_tolerance=0):
     for key, value in expected.items():
         assert answer[key].shape == value.shape and answer[key].dtype == value.dtype, key
         if value.dtype == object and pixel_tolerance:
-            for left, right in zip(answer[key], value, strict=True):
-                left, right = (tf.io.decode_png(png).numpy().astype(int) for png in (left, right))
-                assert np.abs(left - right).max() <= pixel_tolerance
+            for pngs in zip(answer[key], value, strict=True):
+                if pngs != (b"", b""):  # of a bad row
+                    left, right = (tf.io.decode_png(png).numpy().astype(int) for png in pngs)
+                    assert np.abs(left - right).max() <= pixel_tolerance
         elif value.dtype.kind == "f":
             np.testing.assert_allclose(answer[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
         else:
