@@ -165,8 +165,8 @@ def class_accuracy(run, data, options):
 def nearest_neighbour_accuracy(run, data, options):
     """Share of test rows whose nearest training row (Euclidean distance) has their label, in several spaces.
 
-    `z` is what `encode` returns, `features` the encoder's last hidden layer where `encode` returns that too: the space
-    of Donahue et al. 2016 (BiGAN, table 1, by their code). `data` is what a representation has to beat.
+    `z` is what `encode` returns, `features` the encoder's last hidden layer where the model serves it: the space of
+    Donahue et al. 2016 (BiGAN, table 1, by their code). `data` is what a representation has to beat.
     """
     if not hasattr(run.model, "encode") or data.train_labels is None:
         return None
@@ -253,19 +253,23 @@ def _samples(run, num, options, labels=None):
 
 
 def _representations(run, data, options, split):
-    """Dict, space -> float [N, size] of a split: of the data themselves, and of what `encode` says of each row."""
-    encode, specs = run.model.signatures()["encode"]
-    encode = tf.function(encode, reduce_retracing=True)
+    """Dict, space -> float [N, size] of a split: of the data themselves, and of what the model makes of each row."""
+    signatures = run.model.signatures()
+    functions = [
+        (space, tf.function(signatures[name][0], reduce_retracing=True), signatures[name][1])
+        for name, space in (("encode", "z"), ("features", "features"))
+        if name in signatures
+    ]
     served_range = (0.0, 1.0) if len(data.shape) == 3 else None
     binarize = run.settings.dynamic_binarization
-    row, parts = {"train": 0, "test": len(data.train)}[split], {}
+    row, parts = {"train": 0, "test": len(data.train)}[split], {"data": []}
     for x in held_out_batches(data, options.batch_size, served_range, binarize=binarize, split=split):
         seeds = tf.range(row, row + len(x), dtype=tf.int64) + options.seed  # for an encoder that draws noise
         row += len(x)
-        outputs = encode(**{name: seeds if name == "seed" else x for name in specs})
-        for space, rows in {"data": x, **outputs}.items():
-            if space in ("data", "z", "features"):
-                parts.setdefault(space, []).append(np.reshape(rows, [len(x), -1]))
+        parts["data"].append(np.reshape(x, [len(x), -1]))
+        for space, function, specs in functions:
+            outputs = function(**{name: seeds if name == "seed" else x for name in specs})
+            parts.setdefault(space, []).append(outputs[space].numpy())
     return {space: np.concatenate(rows) for space, rows in parts.items()}
 
 

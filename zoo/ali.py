@@ -109,37 +109,40 @@ class ALI(Game):
             raise ValueError("a Gaussian posterior leaves the support of the uniform prior: choose another of the two.")
         if (posterior, network) == ("implicit", "convolutional"):
             raise ValueError("an implicit posterior is for the network mlp: its noise is no image to convolve.")
-        if dropout >= 1.0:
-            raise ValueError(f"dropout must be below 1, but is {dropout}.")
 
         initializer = keras.initializers.RandomNormal(stddev=initial_std) if initial_std else None
         options = {"activation": activation, "batch_norm": True, "initializer": initializer}
-        d_options = {"activation": discriminator_activation, "maxout_pieces": maxout_pieces, "dropout": dropout}
-        d_options["initializer"] = initializer
-        to_pixels = {"output_activation": "sigmoid" if self.data_range else None}
+        output_activation = "sigmoid" if self.data_range else None
+        d_layers = {
+            "activation": discriminator_activation,
+            "maxout_pieces": maxout_pieces,
+            "dropout": dropout,
+            "initializer": initializer,
+        }
+        d_layers_normalized = {"batch_norm": discriminator_batch_norm, **d_layers}
         if network == "mlp":
-            encoder_input = self.data_shape
-            if posterior == "implicit":
-                encoder_input = (math.prod(self.data_shape) + latent_size,)
+            size = math.prod(self.data_shape)
+            encoder_input = (size + latent_size,) if posterior == "implicit" else self.data_shape
             self.encoder = networks.mlp(encoder_input, encoder_units, None, **options)
-            self.decoder = networks.mlp((latent_size,), decoder_units, self.data_shape, **to_pixels, **options)
-            self.x_discriminator = networks.mlp(self.data_shape, x_discriminator_units, None, **d_options)
+            self.decoder = networks.mlp(
+                (latent_size,), decoder_units, self.data_shape, output_activation=output_activation, **options
+            )
+            self.x_discriminator = networks.mlp(self.data_shape, x_discriminator_units, None, **d_layers)
         else:
-            options["filters"] = filters
-            self.encoder = networks.convolutional_encoder(self.data_shape, None, **options)
-            self.decoder = networks.convolutional_decoder(latent_size, self.data_shape, **to_pixels, **options)
+            self.encoder = networks.convolutional_encoder(self.data_shape, None, filters=filters, **options)
+            self.decoder = networks.convolutional_decoder(
+                latent_size, self.data_shape, filters=filters, output_activation=output_activation, **options
+            )
             self.x_discriminator = networks.convolutional_encoder(
-                self.data_shape, None, filters=filters, batch_norm=discriminator_batch_norm, **d_options
+                self.data_shape, None, filters=filters, **d_layers_normalized
             )
         num_parameters = 2 * latent_size if posterior == "gaussian" else latent_size
         self.encoder_output = networks.mlp(
             self.encoder.output_shape[1:], (), (num_parameters,), initializer=initializer
         )
-        self.z_discriminator = networks.mlp((latent_size,), z_discriminator_units, None, **d_options)
+        self.z_discriminator = networks.mlp((latent_size,), z_discriminator_units, None, **d_layers)
         joint_size = self.x_discriminator.output_shape[1] + self.z_discriminator.output_shape[1]
-        self.joint_discriminator = networks.mlp(
-            (joint_size,), joint_discriminator_units, (1,), batch_norm=discriminator_batch_norm, **d_options
-        )
+        self.joint_discriminator = networks.mlp((joint_size,), joint_discriminator_units, (1,), **d_layers_normalized)
 
     @property
     def players(self):
@@ -152,8 +155,8 @@ class ALI(Game):
     def latent_prior(self):
         return distributions.PRIORS[self.prior]
 
-    def features(self, x, epsilon, training=False):
-        """The encoder's last hidden layer, [batch, size]."""
+    def hidden(self, x, epsilon, training):
+        """The encoder's last hidden layer, [m, size]."""
         if self.posterior == "implicit":
             x = tf.concat([tf.reshape(x, [-1, math.prod(self.data_shape)]), epsilon], axis=1)
         return self.encoder(x, training=training)
@@ -165,7 +168,7 @@ class ALI(Game):
         return tf.tanh(parameters) if self.prior == "uniform" else parameters
 
     def G_z(self, x, epsilon, training=True):
-        return self.z_hat(self.encoder_output(self.features(x, epsilon, training)), epsilon)
+        return self.z_hat(self.encoder_output(self.hidden(x, epsilon, training)), epsilon)
 
     def G_x(self, z, training=True):
         return self.decoder(z, training=training)
@@ -202,20 +205,23 @@ class ALI(Game):
     def decode(self, z):
         return self.to_served(self.G_x(z, training=False))
 
-    def encode(self, x, seeds=None):
-        """z ~ q(z|x), or its mean if it is Gaussian, and `features`, the encoder's last hidden layer.
-
-        Args:
-            x: served data.
-            seeds: int64 [batch], for an implicit posterior only: row i draws its noise from seeds[i] alone.
-        """
+    def served_hidden(self, x, seeds):
+        """`hidden` of served data, and the noise of an implicit posterior, row i of which is that of seeds[i] alone."""
         epsilon = noise.normal_rows(seeds, self.latent_size, stream=1) if self.posterior == "implicit" else 0.0
-        features = self.features(self.from_served(x), epsilon)
-        parameters = self.encoder_output(features)
-        outputs = {"z": self.z_hat(parameters, epsilon), "features": tf.cast(features, tf.float32)}
+        return self.hidden(self.from_served(x), epsilon, training=False), epsilon
+
+    def encode(self, x, seeds=None):
+        """z ~ q(z|x) for served data x; of a Gaussian posterior its mean, and its log-variance."""
+        hidden, epsilon = self.served_hidden(x, seeds)
+        parameters = self.encoder_output(hidden)
+        z = {"z": self.z_hat(parameters, epsilon)}
         if self.posterior == "gaussian":
-            outputs["z_log_var"] = tf.math.log(distributions.gaussian(parameters).variance())
-        return outputs
+            z["z_log_var"] = tf.math.log(distributions.gaussian(parameters).variance())
+        return z
+
+    def features(self, x, seeds=None):
+        """The encoder's last hidden layer for served data, [batch, size]: what BiGAN is trained for."""
+        return tf.cast(self.served_hidden(x, seeds)[0], tf.float32)
 
     def discriminate(self, x, z):
         """Logit of D(x, z) (real, that is from the encoder, = 1) and its probability, [batch], for served pairs."""
@@ -233,6 +239,7 @@ class ALI(Game):
         return {
             **super().signatures(),
             "encode": (encode, row),
+            "features": (lambda seed=None, **inputs: {"features": self.features(inputs[name], seed)}, row),
             "reconstruct": (lambda **inputs: {name: self.decode(encode(**inputs)["z"])}, row),
             "discriminate": (lambda z, **inputs: self.discriminate(inputs[name], z), pair),
         }

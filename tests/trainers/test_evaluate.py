@@ -162,12 +162,15 @@ class Encoder:
     """A model whose z are the first pixel and noise of its seed, and whose features are all pixels doubled."""
 
     def encode(self, images, seed):
-        z = tf.stack([images[:, 0, 0, 0], tf.cast(seed, tf.float32) / 1e3], axis=1)
-        return {"z": z, "z_log_var": 0.0 * z, "features": 2.0 * images}
+        return {"z": tf.stack([images[:, 0, 0, 0], tf.cast(seed, tf.float32) / 1e3], axis=1)}
+
+    def features(self, images):
+        return {"features": 2.0 * tf.reshape(images, [-1, 4])}
 
     def signatures(self):
-        image, seed = tf.TensorSpec([None, 2, 2, 1], tf.float32), tf.TensorSpec([None], tf.int64)
-        return {"encode": (self.encode, {"images": image, "seed": seed})}
+        image = {"images": tf.TensorSpec([None, 2, 2, 1], tf.float32)}
+        seed = {"seed": tf.TensorSpec([None], tf.int64)}
+        return {"encode": (self.encode, image | seed), "features": (self.features, image)}
 
 
 @pytest.mark.parametrize("seed", [0, 5])

@@ -334,7 +334,7 @@ def test_served_rows_do_not_know_each_other(posterior, shape):
     model.train_step(x)
     rows = {model.data_name: x, "seed": tf.constant([5, 7, 5, 8, 9, 10], tf.int64),
             "z": tf.constant(rng.normal(size=[6, 2]), tf.float32)}  # fmt: skip
-    for name in ("encode", "reconstruct", "discriminate"):
+    for name in ("encode", "features", "reconstruct", "discriminate"):
         function, specs = model.signatures()[name]
         assert ("seed" in specs) == (posterior == "implicit" and name != "discriminate")
         together = function(**{key: rows[key] for key in specs})
@@ -344,7 +344,12 @@ def test_served_rows_do_not_know_each_other(posterior, shape):
                 np.testing.assert_allclose(alone[key][0], value[i], rtol=1e-5, atol=1e-6)
 
     outputs = model.encode(x, rows["seed"])
-    assert outputs["features"].shape == (6, 5) and ("z_log_var" in outputs) == (posterior == "gaussian")
+    assert set(outputs) == ({"z", "z_log_var"} if posterior == "gaussian" else {"z"})
+    features = model.features(x, rows["seed"]).numpy()
+    kernel, bias = model.encoder_output.get_weights()
+    assert features.shape == (6, 5) and features.min() == 0.0  # a hidden layer of ReLUs, from which z comes
+    if posterior != "gaussian":
+        np.testing.assert_allclose(features @ kernel + bias, outputs["z"], rtol=1e-4, atol=1e-5)
     if posterior == "gaussian":  # the mean and variance of the z that training draws
         epsilon = tf.constant(rng.normal(size=[6, 2]), tf.float32)
         expected = outputs["z"] + tf.exp(0.5 * outputs["z_log_var"]) * epsilon
@@ -361,7 +366,7 @@ def test_served_rows_do_not_know_each_other(posterior, shape):
 @pytest.mark.parametrize("arguments, message", [
     ({"prior": "uniform"}, "support"),
     ({"posterior": "implicit", "network": "convolutional"}, "network mlp"),
-    ({"dropout": 1.0}, "below 1"),
+    ({"dropout": 1.0}, "below 1, not 1.0"),
     ({"network": "convolutional", "data_shape": (7,)}, "square"),
     ({"posterior": "laplace"}, "one of"),
 ])  # fmt: skip

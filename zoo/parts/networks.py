@@ -45,6 +45,8 @@ class Dropout(layers.Layer):
 
     def __init__(self, rate, **kwargs):
         super().__init__(**kwargs)
+        if rate >= 1.0:
+            raise ValueError(f"dropout must leave some units: give a share below 1, not {rate}.")
         self.rate = rate
 
     def build(self, input_shape):
