@@ -199,7 +199,9 @@ class AVB(Game):
     def split_coefficients(self, x, training):
         """z_0(x), [batch, latent_size], and the positive, at first small a(x), [batch, num_basis, latent_size]."""
         coefficients = tf.reshape(self.coefficients(x, training=training), [-1, 1 + self.num_basis, self.latent_size])
-        return coefficients[:, 0], tf.nn.elu(coefficients[:, 1:] - 5.0) + 1.0
+        shifted = coefficients[:, 1:] - 5.0  # a = elu(shifted) + 1, of which rounding would leave little where a is small
+        a = tf.where(shifted > 0.0, shifted + 1.0, tf.exp(tf.minimum(shifted, 0.0)))
+        return coefficients[:, 0], a
 
     def r(self, z_0, a, v):
         """The Gaussian with the moments of q(z|x), from draws of v; (4.1) holds for any r: no gradients through it."""
