@@ -35,7 +35,7 @@ from zoo.parts import adversarial, distributions, networks
 class CGAN(GAN):
     """Conditional generative adversarial network, for images and for points with class labels.
 
-    For other conditions than classes, override `condition_size` and `condition`.
+    To condition on other vectors than those of classes, override `condition_size` and `condition`.
 
     Args:
         data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
@@ -55,7 +55,7 @@ class CGAN(GAN):
         name: str or None.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: for an argument out of its range, or data that `network` can not take.
 
     Example:
 
@@ -92,6 +92,9 @@ class CGAN(GAN):
         self.set_arguments(locals())
         if dropout >= 1.0:
             raise ValueError(f"dropout must be less than 1, but is {dropout}.")
+        for units in ("generator_units", "discriminator_units"):
+            if len(getattr(self, units)) < 2:
+                raise ValueError(f"{units} must be two widths or more, not {getattr(self, units)}.")
         if network == "mlp":
             self.generator = joint_mlp(
                 [(latent_size,), (self.condition_size,)],
@@ -162,17 +165,15 @@ def joint_mlp(input_shapes, units, output_shape, *, activation, dropout=0.0, out
 
     Args:
         input_shapes: two tuples of ints, without the batch.
-        units: tuple of ints, widths of the layer of the first input, that of the second, and of the joint ones.
+        units: tuple of two ints or more, widths of the first input's layer, the second's, and the joint ones.
         output_shape, activation, dropout, output_activation: as in `networks.mlp`. Maxout units have 5 pieces in the
             inputs' layers, and 4 in the joint ones.
     """
-    if len(units) < 2:
-        raise ValueError(f"units must be those of the first input, those of y and those of joint layers, not {units}.")
     options = {"activation": activation, "dropout": dropout}
     inputs = [keras.Input(shape) for shape in input_shapes]
     hidden = [
         networks.mlp(x.shape[1:], (width,), None, maxout_pieces=5, **options)(x)
-        for x, width in zip(inputs, units, strict=False)
+        for x, width in zip(inputs, units[:2], strict=True)
     ]
     joint = networks.mlp(
         (sum(units[:2]),), units[2:], output_shape, maxout_pieces=4, output_activation=output_activation, **options

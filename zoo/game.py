@@ -303,7 +303,7 @@ class Game(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} has no decoder.")
 
     def sample(self, seeds, **label):
-        """One row of served data per int64 seed [batch]; each row is a function of its own seed (and `label`) only."""
+        """One row of served data per int64 seed [batch]; no row depends on another."""
         return self.decode(self.latent_prior.rows(seeds, self.latent_size), **label)
 
     def interpolate(self, z_from, z_to, alpha, **label):

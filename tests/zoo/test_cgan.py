@@ -134,7 +134,7 @@ def test_the_convolutional_networks_are_those_of_dcgan_and_a_projection():
 
 @pytest.mark.parametrize("units", ["generator_units", "discriminator_units"])
 def test_widths_that_are_missing(units):
-    with pytest.raises(ValueError, match="units must be"):
+    with pytest.raises(ValueError, match=f"{units} must be two widths or more, not .5,."):
         CGAN(data_shape=(2,), num_classes=3, **{units: (5,)})
     CGAN(data_shape=(2,), num_classes=3, **{units: (5, 4)})  # no joint layer
 
