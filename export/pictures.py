@@ -78,10 +78,10 @@ def grid(images, path, columns=None):
     write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
-def scatter(points, path, data=None, labels=None):
+def scatter(points, path, data=None, labels=None, symbol="x"):
     """Writes the first two coordinates of points [n, size] as a scatter plot, over real `data` in grey where given.
 
-    Points of the same of the `labels` [n] have the same of ten colours.
+    Points are coloured by their `labels`, ints [n], where given; `symbol` is what the axes call a point.
 
     Raises:
         ValueError: if the points have fewer than two coordinates.
@@ -92,7 +92,7 @@ def scatter(points, path, data=None, labels=None):
     if np.ndim(points) != 2 or np.shape(points)[1] < 2:
         raise ValueError(f"points must have shape [n, 2 or more], not {np.shape(points)}.")
     figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.add_subplot(aspect="equal", adjustable="datalim", xlabel="$x_1$", ylabel="$x_2$")
+    axes = figure.add_subplot(aspect="equal", adjustable="datalim", xlabel=f"${symbol}_1$", ylabel=f"${symbol}_2$")
     if data is not None:
         axes.scatter(*np.asarray(data)[:, :2].T, s=4, color="0.8", label="data")
     color = "C0" if labels is None else [f"C{label % 10}" for label in labels]

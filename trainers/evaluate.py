@@ -197,7 +197,7 @@ def latent_map(run, data, options):
             z += tf.exp(0.5 * encoded["z_log_var"]) * noise.normal_rows(seeds, 2)
         draws.append(z)
     z = np.concatenate(draws)
-    pictures.scatter(z, run.path / "latents.png", labels=data.test_labels)
+    pictures.scatter(z, run.path / "latents.png", labels=data.test_labels, symbol="z")
     neighbours = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(return_distance=False)[:, 0]
     return {
         "neighbour_agreement": float(np.mean(data.test_labels[neighbours] == data.test_labels)),
