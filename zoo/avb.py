@@ -199,7 +199,7 @@ class AVB(Game):
     def split_coefficients(self, x, training):
         """z_0(x), [batch, latent_size], and the positive, at first small a(x), [batch, num_basis, latent_size]."""
         coefficients = tf.reshape(self.coefficients(x, training=training), [-1, 1 + self.num_basis, self.latent_size])
-        shifted = coefficients[:, 1:] - 5.0  # a = elu(shifted) + 1, of which rounding would leave little where a is small
+        shifted = coefficients[:, 1:] - 5.0  # a = elu(shifted) + 1, in which rounding would spoil a small a
         a = tf.where(shifted > 0.0, shifted + 1.0, tf.exp(tf.minimum(shifted, 0.0)))
         return coefficients[:, 0], a
 
