@@ -316,16 +316,26 @@ class Game(keras.Model):
         Dimension 0 of every input and output is the batch, and every row is independent of the others.
         """
         seed = {"seed": tf.TensorSpec([None], tf.int64)}
-        latent = tf.TensorSpec([None, self.latent_size], tf.float32)
-        line = {"z_from": latent, "z_to": latent, "alpha": tf.TensorSpec([None], tf.float32)}
-        signatures = {
-            "sample": (lambda seed: {self.data_name: self.sample(seed)}, seed),
-            "decode": (lambda z: {self.data_name: self.decode(z)}, {"z": latent}),
-            "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, line),
-        }
+        signatures = {"sample": (lambda seed: {self.data_name: self.sample(seed)}, seed)}
+        if hasattr(self, "latent_size"):
+            latent = tf.TensorSpec([None, self.latent_size], tf.float32)
+            line = {"z_from": latent, "z_to": latent, "alpha": tf.TensorSpec([None], tf.float32)}
+            signatures["decode"] = (lambda z: {self.data_name: self.decode(z)}, {"z": latent})
+            signatures["interpolate"] = (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, line)
         if self.data_name == "images":
             signatures["sample_png"] = (lambda seed: {"image_bytes": encode_png(self.sample(seed))}, seed)
         return signatures
+
+    def before_export(self, results):
+        """Completes a trained model for serving, for those that need more than their weights.
+
+        Args:
+            results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
+
+        Returns:
+            dict of numbers for the model card.
+        """
+        return {}
 
     @property
     def data_spec(self):
