@@ -264,7 +264,7 @@ class DBM(Game):
         base = [tf.cast(a, tf.float64) for a in self.base_rates()]
 
         def draw(k):
-            return energy.sampler(noise.uniform_rows(seeds, sum(self.sizes), stream=k), machine)
+            return energy.sampler(noise.uniform_rows(seeds, sum(self.sizes), stream=tf.cast(k, tf.int64)), machine)
 
         first = draw(0)
         states = [first(tf.tile(tf.sigmoid(a)[None], [tf.shape(seeds)[0], 1]), i) for i, a in enumerate(base)]
