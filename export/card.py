@@ -128,6 +128,8 @@ def _list(metadata):
         "exported": "Exported",
     }
     lines = [f"- {name}: {_code(key, metadata[key])}" for key, name in names.items() if metadata.get(key) is not None]
+    if metadata.get("estimates"):
+        lines.append("- Estimated: " + ", ".join(f"{key} {value:.6g}" for key, value in metadata["estimates"].items()))
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
     reference = f"\n\nReference:\n\n{_quote(metadata['reference'])}" if metadata["reference"] else ""
     return "\n".join(lines + [f"- Versions: {versions}"]) + reference

@@ -35,6 +35,7 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
     evaluation = Path(run.path) / "evaluation.json"
     if evaluation.exists() and (measured := json.loads(evaluation.read_text()))["step"] == run.step:
         metadata["evaluation"] = measured  # that of another step would be another model's
+    metadata["estimates"] = run.model.before_export(metadata.get("evaluation", {}).get("results", {}))
     try:
         return export_model(run.model, export_dir, metadata=metadata, **options)
     except OSError as error:

@@ -110,6 +110,38 @@ def ais_nll(run, data, options):
     }
 
 
+def ais_log_likelihood(run, data, options):
+    """Log-likelihood in nats of a model with a partition function Z, which annealed importance sampling estimates.
+
+    A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
+    log Z are too small in expectation; backward ones, from states that training rows lead to, too large.
+
+    Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
+    """
+    model = run.model
+    if not hasattr(model, "estimate_log_z"):
+        return None
+    settings = (options.num_betas, options.num_runs, options.seed)
+    bar = _progress("log Z forward", options.num_betas, "sweep")
+    forward = model.estimate_log_z(*settings, progress=bar.update)
+    rows = np.random.default_rng(options.seed).choice(len(data.train), options.num_runs)
+    bar = _progress("log Z backward", 2 * options.num_betas, "sweep")
+    backward = model.estimate_log_z(*settings, samples=model.states(_served(data.train[rows])), progress=bar.update)
+    bound = tf.function(model.unnormalized_bound, reduce_retracing=True)
+    bounds = np.concatenate([bound(x) for x in _batches(run, data, options, "bounds")])
+    return {
+        "log_prob_lower_bound": float(bounds.mean()) - forward.value,
+        "standard_error": float(bounds.std() / np.sqrt(len(bounds))),
+        "log_z": forward.value,
+        "log_z_standard_error": forward.standard_error,
+        "log_z_backward": backward.value,
+        "log_z_backward_standard_error": backward.standard_error,
+        "num_betas": options.num_betas,
+        "num_runs": options.num_runs,
+        "num_examples": len(bounds),
+    }
+
+
 def modes_found(run, data, options):
     """Modes with at least one sample within 3 standard deviations, and the share of such samples.
 
@@ -206,6 +238,7 @@ def latent_map(run, data, options):
 
 
 METRICS = {
+    "ais_log_likelihood": ais_log_likelihood,
     "ais_nll": ais_nll,
     "class_accuracy": class_accuracy,
     "held_out_objectives": held_out_objectives,
@@ -341,6 +374,8 @@ def main(argv):
     absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition of ais_nll.", **count)
     number = f"Samples drawn from the model; default {NUM_MODEL_SAMPLES}, for class_accuracy 10000."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
+    absl_flags.DEFINE_integer("num_betas", 10000, "Steps of annealed importance sampling.", **count)
+    absl_flags.DEFINE_integer("num_runs", 100, "Runs of annealed importance sampling.", **count)
     absl_flags.DEFINE_integer("batch_size", 100, "Examples at a time.", **count)
     absl_flags.DEFINE_integer("seed", 0, "Seed of the noise of the evaluation.", **own)
     cli.parse(options, argv, __doc__, required="run_dir")

@@ -315,14 +315,18 @@ class Game(keras.Model):
 
         Dimension 0 of every input and output is the batch, and every row is independent of the others.
         """
-        latent, label = tf.TensorSpec([None, self.latent_size], tf.float32), self.label_spec
-        seed = {"seed": tf.TensorSpec([None], tf.int64), **label}
-        line = {"z_from": latent, "z_to": latent, "alpha": tf.TensorSpec([None], tf.float32), **label}
-        signatures = {
-            "sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed),
-            "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {"z": latent, **label}),
-            "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, line),
-        }
+        seed = {"seed": tf.TensorSpec([None], tf.int64), **self.label_spec}
+        signatures = {"sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed)}
+        if hasattr(self, "latent_size"):
+            latent = {"z": tf.TensorSpec([None, self.latent_size], tf.float32)}
+            ends = {"z_from": latent["z"], "z_to": latent["z"], "alpha": tf.TensorSpec([None], tf.float32)}
+            signatures |= {
+                "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {**latent, **self.label_spec}),
+                "interpolate": (
+                    lambda **inputs: {self.data_name: self.interpolate(**inputs)},
+                    {**ends, **self.label_spec},
+                ),
+            }
         if self.data_name == "images":
 
             def sample_png(seed, **label):
@@ -330,6 +334,17 @@ class Game(keras.Model):
 
             signatures["sample_png"] = (sample_png, seed)
         return signatures
+
+    def before_export(self, results):
+        """Completes a trained model for serving, for those that need more than their weights.
+
+        Args:
+            results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
+
+        Returns:
+            dict of numbers for the model card.
+        """
+        return {}
 
     @property
     def data_spec(self):

@@ -1,0 +1,253 @@
+"""The deep Boltzmann machine against exact enumeration of machines with a few units."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special
+
+from zoo.dbm import DBM
+from zoo.parts import energy
+from zoo.parts.energy import Machine
+
+
+def all_states(sizes):
+    x = np.array(list(itertools.product([0.0, 1.0], repeat=sum(sizes))))
+    return np.split(x, np.cumsum(sizes)[:-1], axis=1)
+
+
+def log_joint(weights, biases):
+    """-E of all states in float64."""
+    states = all_states([len(b) for b in biases])
+    pairs = sum(np.sum(x @ W * y, axis=1) for x, W, y in zip(states, weights, states[1:], strict=False))
+    return pairs + sum(x @ b for x, b in zip(states, biases, strict=True))
+
+
+def exact_statistics(weights, biases):
+    """Means of x_{l-1} x_l' and of x_l under the machine, by enumeration."""
+    p = special.softmax(log_joint(weights, biases))
+    states = all_states([len(b) for b in biases])
+    pairs = [np.einsum("s,si,sj->ij", p, x, y) for x, y in itertools.pairwise(states)]
+    return pairs, [p @ x for x in states]
+
+
+def make(hidden_units, data_shape=(2, 2, 1), scale=0.7, seed=0, learning_rate=1.0, **arguments):
+    """A machine with random weights and an optimizer that moves it by minus the gradient."""
+    model = DBM(
+        data_shape=data_shape, hidden_units=hidden_units, mean_field_tolerance=1e-6, mean_field_steps=200, **arguments
+    )
+    rng = np.random.default_rng(seed)
+    for weight in model.weights_of("machine"):
+        weight.assign(rng.normal(size=weight.shape, scale=scale))
+    model.compile({"machine": keras.optimizers.SGD(learning_rate)}, jit_compile=False)
+    return model
+
+
+def parameters(model):
+    return [[w.numpy().astype(np.float64) for w in weights] for weights in (model.machine.W, model.machine.b)]
+
+
+def set_exact_particles(model, seed=0):
+    p = special.softmax(log_joint(*parameters(model)))
+    rows = np.random.default_rng(seed).choice(len(p), model.num_chains, p=p)
+    for chain, states in zip(model.chains, all_states(model.sizes), strict=True):
+        chain.assign(states[rows])
+
+
+def images(num, shape=(2, 2, 1), seed=0):
+    return (np.random.default_rng(seed).random([num, *shape]) < 0.4).astype(np.float32)
+
+
+def particles(model):
+    return [chain.numpy().astype(np.float64) for chain in model.chains]
+
+
+def moves(before, after):
+    return [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
+
+
+@pytest.mark.parametrize("hidden_units", [(3,), (3, 2), (2, 2, 2)])
+def test_gradient_is_that_of_the_variational_bound(hidden_units):
+    """Its part of the data by finite differences of the bound with q at its best, its part of the model by enumeration."""
+    model = make(hidden_units, num_chains=20000, gibbs_steps=2)
+    set_exact_particles(model)
+    x, theta = images(5), parameters(model)
+    logs = model.train_step(tf.constant(x))
+    delta = moves(theta, parameters(model))
+
+    states = particles(model)  # after Gibbs sweeps, still samples of the machine
+    of_particles = [[a.T @ b / len(a) for a, b in itertools.pairwise(states)], [a.mean(0) for a in states]]
+    pairs, means = exact_statistics(*theta)
+    for expected, found in zip(pairs + means, of_particles[0] + of_particles[1], strict=True):
+        assert np.all(abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / len(states[0])))
+
+    v = tf.constant(x.reshape(5, 4))
+
+    def mean_bound(theta):
+        machine = Machine(*([tf.constant(p, tf.float64) for p in part] for part in theta))
+        wide = tf.cast(v, tf.float64)
+        return np.mean(energy.bound(machine, wide, energy.mean_field(machine, wide, 1e-10, 1000)))
+
+    h = 1e-4
+    for part in (0, 1):
+        for i, weight in enumerate(theta[part]):
+            numeric = np.zeros_like(weight)
+            for index in np.ndindex(weight.shape):
+                for sign in (1, -1):
+                    weight[index] += sign * h
+                    numeric[index] += sign * mean_bound(theta) / (2 * h)
+                    weight[index] -= sign * h
+            np.testing.assert_allclose(delta[part][i] + of_particles[part][i], numeric, atol=2e-5)
+
+    machine = Machine(*([tf.constant(p, tf.float32) for p in part] for part in theta))
+    mu = energy.mean_field(machine, v, 1e-6, 200)
+    gap = tf.reduce_mean(energy.energy(machine, [v, *mu])) - tf.reduce_mean(
+        energy.energy(machine, [tf.constant(s, tf.float32) for s in states])
+    )
+    np.testing.assert_allclose(logs["machine_loss"], gap, atol=1e-5)
+    np.testing.assert_allclose(logs["unnormalized_bound"], np.mean(energy.bound(machine, v, mu)), atol=1e-5)
+
+
+def test_gradient_of_an_rbm_is_that_of_the_likelihood():
+    """In expectation, by finite differences of the enumerated log-likelihood."""
+    model = make((3,), num_chains=200000, gibbs_steps=1)
+    set_exact_particles(model)
+    x, theta = images(6), parameters(model)
+    model.train_step(tf.constant(x))
+    delta = moves(theta, parameters(model))
+    index_of = x.reshape(6, 4) @ [8, 4, 2, 1]
+
+    def log_likelihood(theta):
+        table = special.logsumexp(log_joint(*theta).reshape(16, 8), axis=1)
+        return np.mean(table[index_of.astype(int)]) - special.logsumexp(table)
+
+    for part in (0, 1):
+        for i, weight in enumerate(theta[part]):
+            for index in np.ndindex(weight.shape):
+                values = []
+                for h in (1e-4, -1e-4):
+                    weight[index] += h
+                    values.append(log_likelihood(theta))
+                    weight[index] -= h
+                assert abs(delta[part][i][index] - (values[0] - values[1]) / 2e-4) < 5 * 0.5 / np.sqrt(200000)
+
+
+@pytest.mark.parametrize("cost", [0.5, 2.0])
+def test_sparsity_penalty_is_a_cross_entropy(cost):
+    """Of one image, between target and mean, by the input from below."""
+    x, target = images(1), 0.1
+    found = []
+    for targets in ((), (target,)):
+        model = make((3,), sparsity_targets=targets, sparsity_cost=cost)
+        theta = parameters(model)
+        model.train_step(tf.constant(x))
+        found.append(moves(theta, parameters(model)))
+    v = x.reshape(4)
+
+    def penalty(theta):
+        mean = special.expit(v @ theta[0][0] + theta[1][1])
+        return -cost * np.sum(target * np.log(mean) + (1 - target) * np.log1p(-mean))
+
+    for part, i in ((0, 0), (1, 1)):
+        for index in np.ndindex(theta[part][i].shape):
+            values = []
+            for h in (1e-4, -1e-4):
+                theta[part][i][index] += h
+                values.append(penalty(theta))
+                theta[part][i][index] -= h
+            change = found[1][part][i][index] - found[0][part][i][index]
+            np.testing.assert_allclose(change, -(values[0] - values[1]) / 2e-4, atol=1e-5)
+    np.testing.assert_array_equal(found[0][1][0], found[1][1][0])  # the biases of the image
+
+
+@pytest.mark.parametrize("layer, copies", [(1, (2, 1)), (2, (2, 2)), (3, (1, 2))])
+def test_contrastive_divergence_is_that_of_a_machine_with_copies(layer, copies):
+    """After many sweeps its model is the RBM in which the neighbours of a missing layer are there twice."""
+    hidden_units = (2, 3, 2)
+    model = make(hidden_units, scale=0.5, pretraining_steps=(1, 1, 1), pretraining_gibbs_steps=20)
+    theta, num = parameters(model), 20000
+    (W1, W2, W3), b = theta
+    V = images(num)
+    model.step.assign(layer - 1)
+    model.train_step(tf.constant(V))
+    delta = moves(theta, parameters(model))
+
+    x = V.reshape(num, 4)
+    for W, bias in list(zip((W1, W2), b[1:], strict=False))[: layer - 1]:
+        x = special.expit(2 * x @ W + bias)
+    W, below, above = theta[0][layer - 1], b[layer - 1], b[layer]
+    h = special.expit(copies[0] * x @ W + above)
+    data = x.T @ h / num, x.mean(0), h.mean(0)
+
+    stacked = np.tile(W, copies), np.tile(below, copies[0]), np.tile(above, copies[1])
+    (pairs,), means = exact_statistics([stacked[0]], stacked[1:])
+    expected = pairs[: len(below), : len(above)], means[0][: len(below)], means[1][: len(above)]
+    error = 5 * 0.5 / np.sqrt(num)
+    np.testing.assert_allclose(delta[0][layer - 1], data[0] - expected[0], atol=error)
+    np.testing.assert_allclose(delta[1][layer], data[2] - expected[2], atol=error)
+    if layer == 1:
+        np.testing.assert_allclose(delta[1][0], data[1] - expected[1], atol=error)
+    for part, kept in ((0, [layer - 1]), (1, [layer] + [0] * (layer == 1))):
+        for i, move in enumerate(delta[part]):
+            assert np.any(move) == (i in kept)
+    states = particles(model)  # of the last batch, for the chains to start from
+    np.testing.assert_allclose(states[0], V[: model.num_chains].reshape(-1, 4))
+    np.testing.assert_allclose(states[layer], h[: model.num_chains], atol=1e-5)
+
+
+def test_phases_follow_each_other_and_survive_a_reload(tmp_path):
+    x = images(6)
+
+    def fresh():
+        keras.utils.set_random_seed(0)
+        model = DBM(data_shape=(2, 2, 1), hidden_units=(3, 2), pretraining_steps=(2, 3), num_chains=8)
+        model.compile(jit_compile=False)
+        return model
+
+    model, moved = fresh(), []
+    step = tf.function(model.train_step)
+    for i in range(7):
+        before = parameters(model)
+        step(x)
+        moved.append([np.any(a != b) for a, b in zip(before[1], parameters(model)[1], strict=True)])
+        if i == 3:
+            model.save(tmp_path / "model.keras")
+    # Momentum lets a layer slide on when it is no longer trained.
+    assert moved[0] == [True, True, False] and moved[2][2] and all(moved[6])
+    again = keras.models.load_model(tmp_path / "model.keras")
+    step = tf.function(again.train_step)
+    for _ in range(3):
+        step(x)
+    for a, b in zip(model.variables, again.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hidden_units, pretraining_steps, excess", [((8,), (), 0.06), ((8, 4), (300, 300), 0.12)])
+def test_training_approaches_the_entropy_of_the_data(hidden_units, pretraining_steps, excess):
+    """3x3 bars and stripes with a tenth of the pixels flipped: a sum over all 512 images, against their entropy."""
+    keras.utils.set_random_seed(1)
+    (x,) = all_states([9])
+    rows = x.reshape(512, 3, 3)
+    patterns = x[np.all(rows == rows[:, :1], axis=(1, 2)) | np.all(rows == rows[:, :, :1], axis=(1, 2))]
+    assert len(patterns) == 14
+    flips = abs(x[:, None] - patterns).sum(-1)
+    p = np.mean(0.1**flips * 0.9 ** (9 - flips), axis=1)
+    draws = np.random.default_rng(0).choice(512, 20000, p=p)
+
+    num_steps = 3000
+    options = {"num_chains": 200, "gibbs_steps": 2, "mean_field_steps": 20}
+    model = DBM(data_shape=(3, 3, 1), hidden_units=hidden_units, pretraining_steps=pretraining_steps, **options)
+    schedule = keras.optimizers.schedules.CosineDecay(0.02, num_steps)
+    model.compile({"machine": keras.optimizers.Adam(schedule)}, jit_compile=False, steps_per_execution=50)
+    data = tf.data.Dataset.from_tensor_slices(np.float32(rows[draws, ..., None]))
+    model.fit(data.repeat().batch(200).take(num_steps), shuffle=False, verbose=0)
+
+    table = special.logsumexp(log_joint(*parameters(model)).reshape(512, -1), axis=1)
+    cross_entropy, entropy = -p @ (table - special.logsumexp(table)), -p @ np.log(p)
+    means = p @ x
+    independent = -np.sum(special.xlogy(means, means) + special.xlogy(1 - means, 1 - means))
+    assert independent > entropy + 1.0
+    assert entropy < cross_entropy < entropy + excess

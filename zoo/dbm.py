@@ -1,0 +1,310 @@
+"""The deep Boltzmann machine of Salakhutdinov and Hinton 2009: an undirected model with layers of binary hidden units.
+
+    p(v, h1 ... hL) = exp(-E(v, h1 ... hL)) / Z,   E = - v'W1 h1 - h1'W2 h2 - ... - b0'v - b1'h1 - ...
+
+Objective, maximised over theta = {W, b}:
+
+    L(q, theta):  E_{q(h|v)}[-E(v, h)] + H(q) - log Z  <=  log p(v),   q(h|v) = prod Bernoulli(mu) by mean field
+
+    Delta theta:  E_data E_q[x_{l-1} x_l'] - E_p[x_{l-1} x_l'],   the second mean over persistent Markov chains
+
+Notation, of algorithm 20.1 in Goodfellow et al. 2016:
+
+    V          data, [m, n0], pixels in [0, 1]: a grey value counts as the probability of a one
+    H_hat      [H1_hat, ..., HL_hat], means of q(h|v) for each row of V
+    particles  [V_tilde, H1_tilde, ..., HL_tilde], states of the Markov chains, [num_chains, n_l]
+    Delta      what the parameters move along: statistics of the data minus those of the particles
+
+With one hidden layer it is a restricted Boltzmann machine, q is exact and L is log p(v) itself.
+
+Pre-training takes the layers two by two, from below, as a stack of RBMs. A layer that will have two neighbours has only
+one of them there, which therefore counts twice: such an RBM is one with two copies of that neighbour. So the machines
+of the stack are the layers of the whole, which needs no composing.
+
+Departures from the paper: the biases of a hidden layer are learned with the RBM below it, and the RBM above leaves them
+as they are (the authors average two sets); momentum is constant; the sparsity penalty takes the means of the minibatch
+instead of running ones. It computes in float32 under any precision. Replicas advance the same particles.
+"""
+
+import functools
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.game import Game
+from zoo.parts import energy, noise
+from zoo.parts.energy import Machine
+
+
+def tensor(variable):
+    return tf.convert_to_tensor(variable.value)
+
+
+class Parameters(keras.Model):
+    """The weights of a machine with layers of the given sizes."""
+
+    def __init__(self, sizes, max_norm):
+        super().__init__(name="machine")
+        limit = keras.constraints.MaxNorm(max_norm, axis=0) if max_norm else None  # of all weights into a unit
+        self.W = [
+            self.add_weight(
+                shape=shape, initializer=keras.initializers.RandomNormal(stddev=0.01), constraint=limit, name=f"W{i}"
+            )
+            for i, shape in enumerate(zip(sizes, sizes[1:], strict=False), start=1)
+        ]
+        self.b = [self.add_weight(shape=(n,), initializer="zeros", name=f"b{i}") for i, n in enumerate(sizes)]
+        self.built = True
+
+    def tensors(self, dtype="float32"):
+        """The parameters as a `Machine` of tensors."""
+        return Machine(*([tf.cast(tensor(p), dtype) for p in parameters] for parameters in (self.W, self.b)))
+
+
+class DBM(Game):
+    """Deep Boltzmann machine, for images of black and white pixels; one hidden layer makes it an RBM.
+
+    Args:
+        data_shape: tuple of ints, `(height, width, channels)`.
+        hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the image.
+        pretraining_steps: tuple of ints, steps of contrastive divergence for each layer, from below, before all are
+            trained together; empty for none.
+        pretraining_gibbs_steps: int, k of that contrastive divergence, CD-k.
+        num_chains: int, persistent Markov chains.
+        gibbs_steps: int, sweeps of the chains at each step.
+        mean_field_steps: int, sweeps of mean field at most.
+        mean_field_tolerance: float, mean field ends for an image when no mean moves by more in a sweep.
+        sparsity_targets: tuple of floats, desired mean of the units of each hidden layer; empty for no penalty.
+        sparsity_cost: float, the weight of the sparsity penalty.
+        max_norm: float, largest norm of the weights into a hidden unit from below; 0 for none.
+        sample_steps: int, Gibbs sweeps behind each sample, on an annealed path.
+        log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
+        log_z_runs: int, its runs.
+        seed: int, the seed of all noise drawn in training.
+        name: str or None.
+
+    Raises:
+        ValueError: for an argument out of its range, a tuple that has not one element for each hidden layer, or points.
+
+    Example:
+
+        model = DBM(data_shape=(28, 28, 1), hidden_units=(500, 1000))
+        model.compile()
+        model.fit(x, batch_size=100, epochs=10)  # x: float32 [n, 28, 28, 1], zeros and ones
+        images = model.sample(tf.range(64, dtype=tf.int64))
+
+    Reference:
+        R. Salakhutdinov and G. Hinton. Deep Boltzmann machines. AISTATS 2009, sections 2 and 3.
+        I. Goodfellow, Y. Bengio and A. Courville. Deep learning. MIT Press 2016, algorithm 20.1.
+        R. Salakhutdinov and I. Murray. On the quantitative analysis of deep belief networks. ICML 2008.
+    """
+
+    default_optimizers = {"machine": {"optimizer": "sgd", "learning_rate": 0.005, "momentum": 0.9}}
+    metric_names = ("reconstruction", "unnormalized_bound")
+
+    def __init__(
+        self,
+        *,
+        data_shape,
+        hidden_units: tuple[int, ...] = (500, 1000),
+        pretraining_steps: tuple[int, ...] = (),
+        pretraining_gibbs_steps: int = 1,
+        num_chains: int = 100,
+        gibbs_steps: int = 5,
+        mean_field_steps: int = 30,
+        mean_field_tolerance: float = 1e-3,
+        sparsity_targets: tuple[float, ...] = (),
+        sparsity_cost: float = 0.001,
+        max_norm: float = 0.0,
+        sample_steps: int = 500,
+        log_z_betas: int = 2000,
+        log_z_runs: int = 100,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(data_shape=data_shape, seed=seed, name=name)
+        self.set_arguments(locals())
+        if self.data_name == "points" or not hidden_units:
+            raise ValueError("the machine is for images, whose pixels are its visible units, and has hidden layers.")
+        for argument in ("pretraining_steps", "sparsity_targets"):
+            if len(getattr(self, argument)) not in (0, len(hidden_units)):
+                raise ValueError(f"{argument} must have one element for each of the {len(hidden_units)} hidden layers.")
+        self.sizes = (math.prod(self.data_shape), *hidden_units)
+        self.machine = Parameters(self.sizes, max_norm)
+
+        def state(shape, start, name):
+            return self.add_weight(
+                shape=shape, initializer=start, trainable=False, aggregation="only_first_replica", name=name
+            )
+
+        # The first sweep draws them apart.
+        half = keras.initializers.Constant(0.5)
+        self.chains = [state((num_chains, n), half, f"chain_{i}") for i, n in enumerate(self.sizes)]
+        self.log_z = state((), "zeros", "log_z")
+        self.log_z_error = state((), keras.initializers.Constant(-1.0), "log_z_error")  # -1: log_z is not known
+
+    @property
+    def players(self):
+        return {"machine": [self.machine]}
+
+    # --- Learning ----------------------------------------------------------------------------------------------------
+
+    def train_step(self, x):
+        V = tf.reshape(x, [-1, self.sizes[0]])
+        stack = [functools.partial(self.contrastive_divergence, V, i + 1) for i in range(len(self.pretraining_steps))]
+        ends = tf.constant(np.cumsum(self.pretraining_steps), tf.int64)
+        phase = tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32)
+        delta, particles, metrics = tf.switch_case(phase, [*stack, functools.partial(self.algorithm, V)])
+        self.minimize(
+            lambda: {"machine": -energy.inner(self.machine.tensors(), delta), **metrics}
+        )  # W <- W + eps Delta
+        for chain, particle in zip(self.chains, particles, strict=True):
+            chain.assign(particle)
+        self.log_z_error.assign(-1.0)
+        return self.next_step()
+
+    def algorithm(self, V):
+        """Algorithm 20.1 up to the update: Delta, the particles, and what is logged."""
+        theta = self.machine.tensors()
+        V, *H_hat = self.states(V)  # while not converged (mean field inference loop)
+        data = energy.statistics([V, *H_hat])  # Delta W(1) <- 1/m V' H1_hat, ...
+        particles = [tensor(chain) for chain in self.chains]
+        for key in noise.keys(self.seed, self.step.value, 0, self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
+            draw = energy.sampler(noise.uniform(key, [self.num_chains, sum(self.sizes)]), theta)
+            particles = energy.gibbs_sweep(theta, particles, draw)
+        model = energy.statistics(particles)  # Delta W(1) <- Delta W(1) - 1/m V_tilde' H1_tilde, ...
+        return self.difference(data, model, self.sparsity_targets), particles, objectives(theta, [V, *H_hat], data)
+
+    def contrastive_divergence(self, V, i):
+        """CD-k of the RBM of the layers i - 1 and i, in the place of `algorithm`; the particles follow the data."""
+        theta, L = self.machine.tensors(), len(self.hidden_units)
+        W, b = theta.weights[i - 1], theta.biases
+        copies = (2 if i < L else 1, 2 if i > 1 else 1)  # of layer i - 1, and of layer i; a state is their mean
+        rbm = Machine([copies[0] * copies[1] * W], [copies[0] * b[i - 1], copies[1] * b[i]])
+
+        def mean(states, layer):
+            return tf.sigmoid(energy.layer_input(rbm, states, layer) / copies[layer])
+
+        def draw(key, mean, layer):
+            return tf.reduce_mean(noise.bernoulli(key, tf.repeat(mean[None], copies[layer], axis=0)), axis=0)
+
+        states = [V, *energy.recognize(theta, V)[:i]]
+        x, h = states[-2:]
+        data = energy.statistics([x, h])
+        keys = iter(self.keys(2 * self.pretraining_gibbs_steps))
+        for _ in range(self.pretraining_gibbs_steps):
+            x_tilde = draw(next(keys), mean([None, draw(next(keys), h, 1)], 0), 0)
+            h = mean([x_tilde, None], 1)
+        pair = self.difference(data, energy.statistics([x_tilde, h]), self.sparsity_targets[i - 1 : i])
+        delta = Machine(*([tf.zeros_like(parameter) for parameter in parameters] for parameters in theta))
+        delta.weights[i - 1], delta.biases[i] = pair.weights[0], pair.biases[1]
+        if i == 1:
+            delta.biases[0] = pair.biases[0]
+        rows = tf.range(self.num_chains) % tf.shape(V)[0]
+        particles = [tf.gather(state, rows) for state in states] + [tensor(chain) for chain in self.chains[i + 1 :]]
+        return delta, particles, objectives(rbm, [x, states[-1]], data, copies)
+
+    def difference(self, data, model, targets):
+        """Delta, and along it the sparsity penalty: minus cost times (mean - target) by the input from below.
+
+        That is the gradient of a cross-entropy between target and mean (Hinton 2010, A practical guide to training
+        restricted Boltzmann machines, section 11).
+        """
+        delta = Machine(*([a - b for a, b in zip(*pair, strict=True)] for pair in zip(data, model, strict=True)))
+        for i, target in enumerate(targets):
+            excess = self.sparsity_cost * (data.biases[i + 1] - target)
+            delta.weights[i] -= data.biases[i][:, None] * excess
+            delta.biases[i + 1] -= excess
+        return delta
+
+    def states(self, x):
+        """Data, flat, and the means of all hidden layers given it: [V, H1_hat, ..., HL_hat]."""
+        V = tf.reshape(x, [-1, self.sizes[0]])
+        return [V, *energy.mean_field(self.machine.tensors(), V, self.mean_field_tolerance, self.mean_field_steps)]
+
+    def test_step(self, x):
+        """The losses of the whole machine, against the particles as they are."""
+        theta, states = self.machine.tensors(), self.states(x)
+        data, model = energy.statistics(states), energy.statistics([tensor(chain) for chain in self.chains])
+        gap = energy.inner(theta, model) - energy.inner(theta, data)
+        self.track({"machine": gap, **objectives(theta, states, data)})
+        return self.logs()
+
+    # --- The partition function --------------------------------------------------------------------------------------
+
+    def base_rates(self):
+        """Biases with the marginals of the particles, where annealing starts."""
+        return energy.base_rates([tensor(chain) for chain in self.chains])
+
+    def unnormalized_bound(self, x):
+        """A lower bound on log p(x) + log Z, in nats [batch]; equal to it for an RBM."""
+        V, *mu = self.states(x)
+        return energy.bound(self.machine.tensors(), V, mu)
+
+    def estimate_log_z(self, num_betas, num_runs, seed, **options):
+        """`energy.LogZ` of the machine as it is; `options` are those of `energy.estimate_log_z`."""
+        settings = {"num_betas": num_betas, "num_runs": num_runs, "seed": seed}
+        return energy.estimate_log_z(self.machine.tensors(), self.base_rates(), **settings, **options)
+
+    def before_export(self, results):
+        """Takes log Z from the results of `trainers.evaluate`, or estimates it."""
+        if measured := results.get("ais_log_likelihood"):
+            estimate = energy.LogZ(measured["log_z"], measured["log_z_standard_error"])
+        else:
+            estimate = self.estimate_log_z(self.log_z_betas, self.log_z_runs, self.seed)
+        self.log_z.assign(estimate.value)
+        self.log_z_error.assign(estimate.standard_error)
+        return {"log_z": estimate.value, "log_z_standard_error": estimate.standard_error}
+
+    # --- Serving -----------------------------------------------------------------------------------------------------
+
+    def sample(self, seeds):
+        """Probabilities of ones, given a state that annealing from independent units has led to."""
+        # In float64: a rounding error that depends on the batch would flip a unit, and lead the row elsewhere.
+        machine = self.machine.tensors("float64")
+        base = [tf.cast(a, tf.float64) for a in self.base_rates()]
+
+        def draw(k):
+            return energy.sampler(noise.uniform_rows(seeds, sum(self.sizes), stream=tf.cast(k, tf.int64)), machine)
+
+        first = draw(0)
+        states = [first(tf.tile(tf.sigmoid(a)[None], [tf.shape(seeds)[0], 1]), i) for i, a in enumerate(base)]
+        _, states = energy.anneal(machine, base, energy.path(self.sample_steps), states, draw)
+        return self.pixels(tf.sigmoid(energy.layer_input(machine, states, 0)))
+
+    def pixels(self, v):
+        return self.to_served(tf.reshape(v, [-1, *self.data_shape]))
+
+    def encode(self, x):
+        """Means of the hidden units, layer by layer, under the mean-field posterior."""
+        return {f"h{i}": mean for i, mean in enumerate(self.states(x)[1:], start=1)}
+
+    def reconstruct(self, x):
+        """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
+        machine = self.machine.tensors()
+        return self.pixels(tf.sigmoid(energy.layer_input(machine, [None, self.encode(x)["h1"]], 0)))
+
+    def log_prob(self, x):
+        """The variational bound, in nats, with the log Z that was estimated before the export."""
+        return {"log_prob_lower_bound": self.unnormalized_bound(x) - self.log_z.value}
+
+    def signatures(self):
+        signatures = {
+            **super().signatures(),
+            "encode": (lambda images: self.encode(images), self.data_spec),
+            "reconstruct": (lambda images: {"images": self.reconstruct(images)}, self.data_spec),
+        }
+        if self.log_z_error.numpy() >= 0.0:
+            signatures["log_prob"] = (lambda images: self.log_prob(images), self.data_spec)
+        return signatures
+
+
+def objectives(machine, states, data, copies=(1, 1)):
+    """Cross-entropy of the lowest layer given the next, and the bound on log p + log Z, each in nats."""
+    logits = energy.layer_input(machine, states, 0) / copies[0]
+    reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)
+    return {
+        "reconstruction": tf.reduce_sum(reconstruction, axis=-1),
+        "unnormalized_bound": energy.inner(machine, data) + copies[1] * energy.entropy(states[1:]),
+    }
