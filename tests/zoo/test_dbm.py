@@ -70,7 +70,7 @@ def moves(before, after):
 
 @pytest.mark.parametrize("hidden_units", [(3,), (3, 2), (2, 2, 2)])
 def test_gradient_is_that_of_the_variational_bound(hidden_units):
-    """Its part of the data by finite differences of the bound with q at its best, its part of the model by enumeration."""
+    """The part of the data by finite differences of the bound with q at its best, that of the model by enumeration."""
     model = make(hidden_units, num_chains=20000, gibbs_steps=2)
     set_exact_particles(model)
     x, theta = images(5), parameters(model)
