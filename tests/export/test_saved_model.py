@@ -305,9 +305,9 @@ def test_sampling_a_class(exported):
             sample.draw(one.version, num=10, seed=10, label=label)
 
 
-@pytest.mark.parametrize("num, columns", [(None, 5), (9, 3), (300, 18)])
+@pytest.mark.parametrize("num, columns", [(None, 8), (9, 3), (300, 18)])
 def test_sampling_each_class_in_lines_of_its_own(exported, tmp_path, monkeypatch, num, columns):
-    """300 of 3 classes are 18 to a line, and more than a batch; without a number it is 24, 5 to a line."""
+    """300 of 3 classes are 18 to a line, and more than a batch; without a number it is 24, 8 to a line."""
     one, out = exported["conditional"], tmp_path / "grid.png"
     flags = [f"--model_dir={one.export_dir}", "--seed=10", f"--out={out}"] + ([f"--num={num}"] if num else [])
     sample.main(["sample", *flags])
