@@ -102,6 +102,7 @@ def test_metrics_that_do_not_apply():
     assert evaluate.modes_found(None, data_of(points, points), options()) is None
     assert evaluate.importance_weighted_nll(run_of(SimpleNamespace()), None, options()) is None
     assert evaluate.class_accuracy(sampler_of(points), data_of(points, points, MODES, 0.1), options()) is None
+    assert evaluate.class_accuracy(class_sampler_of(MODES), data_of(points, points), options()) is None
 
 
 def class_sampler_of(rows):
