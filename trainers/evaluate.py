@@ -180,7 +180,7 @@ def class_accuracy(run, data, options):
     The class of an image is what a classifier says that was trained on the same data and agrees with a share of
     `classifier_test_accuracy` of the test labels; that of a point of a mixture is the nearest mode.
     """
-    if not run.model.conditional:
+    if not run.model.conditional or (data.modes is None and len(data.shape) != 3):
         return None
     num, report = options.num_model_samples or 10_000, {}
     labels = np.arange(num) % run.model.num_classes

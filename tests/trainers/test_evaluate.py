@@ -106,6 +106,7 @@ def test_metrics_that_do_not_apply():
     assert evaluate.class_accuracy(sampler_of(points), data_of(points, points, MODES, 0.1), options()) is None
     assert evaluate.nearest_neighbour_accuracy(run_of(SimpleNamespace()), data_of(points, points), options()) is None
     assert evaluate.nearest_neighbour_accuracy(run_of(Encoder()), data_of(points, points), options()) is None
+    assert evaluate.class_accuracy(class_sampler_of(MODES), data_of(points, points), options()) is None
 
 
 def class_sampler_of(rows):
