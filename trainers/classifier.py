@@ -30,7 +30,7 @@ def trained(data, num_steps=NUM_STEPS):
         Keras model from images [batch, *data.shape] in [0, 1] to logits [batch, num_classes].
 
     Raises:
-        UserError: if the data have no labels, or the cache can not be written.
+        UserError: if the cache can not be written.
     """
     digest = hashlib.sha256(Path(__file__).read_bytes())
     digest.update(repr((data.checksum, data.shape, num_steps)).encode())
@@ -39,10 +39,8 @@ def trained(data, num_steps=NUM_STEPS):
     keras.utils.set_random_seed(SEED)
     model = network(data.shape, data.num_classes)
     if file.exists():
-        with (
-            contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile),
-            np.load(file) as weights,
-        ):  # damaged
+        damage = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+        with contextlib.suppress(*damage), np.load(file) as weights:
             model.set_weights(list(weights.values()))
             return model
     tf.config.experimental.enable_op_determinism()
