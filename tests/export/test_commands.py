@@ -25,6 +25,9 @@ class Constant:
     def signatures(self):
         return {"sample": (self.sample, {"seed": tf.TensorSpec([None], tf.int64)})}
 
+    def before_export(self, results):
+        return {}
+
     def get_config(self):
         return {}
 
