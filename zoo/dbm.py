@@ -18,12 +18,14 @@ Notation, of algorithm 20.1 in Goodfellow et al. 2016:
 With one hidden layer it is a restricted Boltzmann machine, q is exact and L is log p(v) itself.
 
 Pre-training takes the layers two by two, from below, as a stack of RBMs. A layer that will have two neighbours has only
-one of them there, which therefore counts twice: such an RBM is one with two copies of that neighbour. So the machines
-of the stack are the layers of the whole, which needs no composing.
+one of them there, which therefore counts twice: such an RBM is one with two copies of that neighbour. So the weights of
+the stack are those of the whole. A hidden layer has biases of its own in each of its two RBMs, and their mean in the
+whole.
 
-Departures from the paper: the biases of a hidden layer are learned with the RBM below it, and the RBM above leaves them
-as they are (the authors average two sets); momentum is constant; the sparsity penalty takes the means of the minibatch
-instead of running ones. It computes in float32 under any precision. Replicas advance the same particles.
+Departures from the paper: the biases of a layer learn at twice the rate while an RBM has half of them; momentum is
+constant; statistics of the particles take means in the place of draws of the odd layers; the sparsity penalty takes the
+means of the minibatch instead of running ones. It computes in float32 under any precision. Replicas advance the same
+particles.
 """
 
 import functools
@@ -55,11 +57,22 @@ class Parameters(keras.Model):
             for i, shape in enumerate(zip(sizes, sizes[1:], strict=False), start=1)
         ]
         self.b = [self.add_weight(shape=(n,), initializer="zeros", name=f"b{i}") for i, n in enumerate(sizes)]
+        # In pre-training, a layer between two RBMs has the biases b + r in the lower one and b - r in the upper one.
+        self.r = [
+            self.add_weight(shape=(n,), initializer="zeros", name=f"r{i}") for i, n in enumerate(sizes[1:-1], start=1)
+        ]
         self.built = True
 
     def tensors(self, dtype="float32"):
-        """The parameters as a `Machine` of tensors."""
+        """The parameters of the machine."""
         return Machine(*([tf.cast(tensor(p), dtype) for p in parameters] for parameters in (self.W, self.b)))
+
+    def stack(self):
+        """Those of the RBMs of pre-training: all W, then the biases of their lower layers and of their upper layers."""
+        W, b = self.tensors()
+        r = [0.0, *map(tensor, self.r), 0.0]
+        lower, upper = ([a + sign * c for a, c in zip(b, r, strict=True)] for sign in (-1.0, 1.0))
+        return Machine(W, [*lower[:-1], *upper[1:]])
 
 
 class DBM(Game):
@@ -77,6 +90,7 @@ class DBM(Game):
         mean_field_tolerance: float, mean field ends for an image when no mean moves by more in a sweep.
         sparsity_targets: tuple of floats, desired mean of the units of each hidden layer; empty for no penalty.
         sparsity_cost: float, the weight of the sparsity penalty.
+        centered: bool, whether a step of algorithm 20.1 is that of a machine of units minus their means.
         max_norm: float, largest norm of the weights into a hidden unit from below; 0 for none.
         sample_steps: int, Gibbs sweeps behind each sample, on an annealed path.
         log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
@@ -116,6 +130,7 @@ class DBM(Game):
         mean_field_tolerance: float = 1e-3,
         sparsity_targets: tuple[float, ...] = (),
         sparsity_cost: float = 0.001,
+        centered: bool = False,
         max_norm: float = 0.0,
         sample_steps: int = 500,
         log_z_betas: int = 2000,
@@ -156,9 +171,7 @@ class DBM(Game):
         ends = tf.constant(np.cumsum(self.pretraining_steps), tf.int64)
         phase = tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32)
         delta, particles, metrics = tf.switch_case(phase, [*stack, functools.partial(self.algorithm, V)])
-        self.minimize(
-            lambda: {"machine": -energy.inner(self.machine.tensors(), delta), **metrics}
-        )  # W <- W + eps Delta
+        self.minimize(lambda: {"machine": -energy.inner(self.machine.stack(), delta), **metrics})  # W <- W + eps Delta
         for chain, particle in zip(self.chains, particles, strict=True):
             chain.assign(particle)
         self.log_z_error.assign(-1.0)
@@ -173,15 +186,19 @@ class DBM(Game):
         for key in noise.keys(self.seed, self.step.value, 0, self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
             draw = energy.sampler(noise.uniform(key, [self.num_chains, sum(self.sizes)]), theta)
             particles = energy.gibbs_sweep(theta, particles, draw)
-        model = energy.statistics(particles)  # Delta W(1) <- Delta W(1) - 1/m V_tilde' H1_tilde, ...
-        return self.difference(data, model, self.sparsity_targets), particles, objectives(theta, [V, *H_hat], data)
+        model = energy.statistics(energy.odd_means(theta, particles))  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde, ...
+        W, b = delta = self.difference(data, model, self.sparsity_targets)
+        if self.centered:
+            W, b = energy.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
+        middle = [a / 2.0 for a in b[1:-1]]
+        delta = Machine(W, [b[0], *middle, *middle, b[-1]])
+        return delta, particles, objectives(theta, [V, *H_hat], data)
 
     def contrastive_divergence(self, V, i):
         """CD-k of the RBM of the layers i - 1 and i, in the place of `algorithm`; the particles follow the data."""
-        theta, L = self.machine.tensors(), len(self.hidden_units)
-        W, b = theta.weights[i - 1], theta.biases
+        (W, biases), L = self.machine.stack(), len(self.hidden_units)
         copies = (2 if i < L else 1, 2 if i > 1 else 1)  # of layer i - 1, and of layer i; a state is their mean
-        rbm = Machine([copies[0] * copies[1] * W], [copies[0] * b[i - 1], copies[1] * b[i]])
+        rbm = Machine([copies[0] * copies[1] * W[i - 1]], [copies[0] * biases[i - 1], copies[1] * biases[L + i - 1]])
 
         def mean(states, layer):
             return tf.sigmoid(energy.layer_input(rbm, states, layer) / copies[layer])
@@ -189,7 +206,7 @@ class DBM(Game):
         def draw(key, mean, layer):
             return tf.reduce_mean(noise.bernoulli(key, tf.repeat(mean[None], copies[layer], axis=0)), axis=0)
 
-        states = [V, *energy.recognize(theta, V)[:i]]
+        states = [V, *energy.recognize(Machine(W, [None, *biases[L:]]), V)[:i]]
         x, h = states[-2:]
         data = energy.statistics([x, h])
         keys = iter(self.keys(2 * self.pretraining_gibbs_steps))
@@ -197,10 +214,8 @@ class DBM(Game):
             x_tilde = draw(next(keys), mean([None, draw(next(keys), h, 1)], 0), 0)
             h = mean([x_tilde, None], 1)
         pair = self.difference(data, energy.statistics([x_tilde, h]), self.sparsity_targets[i - 1 : i])
-        delta = Machine(*([tf.zeros_like(parameter) for parameter in parameters] for parameters in theta))
-        delta.weights[i - 1], delta.biases[i] = pair.weights[0], pair.biases[1]
-        if i == 1:
-            delta.biases[0] = pair.biases[0]
+        delta = Machine(*([tf.zeros_like(parameter) for parameter in parameters] for parameters in (W, biases)))
+        delta.weights[i - 1], (delta.biases[i - 1], delta.biases[L + i - 1]) = pair.weights[0], pair.biases
         rows = tf.range(self.num_chains) % tf.shape(V)[0]
         particles = [tf.gather(state, rows) for state in states] + [tensor(chain) for chain in self.chains[i + 1 :]]
         return delta, particles, objectives(rbm, [x, states[-1]], data, copies)

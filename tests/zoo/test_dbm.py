@@ -49,6 +49,13 @@ def parameters(model):
     return [[w.numpy().astype(np.float64) for w in weights] for weights in (model.machine.W, model.machine.b)]
 
 
+def stack(model):
+    """W_i, and the biases of its lower and of its upper layer, for each RBM of pre-training."""
+    W, biases = model.machine.stack()
+    rbms = zip(W, biases[: len(W)], biases[len(W) :], strict=True)
+    return [[w.numpy().astype(np.float64) for w in rbm] for rbm in rbms]
+
+
 def set_exact_particles(model, seed=0):
     p = special.softmax(log_joint(*parameters(model)))
     rows = np.random.default_rng(seed).choice(len(p), model.num_chains, p=p)
@@ -71,13 +78,16 @@ def moves(before, after):
 @pytest.mark.parametrize("hidden_units", [(3,), (3, 2), (2, 2, 2)])
 def test_gradient_is_that_of_the_variational_bound(hidden_units):
     """The part of the data by finite differences of the bound with q at its best, that of the model by enumeration."""
-    model = make(hidden_units, num_chains=20000, gibbs_steps=2)
+    model = make(hidden_units, num_chains=2000, gibbs_steps=2)
     set_exact_particles(model)
     x, theta = images(5), parameters(model)
     logs = model.train_step(tf.constant(x))
     delta = moves(theta, parameters(model))
 
     states = particles(model)  # after Gibbs sweeps, still samples of the machine
+    for i in range(1, len(states), 2):  # the means of odd layers stand for their draws
+        above = states[i + 1] @ theta[0][i].T if i + 1 < len(states) else 0.0
+        states[i] = special.expit(states[i - 1] @ theta[0][i - 1] + above + theta[1][i])
     of_particles = [[a.T @ b / len(a) for a, b in itertools.pairwise(states)], [a.mean(0) for a in states]]
     pairs, means = exact_statistics(*theta)
     for expected, found in zip(pairs + means, of_particles[0] + of_particles[1], strict=True):
@@ -167,31 +177,28 @@ def test_contrastive_divergence_is_that_of_a_machine_with_copies(layer, copies):
     """After many sweeps its model is the RBM in which the neighbours of a missing layer are there twice."""
     hidden_units = (2, 3, 2)
     model = make(hidden_units, scale=0.5, pretraining_steps=(1, 1, 1), pretraining_gibbs_steps=20)
-    theta, num = parameters(model), 20000
-    (W1, W2, W3), b = theta
+    before, num = stack(model), 20000
     V = images(num)
     model.step.assign(layer - 1)
     model.train_step(tf.constant(V))
-    delta = moves(theta, parameters(model))
 
     x = V.reshape(num, 4)
-    for W, bias in list(zip((W1, W2), b[1:], strict=False))[: layer - 1]:
-        x = special.expit(2 * x @ W + bias)
-    W, below, above = theta[0][layer - 1], b[layer - 1], b[layer]
+    for W, _, above in before[: layer - 1]:
+        x = special.expit(2 * x @ W + above)
+    W, below, above = before[layer - 1]
     h = special.expit(copies[0] * x @ W + above)
     data = x.T @ h / num, x.mean(0), h.mean(0)
 
     stacked = np.tile(W, copies), np.tile(below, copies[0]), np.tile(above, copies[1])
     (pairs,), means = exact_statistics([stacked[0]], stacked[1:])
     expected = pairs[: len(below), : len(above)], means[0][: len(below)], means[1][: len(above)]
-    error = 5 * 0.5 / np.sqrt(num)
-    np.testing.assert_allclose(delta[0][layer - 1], data[0] - expected[0], atol=error)
-    np.testing.assert_allclose(delta[1][layer], data[2] - expected[2], atol=error)
-    if layer == 1:
-        np.testing.assert_allclose(delta[1][0], data[1] - expected[1], atol=error)
-    for part, kept in ((0, [layer - 1]), (1, [layer] + [0] * (layer == 1))):
-        for i, move in enumerate(delta[part]):
-            assert np.any(move) == (i in kept)
+    for i, (old, new) in enumerate(zip(before, stack(model), strict=True)):
+        for j, (a, b) in enumerate(zip(old, new, strict=True)):
+            if i == layer - 1:  # b and r both move, where there is an r
+                rate = 2 if (j == 1 and copies[1] == 2) or (j == 2 and copies[0] == 2) else 1
+                np.testing.assert_allclose((b - a) / rate, data[j] - expected[j], atol=5 * 0.5 / np.sqrt(num))
+            else:
+                np.testing.assert_allclose(a, b, atol=1e-6)
     states = particles(model)  # of the last batch, for the chains to start from
     np.testing.assert_allclose(states[0], V[: model.num_chains].reshape(-1, 4))
     np.testing.assert_allclose(states[layer], h[: model.num_chains], atol=1e-5)
@@ -209,13 +216,14 @@ def test_phases_follow_each_other_and_survive_a_reload(tmp_path):
     model, moved = fresh(), []
     step = tf.function(model.train_step)
     for i in range(7):
-        before = parameters(model)
+        before = stack(model)
         step(x)
-        moved.append([np.any(a != b) for a, b in zip(before[1], parameters(model)[1], strict=True)])
+        pairs = zip(before, stack(model), strict=True)
+        moved.append([any(np.any(a != b) for a, b in zip(*pair, strict=True)) for pair in pairs])
         if i == 3:
             model.save(tmp_path / "model.keras")
     # Momentum lets a layer slide on when it is no longer trained.
-    assert moved[0] == [True, True, False] and moved[2][2] and all(moved[6])
+    assert moved[0] == [True, False] and moved[2][1] and all(moved[6])
     again = keras.models.load_model(tmp_path / "model.keras")
     step = tf.function(again.train_step)
     for _ in range(3):
@@ -225,9 +233,12 @@ def test_phases_follow_each_other_and_survive_a_reload(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("hidden_units, pretraining_steps, excess", [((8,), (), 0.06), ((8, 4), (300, 300), 0.12)])
+@pytest.mark.parametrize("hidden_units, pretraining_steps, excess", [((8,), (), 0.1), ((8, 4), (300, 300), 0.12)])
 def test_training_approaches_the_entropy_of_the_data(hidden_units, pretraining_steps, excess):
-    """3x3 bars and stripes with a tenth of the pixels flipped: a sum over all 512 images, against their entropy."""
+    """3x3 bars and stripes with a tenth of the pixels flipped: a sum over all 512 images, against their entropy.
+
+    Runs from other seeds end between 0.04 and 0.08 nats above it; units that know nothing of each other, 1 and more.
+    """
     keras.utils.set_random_seed(1)
     (x,) = all_states([9])
     rows = x.reshape(512, 3, 3)

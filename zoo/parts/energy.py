@@ -57,6 +57,27 @@ def inner(machine, statistics):
     return tf.add_n([tf.reduce_sum(parameter * statistic) for parameter, statistic in pairs])
 
 
+def center(delta, means):
+    """The step of this machine that is a step along `delta` of the same machine with units x_l - means_l.
+
+    The gradient then is the same whether ones or zeros are called ones, and weights need not do the work of biases. It
+    vanishes where `delta` does. (Montavon and Mueller 2012; Melchior, Fischer and Wiskott 2016, algorithm 1.)
+
+    Args:
+        delta: `Machine`, differences of statistics.
+        means: list of [n_l].
+    """
+    weights = [
+        W - means[i][:, None] * delta.biases[i + 1] - delta.biases[i][:, None] * means[i + 1]
+        for i, W in enumerate(delta.weights)
+    ]
+    biases = list(delta.biases)
+    for i, W in enumerate(weights):
+        biases[i] -= tf.linalg.matvec(W, means[i + 1])
+        biases[i + 1] -= tf.linalg.matvec(W, means[i], transpose_a=True)
+    return Machine(weights, biases)
+
+
 def log_marginal(machine, states, parity):
     """log sum exp(-E) [batch] over the layers of the other parity: parity 0 keeps the even layers, 1 the odd ones.
 
@@ -151,6 +172,14 @@ def gibbs_sweep(machine, states, draw, tempered=lambda logits, layer: logits):
     for i in [*range(0, len(states), 2), *range(1, len(states), 2)]:
         states[i] = draw(tf.sigmoid(tempered(layer_input(machine, states, i), i)), i)
     return states
+
+
+def odd_means(machine, states):
+    """States with means in the place of draws in the odd layers.
+
+    Statistics of these have the same expectation and less variance, as no two odd layers touch.
+    """
+    return [tf.sigmoid(layer_input(machine, states, i)) if i % 2 else x for i, x in enumerate(states)]
 
 
 def base_rates(states):
