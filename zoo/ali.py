@@ -40,7 +40,8 @@ class ALI(Game):
         prior: "normal", or "uniform" on (-1, 1), where the encoder ends in tanh: the distribution of each element of z.
         posterior: what q(z|x) is: "gaussian", z = mu(x) + sigma(x) epsilon; "implicit", epsilon is an input of the
             encoder beside x (mlp); or "deterministic", as in BiGAN.
-        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
+        loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
         network: "mlp", or "convolutional" for square images.
         encoder_units: tuple of ints, widths of the encoder's hidden layers (mlp).
         decoder_units: tuple of ints, widths of the decoder's hidden layers (mlp).
@@ -77,7 +78,7 @@ class ALI(Game):
         "discriminator": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
         "generator": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
     }
-    metric_names = ("accuracy_on_real", "accuracy_on_fake", "jensen_shannon")
+    metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
 
     def __init__(
         self,
@@ -86,7 +87,8 @@ class ALI(Game):
         latent_size: int = 64,
         prior: Literal["normal", "uniform"] = "normal",
         posterior: Literal["gaussian", "implicit", "deterministic"] = "gaussian",
-        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        loss: adversarial.Loss = "non_saturating",
+        loss_parameter: float = 0.5,
         network: Literal["mlp", "convolutional"] = "mlp",
         encoder_units: tuple[int, ...] = (400, 400),
         decoder_units: tuple[int, ...] = (400, 400, 400, 400),
@@ -105,6 +107,7 @@ class ALI(Game):
     ):
         super().__init__(data_shape=data_shape, seed=seed, name=name)
         self.set_arguments(locals())
+        self.game = adversarial.loss_pair(loss, loss_parameter)
         if (posterior, prior) == ("gaussian", "uniform"):
             raise ValueError("a Gaussian posterior leaves the support of the uniform prior: choose another of the two.")
         if (posterior, network) == ("implicit", "convolutional"):
@@ -181,11 +184,10 @@ class ALI(Game):
         """Losses of both players per example, and what shows the state of the game."""
         z_hat, x_tilde = self.G_z(x, epsilon, training), self.G_x(z, training)  # sample from the conditionals
         rho_q, rho_p = self.D(x, z_hat, training), self.D(x_tilde, z, training)
-        loss = adversarial.LOSSES[self.loss]
         return {
-            "discriminator": loss.discriminator(rho_q, rho_p),
-            "generator": loss.encoder(rho_q) + loss.generator(rho_p),
-            **adversarial.state_of_game(rho_q, rho_p),
+            "discriminator": self.game.discriminator(rho_q, rho_p),
+            "generator": self.game.encoder(rho_q) + self.game.generator(rho_p),
+            **adversarial.state_of_game(self.game, rho_q, rho_p),
         }
 
     def draw(self, x):
@@ -224,9 +226,8 @@ class ALI(Game):
         return tf.cast(self.served_hidden(x, seeds)[0], tf.float32)
 
     def discriminate(self, x, z):
-        """Logit of D(x, z) (real, that is from the encoder, = 1) and its probability, [batch], for served pairs."""
-        logits = self.D(self.from_served(x), z, training=False)
-        return {"logits": logits, "probability": tf.sigmoid(logits)}
+        """D's output for served pairs (real: from the encoder), [batch], and, of a logit, the probability of real."""
+        return adversarial.verdict(self.game, self.D(self.from_served(x), z, training=False))
 
     def signatures(self):
         name, data = self.data_name, self.data_spec

@@ -42,7 +42,8 @@ class CGAN(GAN):
         num_classes: int, labels are 0 ... num_classes - 1.
         latent_size: int, the length of z.
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
-        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
+        loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
         num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
         network: "mlp", or "convolutional" for square images.
         generator_units: tuple of ints, widths of the generator's hidden layer of z, that of y, and of the joint ones
@@ -78,7 +79,8 @@ class CGAN(GAN):
         num_classes,
         latent_size: int = 100,
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
-        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        loss: adversarial.Loss = "non_saturating",
+        loss_parameter: float = 0.5,
         num_discriminator_steps: int = 1,
         network: Literal["mlp", "convolutional"] = "mlp",
         generator_units: tuple[int, ...] = (200, 1000, 1200),
@@ -90,6 +92,7 @@ class CGAN(GAN):
     ):
         Game.__init__(self, data_shape=data_shape, seed=seed, name=name)  # not GAN's, whose networks take no y
         self.set_arguments(locals())
+        self.game = adversarial.loss_pair(loss, loss_parameter)
         if dropout >= 1.0:
             raise ValueError(f"dropout must be less than 1, but is {dropout}.")
         for units in ("generator_units", "discriminator_units"):
@@ -156,7 +159,7 @@ class CGAN(GAN):
         return super().decode(z, self.condition(label))
 
     def discriminate(self, x, label):
-        """Logit (real = 1) and probability, [batch], that served data is a real example of its label."""
+        """Like GAN's: whether served data [batch, *data_shape] is a real example of its label [batch]."""
         return super().discriminate(x, self.condition(label))
 
 

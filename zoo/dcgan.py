@@ -31,7 +31,8 @@ class DCGAN(GAN):
         data_shape: tuple of ints, `(side, side, channels)`; side is 4, 5, 6 or 7 times 2, 4, 8, ...
         latent_size: int, the length of z.
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
-        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
+        loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
         num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
         filters: int, channels next to the image, doubled at each halving of the side (64 pixels: 128 to 1024).
         seed: int, the seed of all noise drawn in training.
@@ -58,7 +59,8 @@ class DCGAN(GAN):
         data_shape,
         latent_size: int = 100,
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
-        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        loss: adversarial.Loss = "non_saturating",
+        loss_parameter: float = 0.5,
         num_discriminator_steps: int = 1,
         filters: int = 128,
         seed: int = 0,
@@ -66,6 +68,7 @@ class DCGAN(GAN):
     ):
         Game.__init__(self, data_shape=data_shape, seed=seed, name=name)  # not GAN's, which makes dense networks
         self.set_arguments(locals())
+        self.game = adversarial.loss_pair(loss, loss_parameter)
         self.generator = generator(latent_size, self.data_shape, filters)
         self.discriminator = discriminator(self.data_shape, filters)
 

@@ -29,7 +29,8 @@ class GAN(Game):
         data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
         latent_size: int, the length of z.
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
-        loss: "non_saturating", "minimax" or "maximum_likelihood", the game that is played.
+        loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
+        loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
         num_discriminator_steps: int, k in Algorithm 1; each has a fresh minibatch.
         generator_units: tuple of ints, widths of the generator's hidden layers.
         discriminator_units: tuple of ints, widths of the discriminator's hidden layers.
@@ -58,7 +59,7 @@ class GAN(Game):
         "discriminator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
         "generator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
     }
-    metric_names = ("accuracy_on_real", "accuracy_on_fake", "jensen_shannon")
+    metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
 
     def __init__(
         self,
@@ -66,7 +67,8 @@ class GAN(Game):
         data_shape,
         latent_size: int = 100,
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
-        loss: Literal[tuple(adversarial.LOSSES)] = "non_saturating",
+        loss: adversarial.Loss = "non_saturating",
+        loss_parameter: float = 0.5,
         num_discriminator_steps: int = 1,
         generator_units: tuple[int, ...] = (1200, 1200),
         discriminator_units: tuple[int, ...] = (240, 240),
@@ -79,6 +81,7 @@ class GAN(Game):
     ):
         super().__init__(data_shape=data_shape, seed=seed, name=name)
         self.set_arguments(locals())
+        self.game = adversarial.loss_pair(loss, loss_parameter)
         initializer = keras.initializers.RandomNormal(stddev=initial_std) if initial_std else None
         self.generator = networks.mlp(
             (latent_size,),
@@ -123,13 +126,13 @@ class GAN(Game):
         """D's loss per example, and what shows the state of the game; y is there where D and G are conditional."""
         real, fake = self.D(x, *y, training=training), self.D(self.G(z, *y, training=training), *y, training=training)
         return {
-            "discriminator": adversarial.LOSSES[self.loss].discriminator(real, fake),
-            **adversarial.state_of_game(real, fake),
+            "discriminator": self.game.discriminator(real, fake),
+            **adversarial.state_of_game(self.game, real, fake),
         }
 
     def generator_losses(self, z, *y, training=True):
         fake = self.D(self.G(z, *y, training=training), *y, training=training)
-        return {"generator": adversarial.LOSSES[self.loss].generator(fake)}
+        return {"generator": self.game.generator(fake)}
 
     def draw_z(self, key, x):
         return self.latent_prior.draw(key, [tf.shape(x)[0], self.latent_size])
@@ -154,9 +157,8 @@ class GAN(Game):
         return self.to_served(self.G(z, *y, training=False))
 
     def discriminate(self, x, *y):
-        """Logit (real = 1) and probability of being real, [batch], of served data."""
-        logits = self.D(self.from_served(x), *y, training=False)
-        return {"logits": logits, "probability": tf.sigmoid(logits)}
+        """D's output for served data, [batch], and the probability of being real where the loss makes it a logit."""
+        return adversarial.verdict(self.game, self.D(self.from_served(x), *y, training=False))
 
     def signatures(self):
         def discriminate(**inputs):

@@ -9,7 +9,7 @@ from scipy import stats
 
 from trainers import flags
 from zoo.ali import ALI
-from zoo.parts import noise
+from zoo.parts import adversarial, noise
 
 POSTERIORS = ["gaussian", "implicit", "deterministic"]
 SHAPES = {"points": (3,), "images": (2, 2, 1)}
@@ -163,10 +163,10 @@ def test_losses_where_the_discriminator_is_optimal(monkeypatch):
     }
     z, epsilon = (noise.normal([1, key], x.shape) for key in range(2))
     for loss, value in expected.items():
-        model.loss = loss
+        model.game = adversarial.loss_pair(loss, 0.5)
         outcome = {name: np.asarray(v, np.float64) for name, v in model.losses(x, z, epsilon).items()}
         for name, truth in {
-            "discriminator": np.log(4) - 2 * jensen_shannon, "jensen_shannon": jensen_shannon, "generator": value
+            "discriminator": np.log(4) - 2 * jensen_shannon, "divergence": jensen_shannon, "generator": value
         }.items():  # fmt: skip
             error = outcome[name].std() / np.sqrt(len(x))
             assert abs(outcome[name].mean() - truth) < 5 * error < 0.2, (loss, name)

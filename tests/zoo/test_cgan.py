@@ -10,7 +10,6 @@ from scipy import stats
 from trainers.data import load
 from zoo.cgan import CGAN
 from zoo.parts import noise
-from zoo.parts.adversarial import LOSSES
 
 SHAPES = {"points": (3,), "images": (2, 2, 1)}
 TINY = {
@@ -35,7 +34,7 @@ def maxout(x, pieces):
     return tf.reduce_max(tf.reshape(x, [x.shape[0], -1, pieces]), axis=2)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", GENERATOR_OBJECTIVE)
 @pytest.mark.parametrize("data, k, prior", [("points", 1, "normal"), ("images", 2, "uniform")])
 def test_steps_of_a_second_implementation(loss, data, k, prior):
     """Two iterations in float64 with the paper's networks, and the minibatches and the noise that the model has."""

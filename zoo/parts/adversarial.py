@@ -1,15 +1,19 @@
-"""Pairs of losses for an adversary D and its generators, as functions of D's logits (real = 1).
+"""Pairs of losses for an adversary D and its generators, as functions of D's output (larger for what looks real).
 
-Value of the game (Goodfellow et al. 2014, equation 1), D = sigmoid(logit):
+In the classic games that is a logit (real = 1), D = sigmoid(logit), and the value (Goodfellow et al. 2014, equation 1)
 
     V(D, G) = E_data[log D(x)] + E_z[log(1 - D(G(z)))]
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import tensorflow as tf
+
+from zoo.parts import divergences
 
 softplus = tf.math.softplus
 
@@ -18,33 +22,26 @@ softplus = tf.math.softplus
 class LossPair:
     """What each side of a game minimises; a pair is one object, so that the sides can not disagree.
 
-    discriminator(real, fake): loss per example, from logits [batch] on what is real and on what is fake.
-    generator(fake): loss per example of what makes the fakes, from their logits [batch].
-    encoder(real): the same for what has a part in the reals, as ALI's encoder has, from their logits [batch].
+    discriminator(real, fake): loss per example, from D's outputs [batch] on what is real and on what is fake.
+    generator(fake): loss per example of what makes the fakes, from D's outputs [batch] on them.
+    encoder(real): the same for what has a part in the reals, as ALI's encoder has.
+    divergence(real, fake): what D sees of the difference, per example; its mean is a lower bound of a divergence, and
+        is equal to it where D is optimal.
+    score(output): positive where D takes it for real.
+    probability(output): of being real, or None where D does not say.
     """
 
     discriminator: Callable
     generator: Callable
     encoder: Callable
+    divergence: Callable
+    score: Callable = tf.identity
+    probability: Callable | None = None
 
 
 def cross_entropy(real, fake):
     """J_D = -log D(x) - log(1 - D(G(z))), whose mean is -V(D, G)."""
     return softplus(-real) + softplus(fake)
-
-
-# The three games of Goodfellow 2016 (arXiv:1701.00160, section 3.2, there with factors of 1/2) share D's loss and
-# differ in G's. An encoder's loss is the other half of the same objective.
-LOSSES = {
-    # J_G = -J_D, of which each side keeps the term that it can change: log(1 - D) of fakes, log D of reals.
-    "minimax": LossPair(cross_entropy, lambda fake: -softplus(fake), lambda real: -softplus(-real)),
-    # J_G = -log D of fakes, -log(1 - D) of reals: the labels swapped. The same fixed point, but gradients that do not
-    # vanish where D wins (Dumoulin et al. 2016, arXiv:1606.00704, section 2.3).
-    "non_saturating": LossPair(cross_entropy, lambda fake: softplus(-fake), lambda real: softplus(real)),
-    # J_G = -exp(logit D) of fakes, logit D of reals: with D optimal, both descend KL(real || fake). They are the two
-    # terms of its variational form (Nowozin et al. 2016, arXiv:1606.00709, table 1).
-    "maximum_likelihood": LossPair(cross_entropy, lambda fake: -tf.exp(fake), lambda real: real),
-}
 
 
 def jensen_shannon_estimate(real, fake):
@@ -55,10 +52,94 @@ def jensen_shannon_estimate(real, fake):
     return 0.5 * (math.log(4.0) - cross_entropy(real, fake))
 
 
-def state_of_game(real, fake):
-    """What is logged of a game, per example: whether D is right on each side, and the divergence it sees."""
-    return {
-        "accuracy_on_real": real > 0.0,
-        "accuracy_on_fake": fake < 0.0,
-        "jensen_shannon": jensen_shannon_estimate(real, fake),
+def f_gan(divergence, non_saturating=False):
+    """The pair of a `divergences.Divergence`: D raises E_data[T] - E_fake[f*(T)], and G lowers it.
+
+    Nowozin et al. 2016, equation 6 and algorithm 1. Non-saturating: G raises E_fake[T] instead (section 3.2), and an
+    encoder lowers E_real[f*(T)].
+    """
+    T, conjugate = divergence.T, divergence.conjugate
+    return LossPair(
+        discriminator=lambda real, fake: conjugate(fake) - T(real),
+        generator=lambda fake: -T(fake) if non_saturating else -conjugate(fake),
+        encoder=conjugate if non_saturating else T,
+        divergence=lambda real, fake: T(real) - conjugate(fake),
+        score=lambda output: T(output) - divergence.threshold,
+    )
+
+
+# The three games of Goodfellow 2016 (arXiv:1701.00160, section 3.2, there with factors of 1/2) share D's loss and
+# differ in G's. An encoder's loss is the other half of the same objective.
+game = functools.partial(LossPair, cross_entropy, divergence=jensen_shannon_estimate, probability=tf.sigmoid)
+LOSSES = {
+    # J_G = -J_D, of which each side keeps the term that it can change: log(1 - D) of fakes, log D of reals.
+    "minimax": game(lambda fake: -softplus(fake), lambda real: -softplus(-real)),
+    # J_G = -log D of fakes, -log(1 - D) of reals: the labels swapped. The same fixed point, but gradients that do not
+    # vanish where D wins (Dumoulin et al. 2016, arXiv:1606.00704, section 2.3).
+    "non_saturating": game(lambda fake: softplus(-fake), lambda real: softplus(real)),
+    # J_G = -exp(logit D) of fakes, logit D of reals: with D optimal, both descend KL(real || fake). They are the two
+    # terms of its variational form (Nowozin et al. 2016, arXiv:1606.00709, table 1).
+    "maximum_likelihood": game(lambda fake: -tf.exp(fake), lambda real: real),
+    # D's targets are 1 and -1, G's is 0 (Mao et al. 2017, arXiv:1611.04076, equations 2 and 8). With D optimal, G
+    # descends half of Pearson's E_fake[(m / fake - 1)^2], m the mean of real and fake densities: what D sees is
+    # 1 - J_D = sum (real - fake)^2 / (2 (real + fake)).
+    "least_squares": LossPair(
+        lambda real, fake: 0.5 * tf.square(real - 1.0) + 0.5 * tf.square(fake + 1.0),
+        lambda fake: 0.5 * tf.square(fake),
+        lambda real: 0.5 * tf.square(real),
+        lambda real, fake: 1.0 - 0.5 * tf.square(real - 1.0) - 0.5 * tf.square(fake + 1.0),
+    ),
+    # Lim and Ye 2017 (arXiv:1705.02894), equations 8 and 9; D sees the total variation.
+    "hinge": LossPair(
+        lambda real, fake: tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + fake),
+        lambda fake: -fake,
+        lambda real: real,
+        lambda real, fake: 1.0 - 0.5 * (tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + fake)),
+    ),
+    # Arjovsky et al. 2017 (arXiv:1701.07875), equation 2: a distance only if something keeps D's slope in bounds. An
+    # output has no sign then that would mean real.
+    "wasserstein": LossPair(
+        lambda real, fake: fake - real, lambda fake: -fake, lambda real: real, lambda real, fake: real - fake
+    ),
+}
+FAMILIES = {"alpha": divergences.alpha, "weighted_jensen_shannon": divergences.weighted_jensen_shannon}
+NON_SATURATING = "_non_saturating"
+for row in divergences.DIVERGENCES:
+    LOSSES |= {
+        row: f_gan(divergences.DIVERGENCES[row]),
+        row + NON_SATURATING: f_gan(divergences.DIVERGENCES[row], non_saturating=True),
     }
+Loss = Literal[*LOSSES, *FAMILIES, *(family + NON_SATURATING for family in FAMILIES)]
+
+
+def loss_pair(name, parameter):
+    """The `LossPair` of that name.
+
+    Args:
+        name: str, one of `Loss`.
+        parameter: float, alpha of "alpha" or pi of "weighted_jensen_shannon"; others have none.
+
+    Raises:
+        ValueError: for a parameter that the divergence can not have.
+    """
+    family = name.removesuffix(NON_SATURATING)
+    if family not in FAMILIES:
+        return LOSSES[name]
+    if parameter in (0.0, 1.0) or (family != "alpha" and not 0.0 < parameter < 1.0):
+        allowed = "neither 0 nor 1" if family == "alpha" else "between 0 and 1"
+        raise ValueError(f"loss_parameter must be {allowed} for the loss {name}, got {parameter}.")
+    return f_gan(FAMILIES[family](parameter), non_saturating=name != family)
+
+
+def state_of_game(pair, real, fake):
+    """What is logged of a game, per example: whether D is right on each side, and the divergence that it sees."""
+    return {
+        "accuracy_on_real": pair.score(real) > 0.0,
+        "accuracy_on_fake": pair.score(fake) < 0.0,
+        "divergence": pair.divergence(real, fake),
+    }
+
+
+def verdict(pair, output):
+    """What `discriminate` answers, each [batch]: D's output, and, where D is a classifier, the probability of real."""
+    return {"logits": output, **({"probability": pair.probability(output)} if pair.probability else {})}

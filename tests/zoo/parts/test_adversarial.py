@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
+from zoo.parts import adversarial
 from zoo.parts.adversarial import LOSSES, cross_entropy, jensen_shannon_estimate
 
 P = tf.constant([0.5, 0.2, 0.25, 0.05], tf.float64)  # the data: four points
@@ -49,7 +50,7 @@ def value_and_gradient(function, at):
     return value, tape.gradient(value, at)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", GENERATOR)
 def test_losses_are_their_formulas(name):
     real, fake = np.meshgrid(np.linspace(-9, 9, 19), np.linspace(-8, 8, 17))
     d_real, d_fake = special.expit(real), special.expit(fake)
@@ -86,7 +87,7 @@ def test_minimax_generator_descends_the_value_of_the_game():
     np.testing.assert_allclose(of_loss, of_value, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", GENERATOR)
 def test_best_response_of_the_discriminator_is_the_ratio_of_densities(name):
     q = tf.nn.softmax(THETA)
 
@@ -101,7 +102,7 @@ def test_best_response_of_the_discriminator_is_the_ratio_of_densities(name):
         assert loss(best + np.random.default_rng(seed).normal(size=4)) > lowest
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", GENERATOR)
 def test_generator_descends_the_divergence_of_its_game(name):
     def expected_loss(theta):  # D is optimal and does not move
         q = tf.nn.softmax(theta)
@@ -114,7 +115,7 @@ def test_generator_descends_the_divergence_of_its_game(name):
     np.testing.assert_allclose(value_and_gradient(expected_loss, tf.math.log(P))[1], np.zeros(4), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("name", GENERATOR)
 def test_encoder_descends_the_divergence_of_its_game(name):
     def expected_loss(theta):  # D is optimal and does not move
         p = tf.nn.softmax(theta)
@@ -139,3 +140,58 @@ def test_jensen_shannon_estimate_is_a_bound_and_exact_at_the_optimum():
     for seed in range(20):
         assert estimate(best + np.random.default_rng(seed).normal(0, 0.5, 4)) < divergence
     np.testing.assert_allclose(jensen_shannon_estimate(tf.constant(50.0), tf.constant(-50.0)), np.log(2.0), rtol=1e-6)
+
+
+OTHERS = {  # D's best output at a point and what it then sees, from the densities p and q there; and G's loss
+    "least_squares": (
+        lambda p, q: (p - q) / (p + q),
+        lambda p, q: np.sum((p - q) ** 2 / (2 * (p + q))),
+        lambda v: v**2 / 2,
+    ),
+    "hinge": (lambda p, q: np.sign(p - q), lambda p, q: np.sum(abs(p - q)) / 2, lambda v: -v),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_best_response_and_divergence_of_the_other_pairs(name):
+    best_of, divergence, generator = OTHERS[name]
+    p, q, pair = P.numpy(), tf.nn.softmax(THETA).numpy(), LOSSES[name]
+
+    def mean(function, v):
+        return np.sum(p[:, None] * q[None] * function(tf.constant(v[:, None]), tf.constant(v[None])).numpy())
+
+    best = best_of(p, q)
+    np.testing.assert_allclose(mean(pair.divergence, best), divergence(p, q), rtol=1e-12)
+    for seed in range(20):
+        other = best + np.random.default_rng(seed).normal(size=4)
+        assert mean(pair.divergence, other) < divergence(p, q)
+        assert mean(pair.discriminator, other) > mean(pair.discriminator, best)
+    np.testing.assert_allclose(pair.generator(tf.constant(best)), generator(best))
+    assert pair.probability is None
+
+
+def test_the_critic_of_wasserstein_sees_a_difference_of_means():
+    real, fake = tf.constant([1.0, 4.0]), tf.constant([0.5, -2.0])
+    pair = LOSSES["wasserstein"]
+    np.testing.assert_allclose(pair.discriminator(real, fake), [-0.5, -6.0])
+    np.testing.assert_allclose(pair.divergence(real, fake), [0.5, 6.0])
+    np.testing.assert_allclose([pair.generator(fake), pair.encoder(real)], [[-0.5, 2.0], [1.0, 4.0]])
+
+
+@pytest.mark.parametrize("name", ["minimax", "non_saturating"])
+def test_the_row_gan_is_the_classic_game(name):
+    """Up to the constant that makes f(1) = 0."""
+    row = LOSSES["gan" + adversarial.NON_SATURATING * (name == "non_saturating")]
+    real, fake = tf.linspace(-9.0, 9.0, 19), tf.linspace(7.0, -8.0, 19)
+    np.testing.assert_allclose(row.discriminator(real, fake) + np.log(4.0), cross_entropy(real, fake), 1e-5, 1e-6)
+    shift = np.log(4.0) if name == "minimax" else 0.0
+    np.testing.assert_allclose(row.generator(fake) - shift, LOSSES[name].generator(fake), 1e-5, 1e-5)
+    np.testing.assert_allclose(row.divergence(real, fake), 2.0 * LOSSES[name].divergence(real, fake), 1e-5, 1e-5)
+    for side, accuracy in (("real", real > 0.0), ("fake", fake < 0.0)):
+        np.testing.assert_array_equal(adversarial.state_of_game(row, real, fake)[f"accuracy_on_{side}"], accuracy)
+
+
+def test_parameters_out_of_range_are_refused():
+    for name, parameter in (("alpha", 0.0), ("alpha_non_saturating", 1.0), ("weighted_jensen_shannon", 1.5)):
+        with pytest.raises(ValueError, match="loss_parameter must be"):
+            adversarial.loss_pair(name, parameter)

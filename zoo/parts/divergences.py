@@ -1,0 +1,99 @@
+"""The f-divergences of Nowozin et al. 2016 (f-GAN, arXiv:1606.00709, tables 1, 2 and 6), by name in `DIVERGENCES`.
+
+    D_f(P || Q) = E_Q[f(p / q)]  >=  E_P[T(x)] - E_Q[f*(T(x))],   f*(t) = sup_u (u t - f(u)),   equal for T = f'(p / q)
+
+An adversary's output v is any real number; T(v) = g_f(v), rising in v, maps it into the domain of f*.
+
+The authors' table writes some integrals for D_f(Q || P), and that of Jensen-Shannon with a factor of 1/2. Here a name
+always means the divergence of the f that is given: "pearson" is E_Q[(p/q - 1)^2], "jensen_shannon" is
+KL(P || M) + KL(Q || M) with M = (P + Q) / 2, and so is "gan", log 4 being added for f(1) = 0; the two differ in T.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+exp, expm1, log, softplus, sqrt, square = (
+    getattr(tf.math, name) for name in ("exp", "expm1", "log", "softplus", "sqrt", "square")
+)
+
+
+class Divergence(NamedTuple):
+    """One row of the tables. All functions are elementwise, on floats of any shape.
+
+    f: of u = p / q > 0; convex, f(1) = 0.
+    T: the output activation, of v.
+    conjugate: f*(T(v)), of v: the composition, in a form that neither overflows nor loses digits before it must.
+    threshold: f'(1), the value of T where p = q.
+    """
+
+    f: Callable
+    T: Callable
+    conjugate: Callable
+    threshold: float = 0.0
+
+
+def lambert_w_of_exp(y):
+    """W(e^y) > 0, the solution w of w + log w = y, for floats of any shape.
+
+    Newton's steps in log w, which converge from everywhere because the equation is convex there (Corless et al. 1996,
+    On the Lambert W function, section 5). Only the last one is differentiated; there, it has the exact derivative.
+    """
+    log_w = tf.stop_gradient(tf.where(y > 1.0, log(tf.maximum(y, 1.0)), y))
+    for _ in range(5):
+        w = exp(log_w)
+        log_w = tf.stop_gradient(log_w - (w + log_w - y) / (w + 1.0))
+    w = exp(log_w)
+    return exp(log_w - (w + log_w - y) / (w + 1.0))
+
+
+def jeffrey_conjugate(v):
+    w = lambert_w_of_exp(1.0 - v)
+    return w + 1.0 / w + v - 2.0
+
+
+def weighted_jensen_shannon(pi):
+    """pi KL(P || M) + (1 - pi) KL(Q || M), M = pi P + (1 - pi) Q, for 0 < pi < 1."""
+    return Divergence(
+        lambda u: pi * u * log(u) - (1.0 - pi + pi * u) * log(1.0 - pi + pi * u),
+        lambda v: -pi * math.log(pi) - pi * softplus(-v),
+        lambda v: (1.0 - pi) * (math.log(1.0 - pi) + softplus(v)),
+    )
+
+
+def alpha(a):
+    """E_Q[(u^a - 1 - a (u - 1)) / (a (a - 1))], u = p / q, for a other than 0 and 1."""
+
+    def f(u):
+        return (u**a - 1.0 - a * (u - 1.0)) / (a * (a - 1.0))
+
+    def conjugate_of(slope):  # slope = (a - 1) T + 1; below the least slope of f, that at u = 0, f* is constant
+        return (tf.maximum(slope, 0.0) ** (a / (a - 1.0)) - 1.0) / a
+
+    if a > 1.0:
+        return Divergence(f, lambda v: v, lambda v: conjugate_of((a - 1.0) * v + 1.0))
+    return Divergence(f, lambda v: 1.0 / (1.0 - a) - softplus(-v), lambda v: conjugate_of((1.0 - a) * softplus(-v)))
+
+
+DIVERGENCES = {
+    "total_variation": Divergence(lambda u: 0.5 * abs(u - 1.0), lambda v: 0.5 * tf.tanh(v), lambda v: 0.5 * tf.tanh(v)),
+    "kl": Divergence(lambda u: u * log(u), lambda v: v, lambda v: exp(v - 1.0), 1.0),
+    "reverse_kl": Divergence(lambda u: -log(u), lambda v: -exp(-v), lambda v: v - 1.0, -1.0),
+    "pearson": Divergence(lambda u: square(u - 1.0), lambda v: v, lambda v: 0.25 * square(v) + v),
+    "neyman": Divergence(lambda u: square(1.0 - u) / u, lambda v: -expm1(-v), lambda v: -2.0 * expm1(-0.5 * v)),
+    "squared_hellinger": Divergence(lambda u: square(sqrt(u) - 1.0), lambda v: -expm1(-v), expm1),
+    "jeffrey": Divergence(lambda u: (u - 1.0) * log(u), lambda v: v, jeffrey_conjugate),
+    "jensen_shannon": Divergence(
+        lambda u: u * log(u) - (u + 1.0) * log(0.5 * (u + 1.0)),
+        lambda v: math.log(2.0) - softplus(-v),
+        lambda v: softplus(v) - math.log(2.0),
+    ),
+    "gan": Divergence(
+        lambda u: u * log(u) - (u + 1.0) * log(u + 1.0) + math.log(4.0),
+        lambda v: -softplus(-v),
+        lambda v: softplus(v) - math.log(4.0),
+        -math.log(2.0),
+    ),
+}
