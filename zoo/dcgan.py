@@ -19,7 +19,7 @@ import keras
 
 from zoo.game import Game
 from zoo.gan import GAN
-from zoo.parts import adversarial, distributions, networks
+from zoo.parts import adversarial, distributions, networks, penalties
 
 INITIALIZER = keras.initializers.RandomNormal(stddev=0.02)
 
@@ -33,6 +33,10 @@ class DCGAN(GAN):
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
         loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
         loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
+        penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.
+        penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
+        penalty_decay: float, a factor of the weight for every 1,000 steps.
+        discriminator_batch_norm: bool, batch normalisation in D, which a penalty can not have.
         num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
         filters: int, channels next to the image, doubled at each halving of the side (64 pixels: 128 to 1024).
         seed: int, the seed of all noise drawn in training.
@@ -61,6 +65,10 @@ class DCGAN(GAN):
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
         loss: adversarial.Loss = "non_saturating",
         loss_parameter: float = 0.5,
+        penalty: Literal["none", *penalties.PENALTIES] = "none",
+        penalty_weight: float = 10.0,
+        penalty_decay: float = 1.0,
+        discriminator_batch_norm: bool = True,
         num_discriminator_steps: int = 1,
         filters: int = 128,
         seed: int = 0,
@@ -70,7 +78,11 @@ class DCGAN(GAN):
         self.set_arguments(locals())
         self.game = adversarial.loss_pair(loss, loss_parameter)
         self.generator = generator(latent_size, self.data_shape, filters)
-        self.discriminator = discriminator(self.data_shape, filters)
+        if penalty != "none" and discriminator_batch_norm:
+            raise ValueError(
+                f"the penalty {penalty} is on D's slope for one image alone: set discriminator_batch_norm to false."
+            )
+        self.discriminator = discriminator(self.data_shape, filters, batch_norm=discriminator_batch_norm)
 
 
 def generator(input_size, data_shape, filters):
@@ -80,8 +92,13 @@ def generator(input_size, data_shape, filters):
     )
 
 
-def discriminator(input_shape, filters, output_size=1):
+def discriminator(input_shape, filters, output_size=1, batch_norm=True):
     """D's network, from images [batch, *input_shape] to [batch, output_size]."""
     return networks.convolutional_encoder(
-        input_shape, output_size, filters=filters, batch_norm=True, initializer=INITIALIZER, activation="leaky_relu"
+        input_shape,
+        output_size,
+        filters=filters,
+        batch_norm=batch_norm,
+        initializer=INITIALIZER,
+        activation="leaky_relu",
     )

@@ -19,7 +19,7 @@ import keras
 import tensorflow as tf
 
 from zoo.game import Game
-from zoo.parts import adversarial, distributions, networks
+from zoo.parts import adversarial, distributions, networks, penalties
 
 
 class GAN(Game):
@@ -31,6 +31,9 @@ class GAN(Game):
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
         loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
         loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
+        penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.
+        penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
+        penalty_decay: float, a factor of the weight for every 1,000 steps.
         num_discriminator_steps: int, k in Algorithm 1; each has a fresh minibatch.
         generator_units: tuple of ints, widths of the generator's hidden layers.
         discriminator_units: tuple of ints, widths of the discriminator's hidden layers.
@@ -69,6 +72,9 @@ class GAN(Game):
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
         loss: adversarial.Loss = "non_saturating",
         loss_parameter: float = 0.5,
+        penalty: Literal["none", *penalties.PENALTIES] = "none",
+        penalty_weight: float = 10.0,
+        penalty_decay: float = 1.0,
         num_discriminator_steps: int = 1,
         generator_units: tuple[int, ...] = (1200, 1200),
         discriminator_units: tuple[int, ...] = (240, 240),
@@ -122,13 +128,21 @@ class GAN(Game):
     def D(self, x, training=True):
         return self.discriminator(x, training=training)[:, 0]
 
-    def discriminator_losses(self, x, z, *y, training=True):
-        """D's loss per example, and what shows the state of the game; y is there where D and G are conditional."""
-        real, fake = self.D(x, *y, training=training), self.D(self.G(z, *y, training=training), *y, training=training)
-        return {
-            "discriminator": self.game.discriminator(real, fake),
-            **adversarial.state_of_game(self.game, real, fake),
-        }
+    def discriminator_losses(self, x, z, *y, key=None, training=True):
+        """D's loss per example, and what shows the state of the game; y is there where D and G are conditional.
+
+        With a key, `penalty` is part of the loss.
+        """
+        x_tilde = self.G(z, *y, training=training)
+        real, fake = self.D(x, *y, training=training), self.D(x_tilde, *y, training=training)
+        loss = self.game.discriminator(real, fake)
+        if key is not None and self.penalty != "none":
+            penalty = penalties.PENALTIES[self.penalty]
+            loss += self.weight_of_penalty() * penalty(lambda x: self.D(x, *y, training=training), x, x_tilde, key)
+        return {"discriminator": loss, **adversarial.state_of_game(self.game, real, fake)}
+
+    def weight_of_penalty(self):
+        return self.penalty_weight * self.penalty_decay ** (tf.cast(self.step.value, tf.float32) / 1000.0)
 
     def generator_losses(self, z, *y, training=True):
         fake = self.D(self.G(z, *y, training=training), *y, training=training)
@@ -140,10 +154,11 @@ class GAN(Game):
     def train_step(self, x):
         k = self.num_discriminator_steps
         minibatches = tf.split(x, k)
-        keys = self.keys(k + 1)
+        keys = self.keys(2 * k + 1)
         for i in range(k):  # for k steps do
             x, z = minibatches[i], self.draw_z(keys[i], minibatches[i])
-            self.minimize(lambda: self.discriminator_losses(x, z))  # ascend log D(x) + log(1 - D(G(z)))
+            key = keys[k + 1 + i]
+            self.minimize(lambda: self.discriminator_losses(x, z, key=key))  # ascend log D(x) + log(1 - D(G(z)))
         z = self.draw_z(keys[k], minibatches[0])
         self.minimize(lambda: self.generator_losses(z))  # descend log(1 - D(G(z))), or what `loss` puts in its place
         return self.next_step()

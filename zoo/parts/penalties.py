@@ -1,0 +1,62 @@
+"""Penalties on the slope of an adversary, to be added to its loss with a weight.
+
+Each is a function of (D, real, fake, key) that returns float32 [batch]:
+
+    D: function x [batch, ...] -> outputs [batch], each of its own row alone, which batch normalisation would spoil.
+    real, fake: float32 [batch, ...], data and samples.
+    key: of `noise.keys`, for those penalties that draw where to look.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from zoo.parts import noise
+
+
+def slope(D, x):
+    """(D(x), |dD/dx|^2), float32 [batch] both, the square summed over all elements of a row."""
+    output, gradient = tfp.math.value_and_gradient(D, x)
+    square = tf.square(tf.cast(gradient, tf.float32))
+    return tf.cast(output, tf.float32), tf.reduce_sum(tf.reshape(square, [tf.shape(x)[0], -1]), axis=1)
+
+
+def distance_from_one(D, x):
+    """(|dD/dx| - 1)^2 [batch]; where the slope is 0, so is the gradient of this, and not the NaN of a root's."""
+    return tf.square(tf.sqrt(tf.maximum(slope(D, x)[1], 1e-12)) - 1.0)
+
+
+def wgan_gp(D, real, fake, key):
+    """(|dD/dx| - 1)^2 at a uniform point between each real and its fake (Gulrajani et al. 2017, equation 3)."""
+    epsilon = noise.uniform(key, [tf.shape(real)[0]] + [1] * (len(real.shape) - 1))
+    return distance_from_one(D, epsilon * real + (1.0 - epsilon) * fake)
+
+
+def dragan(D, real, fake, key):
+    """(|dD/dx| - 1)^2 around the data (Kodali et al. 2017, arXiv:1705.07215, DRAGAN).
+
+    At x + delta, delta Gaussian with half the standard deviation that all elements of the minibatch have.
+    """
+    return distance_from_one(D, real + 0.5 * tf.math.reduce_std(real) * noise.normal(key, tf.shape(real)))
+
+
+def r1(D, real, fake, key):
+    """|dD/dx|^2 / 2 on the data (Mescheder et al. 2018, arXiv:1801.04406, equation 9)."""
+    return 0.5 * slope(D, real)[1]
+
+
+def r2(D, real, fake, key):
+    """|dD/dx|^2 / 2 on the samples (Mescheder et al. 2018, equation 10)."""
+    return 0.5 * slope(D, fake)[1]
+
+
+def roth(D, real, fake, key):
+    """((1 - s(D))^2 |dD/dx|^2 on the data + s(D)^2 |dD/dx|^2 on the samples) / 2, s the sigmoid and D a logit.
+
+    What noise added to data and samples does to the Jensen-Shannon game, to first order in its variance, which is the
+    weight (Roth et al. 2017, arXiv:1705.09367).
+    """
+    (logit, of_real), (fake_logit, of_fake) = slope(D, real), slope(D, fake)
+    return 0.5 * (tf.square(tf.sigmoid(-logit)) * of_real + tf.square(tf.sigmoid(fake_logit)) * of_fake)
+
+
+PENALTIES = {"wgan_gp": wgan_gp, "dragan": dragan, "r1": r1, "r2": r2, "roth": roth}
