@@ -111,7 +111,7 @@ def test_compile_takes_names_and_defaults():
 @pytest.mark.parametrize("cls, arguments, message", [
     (VAE, {"estimator": "elbow"}, "estimator must be one of elbo, iwae, not 'elbow'"),
     (VAE, {"network": None}, "network must be one of"),
-    (GAN, {"loss": "wasserstein"}, "loss must be one of minimax"),
+    (GAN, {"loss": "wasserstain"}, "loss must be one of minimax, .*, not 'wasserstain'"),
     (GAN, {"prior": "Normal"}, "prior must be one of"),
     (VAE, {"latent_size": 0}, "latent_size must be at least 1, not 0"),
     (VAE, {"hidden_units": (5, 0)}, "hidden_units must be at least 1"),
