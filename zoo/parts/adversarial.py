@@ -52,6 +52,14 @@ def jensen_shannon_estimate(real, fake):
     return 0.5 * (math.log(4.0) - cross_entropy(real, fake))
 
 
+def least_squares(real, fake):
+    return 0.5 * (tf.square(real - 1.0) + tf.square(fake + 1.0))
+
+
+def hinge(real, fake):
+    return tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + fake)
+
+
 def f_gan(divergence, non_saturating=False):
     """The pair of a `divergences.Divergence`: D raises E_data[T] - E_fake[f*(T)], and G lowers it.
 
@@ -84,18 +92,13 @@ LOSSES = {
     # descends half of Pearson's E_fake[(m / fake - 1)^2], m the mean of real and fake densities: what D sees is
     # 1 - J_D = sum (real - fake)^2 / (2 (real + fake)).
     "least_squares": LossPair(
-        lambda real, fake: 0.5 * tf.square(real - 1.0) + 0.5 * tf.square(fake + 1.0),
+        least_squares,
         lambda fake: 0.5 * tf.square(fake),
         lambda real: 0.5 * tf.square(real),
-        lambda real, fake: 1.0 - 0.5 * tf.square(real - 1.0) - 0.5 * tf.square(fake + 1.0),
+        lambda real, fake: 1.0 - least_squares(real, fake),
     ),
     # Lim and Ye 2017 (arXiv:1705.02894), equations 8 and 9; D sees the total variation.
-    "hinge": LossPair(
-        lambda real, fake: tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + fake),
-        lambda fake: -fake,
-        lambda real: real,
-        lambda real, fake: 1.0 - 0.5 * (tf.nn.relu(1.0 - real) + tf.nn.relu(1.0 + fake)),
-    ),
+    "hinge": LossPair(hinge, lambda fake: -fake, lambda real: real, lambda real, fake: 1.0 - 0.5 * hinge(real, fake)),
     # Arjovsky et al. 2017 (arXiv:1701.07875), equation 2: a distance only if something keeps D's slope in bounds. An
     # output has no sign then that would mean real.
     "wasserstein": LossPair(
