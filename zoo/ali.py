@@ -28,7 +28,7 @@ import keras
 import tensorflow as tf
 
 from zoo.game import Game
-from zoo.parts import adversarial, distributions, networks, noise
+from zoo.parts import adversarial, distributions, networks, noise, penalties
 
 
 class ALI(Game):
@@ -42,6 +42,14 @@ class ALI(Game):
             encoder beside x (mlp); or "deterministic", as in BiGAN.
         loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
         loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
+        penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`; the
+            slope is that by x and z.
+        penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
+        penalty_decay: float, a factor of the weight for every 1,000 steps.
+        weight_constraint: "none"; "clipping", D's weights within `clip_value` (Arjovsky et al. 2017); or
+            "spectral_norm", the largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).
+        clip_value: float, the largest magnitude of a clipped weight.
+        packing: int, pairs that D judges together (PacGAN, Lin et al. 2018).
         network: "mlp", or "convolutional" for square images.
         encoder_units: tuple of ints, widths of the encoder's hidden layers (mlp).
         decoder_units: tuple of ints, widths of the decoder's hidden layers (mlp).
@@ -89,6 +97,12 @@ class ALI(Game):
         posterior: Literal["gaussian", "implicit", "deterministic"] = "gaussian",
         loss: adversarial.Loss = "non_saturating",
         loss_parameter: float = 0.5,
+        penalty: Literal["none", *penalties.PENALTIES] = "none",
+        penalty_weight: float = 10.0,
+        penalty_decay: float = 1.0,
+        weight_constraint: penalties.WeightConstraint = "none",
+        clip_value: float = 0.01,
+        packing: int = 1,
         network: Literal["mlp", "convolutional"] = "mlp",
         encoder_units: tuple[int, ...] = (400, 400),
         decoder_units: tuple[int, ...] = (400, 400, 400, 400),
@@ -112,6 +126,7 @@ class ALI(Game):
             raise ValueError("a Gaussian posterior leaves the support of the uniform prior: choose another of the two.")
         if (posterior, network) == ("implicit", "convolutional"):
             raise ValueError("an implicit posterior is for the network mlp: its noise is no image to convolve.")
+        penalties.check(self)
 
         initializer = keras.initializers.RandomNormal(stddev=initial_std) if initial_std else None
         options = {"activation": activation, "batch_norm": True, "initializer": initializer}
@@ -119,9 +134,11 @@ class ALI(Game):
         d_layers = {
             "activation": discriminator_activation,
             "maxout_pieces": maxout_pieces,
+            "spectral_norm": weight_constraint == "spectral_norm",
             "dropout": dropout,
             "initializer": initializer,
         }
+        self.packed_data_shape = adversarial.packed_shape(self.data_shape, packing)
         d_layers_normalized = {"batch_norm": discriminator_batch_norm, **d_layers}
         if network == "mlp":
             size = math.prod(self.data_shape)
@@ -130,22 +147,24 @@ class ALI(Game):
             self.decoder = networks.mlp(
                 (latent_size,), decoder_units, self.data_shape, output_activation=output_activation, **options
             )
-            self.x_discriminator = networks.mlp(self.data_shape, x_discriminator_units, None, **d_layers)
+            self.x_discriminator = networks.mlp(self.packed_data_shape, x_discriminator_units, None, **d_layers)
         else:
             self.encoder = networks.convolutional_encoder(self.data_shape, None, filters=filters, **options)
             self.decoder = networks.convolutional_decoder(
                 latent_size, self.data_shape, filters=filters, output_activation=output_activation, **options
             )
             self.x_discriminator = networks.convolutional_encoder(
-                self.data_shape, None, filters=filters, **d_layers_normalized
+                self.packed_data_shape, None, filters=filters, **d_layers_normalized
             )
         num_parameters = 2 * latent_size if posterior == "gaussian" else latent_size
         self.encoder_output = networks.mlp(
             self.encoder.output_shape[1:], (), (num_parameters,), initializer=initializer
         )
-        self.z_discriminator = networks.mlp((latent_size,), z_discriminator_units, None, **d_layers)
+        self.z_discriminator = networks.mlp((packing * latent_size,), z_discriminator_units, None, **d_layers)
         joint_size = self.x_discriminator.output_shape[1] + self.z_discriminator.output_shape[1]
         self.joint_discriminator = networks.mlp((joint_size,), joint_discriminator_units, (1,), **d_layers_normalized)
+        if weight_constraint == "clipping":
+            penalties.clip_weights(self.players["discriminator"], clip_value)
 
     @property
     def players(self):
@@ -180,28 +199,41 @@ class ALI(Game):
         halves = [self.x_discriminator(x, training=training), self.z_discriminator(z, training=training)]
         return self.joint_discriminator(tf.concat(halves, axis=1), training=training)[:, 0]
 
-    def losses(self, x, z, epsilon, training=True):
-        """Losses of both players per example, and what shows the state of the game."""
+    def losses(self, x, z, epsilon, key=None, training=True):
+        """Losses of both players per example, and what shows the state of the game; with a key, `penalty` is in D's."""
         z_hat, x_tilde = self.G_z(x, epsilon, training), self.G_x(z, training)  # sample from the conditionals
-        rho_q, rho_p = self.D(x, z_hat, training), self.D(x_tilde, z, training)
+        q_pairs, p_pairs = self.pairs(x, z_hat), self.pairs(x_tilde, z)
+
+        def D(pairs):
+            x, z = tf.split(pairs, [math.prod(self.packed_data_shape), self.packing * self.latent_size], axis=1)
+            return self.D(tf.reshape(x, [-1, *self.packed_data_shape]), z, training)
+
+        rho_q, rho_p = D(q_pairs), D(p_pairs)
         return {
-            "discriminator": self.game.discriminator(rho_q, rho_p),
+            "discriminator": self.game.discriminator(rho_q, rho_p)
+            + penalties.penalty_of(self, D, q_pairs, p_pairs, key),
             "generator": self.game.encoder(rho_q) + self.game.generator(rho_p),
             **adversarial.state_of_game(self.game, rho_q, rho_p),
         }
 
+    def pairs(self, x, z):
+        """(x, z) in one vector each, or where there is packing the pairs of a pack."""
+        x, z = adversarial.pack(x, self.packing), adversarial.pack(z, self.packing)
+        return tf.concat([tf.reshape(x, [-1, math.prod(self.packed_data_shape)]), z], axis=1)
+
     def draw(self, x):
-        """z ~ p(z) and the encoder's noise, one row for each of x."""
-        keys, shape = self.keys(2), [tf.shape(x)[0], self.latent_size]
-        return self.latent_prior.draw(keys[0], shape), noise.normal(keys[1], shape)
+        """z ~ p(z) and the encoder's noise, one row for each of x, and a key for the penalty."""
+        keys, shape = self.keys(3), [tf.shape(x)[0], self.latent_size]
+        return self.latent_prior.draw(keys[0], shape), noise.normal(keys[1], shape), keys[2]
 
     def train_step(self, x):
-        z, epsilon = self.draw(x)
-        self.minimize(lambda: self.losses(x, z, epsilon))  # theta_d and theta_g move at once
+        z, epsilon, key = self.draw(x)
+        self.minimize(lambda: self.losses(x, z, epsilon, key))  # theta_d and theta_g move at once
         return self.next_step()
 
     def test_step(self, x):
-        self.track(self.losses(x, *self.draw(x), training=False))
+        z, epsilon, _ = self.draw(x)
+        self.track(self.losses(x, z, epsilon, training=False))
         return self.logs()
 
     def decode(self, z):
@@ -237,10 +269,13 @@ class ALI(Game):
         def encode(seed=None, **inputs):
             return self.encode(inputs[name], seed)
 
+        def discriminate(z, **inputs):
+            return self.discriminate(inputs[name], z)
+
         return {
             **super().signatures(),
             "encode": (encode, row),
             "features": (lambda seed=None, **inputs: {"features": self.features(inputs[name], seed)}, row),
             "reconstruct": (lambda **inputs: {name: self.decode(encode(**inputs)["z"])}, row),
-            "discriminate": (lambda z, **inputs: self.discriminate(inputs[name], z), pair),
+            **({"discriminate": (discriminate, pair)} if self.packing == 1 else {}),  # packs are no rows
         }

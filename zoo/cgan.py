@@ -29,7 +29,7 @@ import tensorflow as tf
 from zoo import dcgan
 from zoo.game import Game
 from zoo.gan import GAN
-from zoo.parts import adversarial, distributions, networks
+from zoo.parts import adversarial, distributions, networks, penalties
 
 
 class CGAN(GAN):
@@ -44,6 +44,14 @@ class CGAN(GAN):
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
         loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
         loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
+        penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.
+        penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
+        penalty_decay: float, a factor of the weight for every 1,000 steps.
+        weight_constraint: "none"; "clipping", D's weights within `clip_value` (Arjovsky et al. 2017); or
+            "spectral_norm", the largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).
+        clip_value: float, the largest magnitude of a clipped weight.
+        packing: int, samples that D judges together (PacGAN, Lin et al. 2018).
+        discriminator_batch_norm: bool, batch normalisation in D (convolutional), which a penalty can not have.
         num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
         network: "mlp", or "convolutional" for square images.
         generator_units: tuple of ints, widths of the generator's hidden layer of z, that of y, and of the joint ones
@@ -81,6 +89,13 @@ class CGAN(GAN):
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
         loss: adversarial.Loss = "non_saturating",
         loss_parameter: float = 0.5,
+        penalty: Literal["none", *penalties.PENALTIES] = "none",
+        penalty_weight: float = 10.0,
+        penalty_decay: float = 1.0,
+        weight_constraint: penalties.WeightConstraint = "none",
+        clip_value: float = 0.01,
+        packing: int = 1,
+        discriminator_batch_norm: bool = True,
         num_discriminator_steps: int = 1,
         network: Literal["mlp", "convolutional"] = "mlp",
         generator_units: tuple[int, ...] = (200, 1000, 1200),
@@ -98,6 +113,10 @@ class CGAN(GAN):
         for units in ("generator_units", "discriminator_units"):
             if len(getattr(self, units)) < 2:
                 raise ValueError(f"{units} must be two widths or more, not {getattr(self, units)}.")
+        spectral_norm = weight_constraint == "spectral_norm"
+        packed_data, (packed_size,) = (
+            adversarial.packed_shape(shape, packing) for shape in (self.data_shape, (self.condition_size,))
+        )
         if network == "mlp":
             self.generator = joint_mlp(
                 [(latent_size,), (self.condition_size,)],
@@ -107,15 +126,20 @@ class CGAN(GAN):
                 output_activation="tanh" if self.data_range else None,
             )
             self.discriminator = joint_mlp(
-                [self.data_shape, (self.condition_size,)],
+                [packed_data, (packed_size,)],
                 discriminator_units,
                 (1,),
                 activation="maxout",
+                spectral_norm=spectral_norm,
                 dropout=dropout,
             )
         else:
+            penalties.check(self)
             self.generator = dcgan.generator(latent_size + self.condition_size, self.data_shape, filters)
-            self.discriminator = dcgan.discriminator(self.data_shape, filters, 1 + self.condition_size)
+            self.discriminator = dcgan.discriminator(
+                packed_data, filters, 1 + packed_size, batch_norm=discriminator_batch_norm, spectral_norm=spectral_norm
+            )
+        self.constrain_weights()
 
     @property
     def condition_size(self):
@@ -133,17 +157,20 @@ class CGAN(GAN):
     def D(self, x, y, training=True):
         if self.network == "mlp":
             return self.discriminator([x, y], training=training)[:, 0]
-        psi, V = tf.split(self.discriminator(x, training=training), [1, self.condition_size], axis=-1)
-        return psi[:, 0] + tf.reduce_sum(y * V, axis=-1)
+        output = self.discriminator(x, training=training)
+        psi, V = output[:, 0], output[:, 1:]
+        return psi + tf.reduce_sum(y * V, axis=-1)
 
     def train_step(self, data):
         x, label = data
         k = self.num_discriminator_steps
         minibatches, conditions = tf.split(x, k), tf.split(self.condition(label), k)
-        keys = self.keys(k + 1)
+        keys = self.keys(2 * k + 1)
         for i in range(k):
             x, y, z = minibatches[i], conditions[i], self.draw_z(keys[i], minibatches[i])
-            self.minimize(lambda: self.discriminator_losses(x, z, y))  # ascend log D(x|y) + log(1 - D(G(z|y)|y))
+            key = keys[k + 1 + i]
+            # ascend log D(x|y) + log(1 - D(G(z|y)|y))
+            self.minimize(lambda: self.discriminator_losses(x, z, y, key=key))
         z = self.draw_z(keys[k], x)
         self.minimize(lambda: self.generator_losses(z, y))  # descend log(1 - D(G(z|y)|y)), or as `loss` says
         return self.next_step()
@@ -163,16 +190,18 @@ class CGAN(GAN):
         return super().discriminate(x, self.condition(label))
 
 
-def joint_mlp(input_shapes, units, output_shape, *, activation, dropout=0.0, output_activation=None):
+def joint_mlp(
+    input_shapes, units, output_shape, *, activation, spectral_norm=False, dropout=0.0, output_activation=None
+):
     """The paper's dense network: each of two inputs has a hidden layer of its own before the joint ones (section 4.1).
 
     Args:
         input_shapes: two tuples of ints, without the batch.
         units: tuple of two ints or more, widths of the first input's layer, the second's, and the joint ones.
-        output_shape, activation, dropout, output_activation: as in `networks.mlp`. Maxout units have 5 pieces in the
-            inputs' layers, and 4 in the joint ones.
+        output_shape, activation, spectral_norm, dropout, output_activation: as in `networks.mlp`. Maxout units have 5
+            pieces in the inputs' layers, and 4 in the joint ones.
     """
-    options = {"activation": activation, "dropout": dropout}
+    options = {"activation": activation, "spectral_norm": spectral_norm, "dropout": dropout}
     inputs = [keras.Input(shape) for shape in input_shapes]
     hidden = [
         networks.mlp(x.shape[1:], (width,), None, maxout_pieces=5, **options)(x)

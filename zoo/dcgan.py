@@ -36,6 +36,10 @@ class DCGAN(GAN):
         penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.
         penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
         penalty_decay: float, a factor of the weight for every 1,000 steps.
+        weight_constraint: "none"; "clipping", D's weights within `clip_value` (Arjovsky et al. 2017); or
+            "spectral_norm", the largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).
+        clip_value: float, the largest magnitude of a clipped weight.
+        packing: int, samples that D judges together (PacGAN, Lin et al. 2018).
         discriminator_batch_norm: bool, batch normalisation in D, which a penalty can not have.
         num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
         filters: int, channels next to the image, doubled at each halving of the side (64 pixels: 128 to 1024).
@@ -68,6 +72,9 @@ class DCGAN(GAN):
         penalty: Literal["none", *penalties.PENALTIES] = "none",
         penalty_weight: float = 10.0,
         penalty_decay: float = 1.0,
+        weight_constraint: penalties.WeightConstraint = "none",
+        clip_value: float = 0.01,
+        packing: int = 1,
         discriminator_batch_norm: bool = True,
         num_discriminator_steps: int = 1,
         filters: int = 128,
@@ -78,11 +85,14 @@ class DCGAN(GAN):
         self.set_arguments(locals())
         self.game = adversarial.loss_pair(loss, loss_parameter)
         self.generator = generator(latent_size, self.data_shape, filters)
-        if penalty != "none" and discriminator_batch_norm:
-            raise ValueError(
-                f"the penalty {penalty} is on D's slope for one image alone: set discriminator_batch_norm to false."
-            )
-        self.discriminator = discriminator(self.data_shape, filters, batch_norm=discriminator_batch_norm)
+        penalties.check(self)
+        self.discriminator = discriminator(
+            adversarial.packed_shape(self.data_shape, packing),
+            filters,
+            batch_norm=discriminator_batch_norm,
+            spectral_norm=weight_constraint == "spectral_norm",
+        )
+        self.constrain_weights()
 
 
 def generator(input_size, data_shape, filters):
@@ -92,13 +102,14 @@ def generator(input_size, data_shape, filters):
     )
 
 
-def discriminator(input_shape, filters, output_size=1, batch_norm=True):
+def discriminator(input_shape, filters, output_size=1, batch_norm=True, spectral_norm=False):
     """D's network, from images [batch, *input_shape] to [batch, output_size]."""
     return networks.convolutional_encoder(
         input_shape,
         output_size,
         filters=filters,
         batch_norm=batch_norm,
+        spectral_norm=spectral_norm,
         initializer=INITIALIZER,
         activation="leaky_relu",
     )

@@ -34,6 +34,10 @@ class GAN(Game):
         penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.
         penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
         penalty_decay: float, a factor of the weight for every 1,000 steps.
+        weight_constraint: "none"; "clipping", D's weights within `clip_value` (Arjovsky et al. 2017); or
+            "spectral_norm", the largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).
+        clip_value: float, the largest magnitude of a clipped weight.
+        packing: int, samples that D judges together (PacGAN, Lin et al. 2018).
         num_discriminator_steps: int, k in Algorithm 1; each has a fresh minibatch.
         generator_units: tuple of ints, widths of the generator's hidden layers.
         discriminator_units: tuple of ints, widths of the discriminator's hidden layers.
@@ -75,6 +79,9 @@ class GAN(Game):
         penalty: Literal["none", *penalties.PENALTIES] = "none",
         penalty_weight: float = 10.0,
         penalty_decay: float = 1.0,
+        weight_constraint: penalties.WeightConstraint = "none",
+        clip_value: float = 0.01,
+        packing: int = 1,
         num_discriminator_steps: int = 1,
         generator_units: tuple[int, ...] = (1200, 1200),
         discriminator_units: tuple[int, ...] = (240, 240),
@@ -98,13 +105,19 @@ class GAN(Game):
             initializer=initializer,
         )
         self.discriminator = networks.mlp(
-            self.data_shape,
+            adversarial.packed_shape(self.data_shape, packing),
             discriminator_units,
             (1,),
             activation=discriminator_activation,
             maxout_pieces=maxout_pieces,
+            spectral_norm=weight_constraint == "spectral_norm",
             initializer=initializer,
         )
+        self.constrain_weights()
+
+    def constrain_weights(self):
+        if self.weight_constraint == "clipping":
+            penalties.clip_weights(self.players["discriminator"], self.clip_value)
 
     @property
     def players(self):
@@ -126,26 +139,28 @@ class GAN(Game):
         return self.generator(z, training=training)
 
     def D(self, x, training=True):
+        """A logit for each example, or where there is packing for each pack of them."""
         return self.discriminator(x, training=training)[:, 0]
+
+    def packed(self, *x):
+        return [adversarial.pack(each, self.packing) for each in x]
 
     def discriminator_losses(self, x, z, *y, key=None, training=True):
         """D's loss per example, and what shows the state of the game; y is there where D and G are conditional.
 
         With a key, `penalty` is part of the loss.
         """
-        x_tilde = self.G(z, *y, training=training)
-        real, fake = self.D(x, *y, training=training), self.D(x_tilde, *y, training=training)
-        loss = self.game.discriminator(real, fake)
-        if key is not None and self.penalty != "none":
-            penalty = penalties.PENALTIES[self.penalty]
-            loss += self.weight_of_penalty() * penalty(lambda x: self.D(x, *y, training=training), x, x_tilde, key)
+        x, x_tilde, *packed_y = self.packed(x, self.G(z, *y, training=training), *y)
+
+        def D(x):
+            return self.D(x, *packed_y, training=training)
+
+        real, fake = D(x), D(x_tilde)
+        loss = self.game.discriminator(real, fake) + penalties.penalty_of(self, D, x, x_tilde, key)
         return {"discriminator": loss, **adversarial.state_of_game(self.game, real, fake)}
 
-    def weight_of_penalty(self):
-        return self.penalty_weight * self.penalty_decay ** (tf.cast(self.step.value, tf.float32) / 1000.0)
-
     def generator_losses(self, z, *y, training=True):
-        fake = self.D(self.G(z, *y, training=training), *y, training=training)
+        fake = self.D(*self.packed(self.G(z, *y, training=training), *y), training=training)
         return {"generator": self.game.generator(fake)}
 
     def draw_z(self, key, x):
@@ -176,6 +191,9 @@ class GAN(Game):
         return adversarial.verdict(self.game, self.D(self.from_served(x), *y, training=False))
 
     def signatures(self):
+        if self.packing > 1:  # then D does not judge rows
+            return super().signatures()
+
         def discriminate(**inputs):
             x = inputs.pop(self.data_name)
             return self.discriminate(x, **inputs)

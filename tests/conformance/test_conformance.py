@@ -1,6 +1,7 @@
 """What every model of the zoo must do. A model joins by being in `MODELS` and having configs/NAME_digits.cfg.
 
-A check is one function; it runs over the models that do not exempt themselves, with a reason, in `exceptions`.
+A check is one function; it runs over the models that do not exempt themselves, with a reason, in `exceptions`, and some
+run over the adversarial games of `VARIANTS` too.
 """
 
 import functools
@@ -22,16 +23,30 @@ from trainers.data import held_out_batches, load
 from trainers.evaluate import energy_distance
 from trainers.run import train
 from zoo import MODELS
+from zoo.parts import adversarial, penalties
 
 ROOT = Path(__file__).parents[2]
 DIGITS = load("digits")  # 8x8, whatever side a flagfile enlarges them to: checks are to be fast
 
 
-def check(function):
-    """Runs a check over every model that does not exempt itself from it."""
+PENALISED = "dcgan --nodiscriminator_batch_norm --loss=wasserstein --penalty="
+CRITICS = [
+    *(PENALISED + penalty for penalty in penalties.PENALTIES),
+    *(f"dcgan --weight_constraint={constraint}" for constraint in ("clipping", "spectral_norm")),
+    *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali")),
+]
+VARIANTS = [*(f"dcgan --loss={loss} --loss_parameter=0.3" for loss in typing.get_args(adversarial.Loss)), *CRITICS]
+
+
+def check(function, variants=()):
+    """Runs a check over every model that does not exempt itself from it, and over these variants."""
     number = function.__name__.split("_")[1]
     names = [name for name, cls in sorted(MODELS.items()) if number not in cls.exceptions]
-    return pytest.mark.parametrize("name", names)(function)
+    return pytest.mark.parametrize("name", [*names, *variants])(function)
+
+
+check_with_critics = functools.partial(check, variants=CRITICS)
+check_with_variants = functools.partial(check, variants=VARIANTS)
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +57,9 @@ def _from_the_root(monkeypatch):
 
 
 def settings_of(name, *more):
-    return flags.parse(["trainers.run", f"--flagfile=configs/{name}_digits.cfg", "--image_side=8", *more])
+    """Those of a model's digits flagfile; a variant's name is that of the model and the flags that make it."""
+    model, *variant = name.split()
+    return flags.parse(["trainers.run", f"--flagfile=configs/{model}_digits.cfg", "--image_side=8", *variant, *more])
 
 
 def make(model_name, *, optimizers=None, compiled=True, **overrides):
@@ -157,7 +174,7 @@ def test_I3_keras_file_keeps_everything(name, tmp_path):
     assert again.optimizers[player].get_config() == model.optimizers[player].get_config()
 
 
-@check
+@check_with_variants
 def test_I4_players_partition_the_weights_and_move_their_own(name):
     model = make(name)
     owned = [id(v) for player in model.players for v in model.weights_of(player)]
@@ -247,7 +264,7 @@ def test_I8_batch_norm_moves_in_training_only(name):
 
 
 @pytest.mark.slow
-@check
+@check_with_variants
 def test_I9_eager_graph_and_xla_agree(name):
     """Weights to 1e-5, and where their gradients are larger than 1, to 1e-5 of these."""
     results, rate = [], 0.01
@@ -271,7 +288,7 @@ def two_replicas():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-@check
+@check_with_critics
 def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
     """With the same rows and noise on both, dividing by the number of replicas must give one replica's step."""
 
@@ -372,7 +389,7 @@ def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, tmp_p
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-@check
+@check_with_variants
 def test_I14_mixed_precision_trains_without_nan(name, precision):
     keras.config.set_dtype_policy(precision)
     model = make(name)

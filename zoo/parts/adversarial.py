@@ -134,6 +134,24 @@ def loss_pair(name, parameter):
     return f_gan(FAMILIES[family](parameter), non_saturating=name != family)
 
 
+def pack(x, size):
+    """Joins each `size` neighbours on the last axis: [m, ..., c] to [m // size, ..., size * c]; leaves out the rest.
+
+    What D is given instead of single samples, so that it sees a lack of variety (Lin et al. 2018, PacGAN,
+    arXiv:1712.04086, section 2).
+    """
+    if size == 1:
+        return x
+    num = tf.shape(x)[0] // size
+    members = tf.unstack(tf.reshape(x[: num * size], [num, size, *x.shape[1:]]), axis=1)
+    return tf.concat(members, axis=-1)
+
+
+def packed_shape(shape, size):
+    """The shape of one of `pack`'s rows, for rows of `shape`."""
+    return (*shape[:-1], size * shape[-1])
+
+
 def state_of_game(pair, real, fake):
     """What is logged of a game, per example: whether D is right on each side, and the divergence that it sees."""
     return {

@@ -69,6 +69,41 @@ class Dropout(layers.Layer):
         return x * tf.cast(mask, x.dtype)
 
 
+class SpectralNormalization(layers.Wrapper):
+    """A dense or convolutional layer whose kernel W is divided by its largest singular value, sigma(W).
+
+    sigma(W) = v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato
+    et al. 2018, arXiv:1802.05957, algorithm 1 and equation 12). Keras's layer of this name overwrites W instead, in
+    calls for another player's move too. The layer has no activation: it is to be linear in W.
+    """
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(layer, **kwargs)
+        self.use_bias, layer.use_bias = layer.use_bias, False
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        size = self.layer.kernel.shape[-1]
+        self.u = self.add_weight(
+            shape=(size, 1), initializer="random_normal", trainable=False, aggregation="only_first_replica", name="u"
+        )
+        self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias") if self.use_bias else None
+
+    def call(self, x, training=False):
+        W = keras.ops.reshape(keras.ops.cast(self.layer.kernel.value, "float32"), [-1, self.u.shape[0]])
+        u = keras.ops.cast(self.u.value, "float32")
+        v = tf.stop_gradient(tf.math.l2_normalize(W @ u))
+        u = tf.stop_gradient(tf.math.l2_normalize(tf.transpose(W) @ v))
+        if training:
+            self.u.assign(u)
+        y = self.layer(x) / keras.ops.cast(tf.transpose(v) @ W @ u, self.compute_dtype)[0, 0]
+        return y + self.bias if self.use_bias else y
+
+
+def _linear(layer, spectral_norm):
+    return SpectralNormalization(layer, dtype=layer.dtype_policy) if spectral_norm else layer
+
+
 ACTIVATIONS = {
     "relu": layers.ReLU,
     "crelu": ConcatenatedReLU,
@@ -105,6 +140,7 @@ def mlp(
     activation="relu",
     maxout_pieces=MAXOUT_PIECES,
     batch_norm=False,
+    spectral_norm=False,
     dropout=0.0,
     output_activation=None,
     initializer=None,
@@ -118,6 +154,7 @@ def mlp(
         activation: str, a key of `ACTIVATIONS`.
         maxout_pieces: int, linear maps behind each hidden unit, for the activation "maxout".
         batch_norm: bool, batch normalisation before the activation of each hidden layer.
+        spectral_norm: bool, spectral normalisation of every layer's weights.
         dropout: float in [0, 1), the share of hidden units that is dropped in training.
         output_activation: str or None, a Keras activation.
         initializer: Keras initializer of the weights, None for Glorot's.
@@ -127,7 +164,8 @@ def mlp(
     network = keras.Sequential([keras.Input(input_shape), layers.Flatten()], name=name)
     for units in hidden_units:
         width = units * maxout_pieces if activation == "maxout" else units
-        network.add(layers.Dense(width, use_bias=not batch_norm, kernel_initializer=initializer))
+        dense = layers.Dense(width, use_bias=not batch_norm, kernel_initializer=initializer)
+        network.add(_linear(dense, spectral_norm))
         if batch_norm:
             network.add(_batch_normalization())
         network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
@@ -136,7 +174,7 @@ def mlp(
     if output_shape is None:
         return network
     output = layers.Dense(math.prod(output_shape), output_activation, kernel_initializer=initializer, dtype="float32")
-    network.add(output)
+    network.add(_linear(output, spectral_norm))
     network.add(layers.Reshape(output_shape, dtype="float32"))
     return network
 
@@ -224,6 +262,7 @@ def convolutional_encoder(
     activation="relu",
     maxout_pieces=MAXOUT_PIECES,
     batch_norm=False,
+    spectral_norm=False,
     dropout=0.0,
     initializer=None,
     name=None,
@@ -238,6 +277,7 @@ def convolutional_encoder(
         activation: str, a key of `ACTIVATIONS`.
         maxout_pieces: int, linear maps behind each hidden unit, for the activation "maxout".
         batch_norm: bool, batch normalisation after each convolution but the first.
+        spectral_norm: bool, spectral normalisation of every layer's weights.
         dropout: float in [0, 1), the share of hidden units that is dropped in training.
         initializer: Keras initializer of the weights, None for Glorot's.
         name: str or None.
@@ -252,7 +292,7 @@ def convolutional_encoder(
     for i in range(len(convolutional_sides(data_shape[0])) - 1):
         normalized = batch_norm and i > 0
         width = filters * 2**i * (maxout_pieces if activation == "maxout" else 1)
-        network.add(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options))
+        network.add(_linear(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options), spectral_norm))
         if normalized:
             network.add(_batch_normalization())
         network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
@@ -260,7 +300,8 @@ def convolutional_encoder(
             network.add(Dropout(dropout))
     network.add(layers.Flatten())
     if output_size is not None:
-        network.add(layers.Dense(output_size, kernel_initializer=initializer, dtype="float32"))
+        output = layers.Dense(output_size, kernel_initializer=initializer, dtype="float32")
+        network.add(_linear(output, spectral_norm))
     return network
 
 

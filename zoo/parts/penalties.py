@@ -1,12 +1,15 @@
-"""Penalties on the slope of an adversary, to be added to its loss with a weight.
+"""What keeps the slope of an adversary in bounds: penalties, added to its loss with a weight, and clipped weights.
 
-Each is a function of (D, real, fake, key) that returns float32 [batch]:
+Each penalty is a function of (D, real, fake, key) that returns float32 [batch]:
 
     D: function x [batch, ...] -> outputs [batch], each of its own row alone, which batch normalisation would spoil.
     real, fake: float32 [batch, ...], data and samples.
     key: of `noise.keys`, for those penalties that draw where to look.
 """
 
+from typing import Literal
+
+import keras
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -60,3 +63,43 @@ def roth(D, real, fake, key):
 
 
 PENALTIES = {"wgan_gp": wgan_gp, "dragan": dragan, "r1": r1, "r2": r2, "roth": roth}
+
+
+def penalty_of(game, D, real, fake, key):
+    """The penalty that the arguments of a game ask for, with its weight at this step: float32 [batch], or 0.0 for none.
+
+    Args:
+        game: `Game` with `penalty`, `penalty_weight` and `penalty_decay`, a factor for every 1,000 steps.
+        D, real, fake, key: as above; without a key there is no penalty.
+    """
+    if game.penalty == "none" or key is None:
+        return 0.0
+    weight = game.penalty_weight * game.penalty_decay ** (tf.cast(game.step.value, tf.float32) / 1000.0)
+    return weight * PENALTIES[game.penalty](D, real, fake, key)
+
+
+WeightConstraint = Literal["none", "clipping", "spectral_norm"]
+
+
+class Clip(keras.constraints.Constraint):
+    """Keeps weights in [-value, value], after each step of their optimizer (Arjovsky et al. 2017, algorithm 1)."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def __call__(self, weights):
+        return tf.clip_by_value(tf.convert_to_tensor(weights), -self.value, self.value)
+
+
+def clip_weights(networks, value):
+    for network in networks:
+        for weight in network.trainable_variables:
+            weight.constraint = Clip(value)
+
+
+def check(game):
+    """Raises ValueError for a penalty beside batch normalisation in D."""
+    if game.penalty != "none" and game.discriminator_batch_norm:
+        raise ValueError(
+            f"the penalty {game.penalty} is on D's slope for one example alone: set discriminator_batch_norm to false."
+        )

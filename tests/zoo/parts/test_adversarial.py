@@ -5,6 +5,10 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
+from zoo.ali import ALI
+from zoo.cgan import CGAN
+from zoo.dcgan import DCGAN
+from zoo.gan import GAN
 from zoo.parts import adversarial
 from zoo.parts.adversarial import LOSSES, cross_entropy, jensen_shannon_estimate
 
@@ -195,3 +199,42 @@ def test_parameters_out_of_range_are_refused():
     for name, parameter in (("alpha", 0.0), ("alpha_non_saturating", 1.0), ("weighted_jensen_shannon", 1.5)):
         with pytest.raises(ValueError, match="loss_parameter must be"):
             adversarial.loss_pair(name, parameter)
+
+
+def test_packs_are_neighbours_side_by_side():
+    x = np.arange(7 * 2 * 2 * 3, dtype=np.float32).reshape(7, 2, 2, 3)
+    packed = adversarial.pack(tf.constant(x), 3)  # the seventh is left over
+    assert packed.shape == (2, *adversarial.packed_shape((2, 2, 3), 3))
+    for i in range(2):
+        for j in range(3):
+            np.testing.assert_array_equal(packed[i, ..., 3 * j : 3 * j + 3], x[3 * i + j])
+    np.testing.assert_array_equal(adversarial.pack(tf.constant(x[:, 0, 0]), 2)[1], [24, 25, 26, 36, 37, 38])
+    assert adversarial.pack(x, 1) is x
+
+
+@pytest.mark.parametrize(
+    "make, label",
+    [
+        (lambda **options: GAN(data_shape=(2,), **options), False),
+        (lambda **options: DCGAN(data_shape=(8, 8, 1), filters=2, **options), False),
+        (lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, **options), True),
+        (lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", **options), True),
+        (lambda **options: ALI(data_shape=(2,), latent_size=2, **options), False),
+        (lambda **options: ALI(data_shape=(8, 8, 1), network="convolutional", filters=2, **options), False),
+    ],
+)
+def test_packing_trains_and_judges_packs(make, label):
+    model = make(packing=2, seed=1)
+    model.compile(jit_compile=False)
+    before = model.get_weights()
+    x = tf.constant(np.random.default_rng(0).normal(size=[6, *model.data_shape]), tf.float32)
+    data = (x, tf.constant([0, 1, 2, 0, 1, 2])) if label else x
+    logs = model.train_step(data)
+    assert all(np.isfinite(value) for value in logs.values())
+    assert any(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
+    assert "discriminate" not in model.signatures() and "discriminate" in make(packing=1).signatures()
+    shapes = []
+    minimize = model.minimize
+    model.minimize = lambda loss_fn: minimize(lambda: shapes.append(outcome := loss_fn()) or outcome)
+    model.train_step(data)
+    assert shapes[0]["discriminator"].shape == (3,)

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import special
 
 from zoo.parts import networks
@@ -200,3 +201,56 @@ def test_outputs_are_float32_in_any_precision():
         output = network(np.zeros([1, *network.input_shape[1:]], np.float32))
         assert str(output.dtype) in ("float32", "<dtype: 'float32'>")
         assert network.layers[1].compute_dtype == "bfloat16"
+
+
+def linear_layers(network):
+    return [layer for layer in network.layers if isinstance(layer, networks.SpectralNormalization)]
+
+
+@pytest.mark.parametrize("convolutional", [False, True])
+def test_spectral_norm_divides_each_kernel_by_its_largest_singular_value(convolutional):
+    if convolutional:
+        network = networks.convolutional_encoder((8, 8, 2), 3, filters=4, activation="relu", spectral_norm=True)
+        plain = networks.convolutional_encoder((8, 8, 2), 3, filters=4, activation="relu")
+        shape = (8, 8, 2)
+    else:
+        network = networks.mlp((5,), (6, 4), (3,), spectral_norm=True)
+        plain, shape = networks.mlp((5,), (6, 4), (3,)), (5,)
+    x = tf.constant(np.random.default_rng(0).normal(size=[7, *shape]), tf.float32)
+    for _ in range(200):
+        network(x, training=True)  # power iterations
+    weights = []
+    for layer in linear_layers(network):
+        kernel = layer.layer.kernel.numpy()
+        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        weights += [kernel / largest, np.random.default_rng(1).normal(size=layer.bias.shape)]
+        layer.bias.assign(weights[-1])
+    plain.set_weights(weights)
+    before = network.get_weights()
+    np.testing.assert_allclose(network(x), plain(x), rtol=1e-3, atol=1e-5)
+    for a, b in zip(before, network.get_weights(), strict=True):  # training alone moves u
+        np.testing.assert_array_equal(a, b)
+
+
+def test_gradient_of_spectral_norm_is_that_of_the_quotient():
+    """Against finite differences of the exact W / sigma(W), once u and v are its singular vectors."""
+    network = networks.mlp((4,), (), (3,), spectral_norm=True)
+    (layer,) = linear_layers(network)
+    rng = np.random.default_rng(0)
+    x, c = rng.normal(size=[5, 4]), rng.normal(size=[5, 3])
+    for _ in range(300):
+        network(tf.constant(x, tf.float32), training=True)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(network(tf.constant(x, tf.float32), training=True) * c.astype(np.float32))
+    found = tape.gradient(value, layer.layer.kernel.value)
+    W = layer.layer.kernel.numpy().astype(np.float64)
+
+    def exact(W):
+        return np.sum((x @ W / np.linalg.norm(W, 2)) * c)
+
+    numeric = np.zeros_like(W)
+    for index in np.ndindex(W.shape):
+        step = np.zeros_like(W)
+        step[index] = 1e-5
+        numeric[index] = (exact(W + step) - exact(W - step)) / 2e-5
+    np.testing.assert_allclose(found, numeric, rtol=1e-3, atol=1e-4)

@@ -1,14 +1,17 @@
 """Penalties against critics of known slope, and their own gradients against finite differences."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
 
+from zoo.ali import ALI
+from zoo.cgan import CGAN
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
 from zoo.parts import noise
-from zoo.parts.penalties import PENALTIES, slope
+from zoo.parts.penalties import PENALTIES, penalty_of, slope
 
 KEY = noise.keys(3, 0, 0, 1)[0]
 REAL, FAKE = (tf.constant(x, tf.float32) for x in np.random.default_rng(0).normal(size=[2, 6, 3]))
@@ -117,12 +120,71 @@ def test_every_penalty_trains_a_dcgan(name):
 
 
 def test_the_weight_falls():
-    model = GAN(data_shape=(2,), penalty="roth", penalty_weight=2.0, penalty_decay=0.5)
+    model = GAN(data_shape=(2,), penalty="r1", penalty_weight=2.0, penalty_decay=0.5)
     for step, weight in ((0, 2.0), (1000, 1.0), (3000, 0.25)):
         model.step.assign(step)
-        np.testing.assert_allclose(model.weight_of_penalty(), weight, rtol=1e-5)
+        expected = weight * PENALTIES["r1"](lambda x: x[:, 0], REAL, FAKE, KEY)
+        np.testing.assert_allclose(penalty_of(model, lambda x: x[:, 0], REAL, FAKE, KEY), expected, rtol=1e-5)
+    assert penalty_of(model, lambda x: x[:, 0], REAL, FAKE, key=None) == 0.0
 
 
-def test_batch_norm_is_refused():
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda **options: DCGAN(data_shape=(8, 8, 1), **options),
+        lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", **options),
+        lambda **options: ALI(data_shape=(3,), **options),
+    ],
+)
+def test_batch_norm_is_refused(make):
     with pytest.raises(ValueError, match="discriminator_batch_norm"):
-        DCGAN(data_shape=(8, 8, 1), penalty="r1")
+        make(penalty="r1", discriminator_batch_norm=True)
+    make(penalty="none", discriminator_batch_norm=True), make(penalty="r1", discriminator_batch_norm=False)
+
+
+def test_of_pairs():
+    """ALI's penalty is on D's slope by x and z together."""
+    w = np.random.default_rng(0).normal(size=[5, 1])
+    linear = {"x_discriminator_units": (), "z_discriminator_units": (), "joint_discriminator_units": ()}
+    model = ALI(data_shape=(3,), latent_size=2, penalty="r1", penalty_weight=2.0, **linear)
+    model.joint_discriminator.set_weights([w, np.zeros(1)])
+    z = tf.zeros([6, 2])
+    plain, penalised = (model.losses(REAL, z, z, key)["discriminator"] for key in (None, KEY))
+    np.testing.assert_allclose(penalised - plain, np.full(6, np.sum(w**2)), rtol=1e-4)
+
+
+def test_of_conditional_critics():
+    """By x alone, its condition staying what it is."""
+    options = {"discriminator_units": (4, 4), "penalty": "wgan_gp", "penalty_weight": 1.0}
+    model = CGAN(data_shape=(3,), num_classes=2, **options)
+    y, z = model.condition(tf.constant([0, 1, 0, 1, 1, 0])), tf.zeros([6, 100])
+    losses = [model.discriminator_losses(REAL, z, y, key=key, training=False) for key in (None, KEY)]
+    fake = model.G(z, y, training=False)
+    expected = PENALTIES["wgan_gp"](lambda x: model.D(x, y, training=False), REAL, fake, KEY)
+    np.testing.assert_allclose(losses[1]["discriminator"] - losses[0]["discriminator"], expected, atol=1e-5)
+
+
+def test_a_clipped_linear_critic_reaches_the_corner_of_its_box():
+    """The best w in [-c, c]^2 for E[w x] - E[w G(z)] has the signs of the difference of means."""
+    options = {"weight_constraint": "clipping", "clip_value": 0.5}
+    model = GAN(data_shape=(2,), loss="wasserstein", discriminator_units=(), **options)
+    model.compile({"discriminator": keras.optimizers.SGD(0.1), "generator": keras.optimizers.SGD(0.0)})
+    model.generator.set_weights([w * 0.0 for w in model.generator.get_weights()])
+    x = tf.constant([[1.0, -2.0]] * 4)
+    for _ in range(20):
+        model.train_step(x)
+    np.testing.assert_allclose(model.discriminator.get_weights()[0][:, 0], [0.5, -0.5])
+    model.reset_metrics()
+    np.testing.assert_allclose(model.test_step(x)["divergence"], 1.5, rtol=1e-5)
+
+
+def test_only_the_discriminator_is_clipped():
+    models = [
+        GAN(data_shape=(3,), weight_constraint="clipping"),
+        DCGAN(data_shape=(8, 8, 1), filters=2, weight_constraint="clipping"),
+        CGAN(data_shape=(3,), num_classes=2, weight_constraint="clipping"),
+        ALI(data_shape=(3,), weight_constraint="clipping"),
+    ]
+    for model in models:
+        assert all(w.constraint.value == 0.01 for w in model.weights_of("discriminator"))
+        assert all(w.constraint is None for w in model.weights_of("generator"))
