@@ -6,14 +6,21 @@ import json
 def render(metadata):
     """The card of a model as text; `metadata` is the contents of `metadata.json`."""
     signatures = metadata["signatures"]
-    inputs = list(signatures["sample"]["inputs"])
-    (data,) = set(signatures["sample"]["outputs"]) - {"valid"}
-    values = {"seed": [0, 1, 2], "label": [0, 0, 0]}
-    rest = [dict(zip(inputs, row, strict=True)) for row in zip(*(values[name] for name in inputs), strict=True)]
-    rest = values["seed"] if inputs == ["seed"] else rest
-    arguments = "".join(f", {name}=tf.zeros([4], tf.int64)" for name in inputs if name != "seed")
+    default = next(name for name in signatures if name != "serving_default")
+    inputs = signatures[default]["inputs"]
+    data = next(name for name in signatures[default]["outputs"] if name != "valid")
+    rows = [
+        {name: i if name == "seed" else _zeros(tensor["shape"][1:]) for name, tensor in inputs.items()}
+        for i in range(3)
+    ]
+    rest = [next(iter(row.values())) for row in rows] if len(inputs) == 1 else rows
+    arguments = ", ".join(
+        "seed=tf.range(4, dtype=tf.int64)" if name == "seed" else _zeros_of_four(name, tensor)
+        for name, tensor in inputs.items()
+    )
     feeds = "\n".join(
-        f'request.inputs["{name}"].CopyFrom(tf.make_tensor_proto({values[name]}, tf.int64))' for name in inputs
+        f'request.inputs["{name}"].CopyFrom(tf.make_tensor_proto({[row[name] for row in rows]}, tf.{tensor["dtype"]}))'
+        for name, tensor in inputs.items()
     )
     sections = [
         f"# {metadata['model']}" + (f" on {metadata['dataset']}" if "dataset" in metadata else ""),
@@ -35,7 +42,7 @@ import tensorflow as tf
 
 version = max((path for path in Path(".").iterdir() if path.name.isdecimal()), key=lambda path: int(path.name))
 model = tf.saved_model.load(str(version))
-{data} = model.signatures["sample"](seed=tf.range(4, dtype=tf.int64){arguments})["{data}"]
+{data} = model.signatures["{default}"]({arguments})["{data}"]
 ```
 
 Every signature is an attribute of the same name, too:
@@ -68,7 +75,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 stub = prediction_service_pb2_grpc.PredictionServiceStub(grpc.insecure_channel("localhost:8500"))
 request = predict_pb2.PredictRequest()
 request.model_spec.name = "generator"
-request.model_spec.signature_name = "sample"
+request.model_spec.signature_name = "{default}"
 {feeds}
 {data} = tf.make_ndarray(stub.Predict(request, timeout=10.0).outputs["{data}"])
 ```
@@ -76,11 +83,20 @@ request.model_spec.signature_name = "sample"
 The server warms up with the requests in `assets.extra/tf_serving_warmup_requests`: every signature at batch
 {_and(metadata["warmup_batches"])}.""",
         _onnx(metadata.get("onnx")),
-        _signatures(signatures, metadata["ranges"]),
+        _signatures(signatures, default, metadata["ranges"]),
         _randomness(metadata),
         _settings(metadata),
     ]
     return "\n\n".join(section.strip() for section in sections if section) + "\n"
+
+
+def _zeros(shape):
+    """Nested lists of zeros, as JSON has them."""
+    return [_zeros(shape[1:])] * shape[0] if shape else 0
+
+
+def _zeros_of_four(name, tensor):
+    return f"{name}=tf.zeros({[4, *tensor['shape'][1:]]}, tf.{tensor['dtype']})"
 
 
 def _attributes(signatures):
@@ -89,10 +105,7 @@ def _attributes(signatures):
         if name != "serving_default":
             (output, *_), arguments = (
                 signature["outputs"],
-                ", ".join(
-                    f"{key}=tf.zeros({[4, *tensor['shape'][1:]]}, tf.{tensor['dtype']})"
-                    for key, tensor in signature["inputs"].items()
-                ),
+                ", ".join(_zeros_of_four(key, tensor) for key, tensor in signature["inputs"].items()),
             )
             lines.append(f'{name} = model.{name}({arguments})["{output}"]')
     return "\n".join(lines)
@@ -163,7 +176,7 @@ curl -d '{body}' http://localhost:8501/v1/models/generator:predict
 """
 
 
-def _signatures(signatures, ranges):
+def _signatures(signatures, default, ranges):
     lines = ["| signature | inputs | outputs | |", "|---|---|---|---|"]
     for name, signature in signatures.items():
         cells = [f"`{name}`", _tensors(signature["inputs"]), _tensors(signature["outputs"]), signature["description"]]
@@ -172,7 +185,7 @@ def _signatures(signatures, ranges):
     return f"""\
 ## Signatures
 
-`?` is the batch: any number of rows, each independent of the others. `serving_default` is `sample`.
+`?` is the batch: any number of rows, each independent of the others. `serving_default` is `{default}`.
 
 {chr(10).join(lines)}
 
@@ -191,7 +204,8 @@ def _tensors(tensors):
 
 def _randomness(metadata):
     lines = [f"- {name}: {text}" for name, text in metadata["random_numbers"].items()]
-    samples = metadata["samples"]
+    if not (samples := metadata["samples"]):
+        return ""
     label = f" for label {samples['label']}" if "label" in samples else ""
     rows = [f"| {row['seed']} | {row['mean']} | `{row['sha256']}` |" for row in samples["rows"]]
     return f"""\

@@ -28,15 +28,17 @@ def labels_of(num, num_classes):
     return np.arange(num) // columns_of(num, num_classes) % num_classes
 
 
-def picture(rows, path, num_classes=None):
-    """Writes rows of data, images [n, h, w, c] or points [n, size], as one PNG.
+def picture(rows, path, num_classes=None, data=None):
+    """Writes rows of data, images [n, h, w, c] or points [n, size], as one PNG; points over real `data` where given.
 
     With `num_classes` the rows have the classes `labels_of(n, num_classes)`: a line or a colour for each.
     """
     if np.ndim(rows) == 4:
         grid(rows, path, columns_of(len(rows), num_classes))
+    elif np.shape(rows)[1] == 1:
+        histogram(rows, path, data)
     else:
-        scatter(rows, path, labels=num_classes and labels_of(len(rows), num_classes))
+        scatter(rows, path, data=data, labels=num_classes and labels_of(len(rows), num_classes))
 
 
 def comparison(data, answers, path):
@@ -44,6 +46,8 @@ def comparison(data, answers, path):
     if np.ndim(data) == 4:
         pairs = np.stack([data, answers], axis=1).reshape(-1, *data.shape[1:])
         grid(pairs, path, 2 * math.ceil(math.sqrt(len(data) / 2)))
+    elif np.shape(data)[1] == 1:
+        histogram(answers, path, data)
     else:
         scatter(answers, path, data=data)
 
@@ -99,4 +103,33 @@ def scatter(points, path, data=None, labels=None, symbol="x"):
     axes.scatter(*np.asarray(points)[:, :2].T, s=4, color=color, label="samples")
     if data is not None:
         axes.legend()
+    save(figure, path)
+
+
+def histogram(points, path, data=None):
+    """Writes points [n, 1] as a histogram, over that of real `data` [m, 1] in grey where given.
+
+    Raises:
+        OSError: if the file can not be written.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    draw_histogram(figure.add_subplot(xlabel="$x$", ylabel="density"), points, data)
+    save(figure, path)
+
+
+def draw_histogram(axes, points, data=None, num_bins=80):
+    """The same into matplotlib's `axes`, without those 1 % of all points that are farthest out."""
+    everything = np.concatenate([np.ravel(points), *([] if data is None else [np.ravel(data)])])
+    bins = np.linspace(*np.quantile(everything, [0.005, 0.995]) + [-1e-6, 1e-6], num_bins + 1)
+    if data is not None:
+        axes.hist(np.ravel(data), bins, density=True, color="0.8", label="data")
+    axes.hist(np.ravel(points), bins, density=True, histtype="step", color="C0", label="samples")
+    if data is not None:
+        axes.legend()
+
+
+def save(figure, path):
+    """Writes a matplotlib figure as one PNG. Raises `OSError` if it can not be written."""
     write_atomically(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))

@@ -17,7 +17,7 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
     Args:
         run: `trainers.rundir.Run`.
         export_dir: directory of the versions; None for `export` in the run's directory.
-        signatures: names of those to export besides `sample`; None for all.
+        signatures: names of those to export besides the first, mostly `sample`; None for all.
         keep_versions: int >= 1, how many versions stay, the newest; None for all.
         onnx: bool, whether `decode` and `sample` come as ONNX files, too.
 

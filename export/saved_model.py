@@ -79,7 +79,7 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
     def write(folder):
         # Training is over: gradients that layers define for themselves need no place in the files.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
-        served = {"serving_default": traced["sample"], **traced}
+        served = {"serving_default": next(iter(traced.values())), **traced}
         tf.saved_model.save(Served(traced, weights), str(folder), signatures=served, options=options)
         gate.check(folder)
         extra = folder / "assets.extra"
@@ -111,7 +111,7 @@ def trace(model, names=None):
     return {
         name: tf.function(by_row(function, specs, num_classes)).get_concrete_function(**specs)
         for name, (function, specs) in available.items()
-        if names is None or name in ("sample", *names)
+        if names is None or name in (next(iter(available)), *names)
     }
 
 
@@ -185,11 +185,11 @@ def describe(model, traced, metadata):
         "reference": inspect.cleandoc(reference),
         "config": model.get_config(),
         "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "signatures": {"serving_default": table["sample"], **table},
+        "signatures": {"serving_default": next(iter(table.values())), **table},
         "ranges": {name: text for name, text in ranges.items() if name in names},
         "random_numbers": RANDOM_NUMBERS,
         "versions": {**metadata.get("versions", {}), "tensorflow": tf.__version__, "keras": keras.__version__},
-        "samples": _describe_samples(traced["sample"]),
+        "samples": _describe_samples(traced["sample"]) if "sample" in traced else None,
         "warmup_batches": warmup.BATCHES,
     }
 

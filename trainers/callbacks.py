@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from export import pictures
+from export.publish import write_atomically
 from trainers import rundir
 from trainers.cli import UserError
 
@@ -115,9 +116,16 @@ class Checkpoints(_EverySteps):
 
 
 class Samples(_EverySteps):
-    """Draws a picture of samples from the same seeds each time, of a conditional model one class for each line."""
+    """Draws a picture of samples from the same seeds each time, of a conditional model one class for each line.
+
+    Points are drawn over as many test points, and kept as numbers too, step_NNNNNN.npy beside the picture.
+    """
 
     NUM_POINTS = 2000
+
+    def __init__(self, *args, data):
+        super().__init__(*args)
+        self.data = data
 
     def on_train_begin(self, logs=None):
         self.num_classes = self.model.num_classes if self.model.conditional else None
@@ -131,4 +139,7 @@ class Samples(_EverySteps):
     def act(self, step, logs):
         with self.model.averaged():
             rows = self.sample(**self.inputs).numpy()
-        pictures.picture(rows, self.path / "samples" / f"step_{step:06d}.png", self.num_classes)
+        file = self.path / "samples" / f"step_{step:06d}.png"
+        pictures.picture(rows, file, self.num_classes, data=self.data.test[: self.NUM_POINTS])
+        if rows.ndim == 2:
+            write_atomically(file.with_suffix(".npy"), lambda path: np.save(open(path, "wb"), rows))

@@ -147,7 +147,7 @@ def modes_found(run, data, options):
 
     The protocol of Lin et al. 2018 (PacGAN, arXiv:1712.04086) for the ring of 8 and the grid of 25 Gaussians.
     """
-    if data.modes is None:
+    if data.modes is None or "sample" not in run.model.signatures():
         return None
     samples = _samples(run, options.num_model_samples or NUM_MODEL_SAMPLES, options)
     distance = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1)
@@ -162,6 +162,8 @@ def modes_found(run, data, options):
 
 def sample_energy_distance(run, data, options):
     """`energy_distance` between samples and test data, and between training and test data: the best there is."""
+    if "sample" not in run.model.signatures():
+        return None
     num = min(options.num_model_samples or NUM_MODEL_SAMPLES, len(data.test), len(data.train))
     rng = np.random.default_rng(options.seed)
     test_rows, train_rows = (rng.choice(len(x), num, replace=False) for x in (data.test, data.train))
@@ -319,7 +321,7 @@ def _progress(title, num, unit):
 def _held_out(run, data, batch_size):
     """The test set in batches as the run's model takes it."""
     model, binarize = run.model, run.settings.dynamic_binarization
-    return held_out_batches(data, batch_size, model.data_range, with_labels=model.conditional, binarize=binarize)
+    return held_out_batches(data, batch_size, model.data_range, with_labels=model.labelled, binarize=binarize)
 
 
 def _batches(run, data, options, title):
@@ -327,7 +329,7 @@ def _batches(run, data, options, title):
     bar = _progress(title, len(data.test), "example")
     for batch in _held_out(run, data, options.batch_size):
         yield batch
-        bar.add(len(batch[0] if run.model.conditional else batch))
+        bar.add(len(batch[0] if run.model.labelled else batch))
 
 
 def evaluate(run_dir, options):
@@ -358,7 +360,8 @@ def evaluate(run_dir, options):
     return report
 
 
-def main(argv):
+def define_options():
+    """The flags of an evaluation, not parsed yet."""
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
     absl_flags.DEFINE_string("run_dir", None, "The run to evaluate.", **own)
@@ -378,6 +381,26 @@ def main(argv):
     absl_flags.DEFINE_integer("num_runs", 100, "Runs of annealed importance sampling.", **count)
     absl_flags.DEFINE_integer("batch_size", 100, "Examples at a time.", **count)
     absl_flags.DEFINE_integer("seed", 0, "Seed of the noise of the evaluation.", **own)
+    return options
+
+
+def options_of(metrics):
+    """The options of an evaluation by these metrics, the others at their defaults."""
+    options = define_options()
+    options.mark_as_parsed()
+    options.metrics = metrics
+    return options
+
+
+def check_metrics(names):
+    """The names themselves. Raises `UserError` for one that is none of `METRICS`."""
+    if unknown := set(names) - set(METRICS):
+        raise cli.UserError(f"--metrics={','.join(sorted(unknown))} is not a measure; there are {', '.join(METRICS)}.")
+    return names
+
+
+def main(argv):
+    options = define_options()
     cli.parse(options, argv, __doc__, required="run_dir")
     evaluate(options.run_dir, options)
 

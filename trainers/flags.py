@@ -20,7 +20,7 @@ from zoo.game import OPTIMIZERS
 
 # Flags that say how a run is carried out and not what it computes: they may change when a run is resumed.
 OPERATIONAL = {
-    "run_dir", "data_dir", "num_steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "export"
+    "run_dir", "data_dir", "num_steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "export", "metrics",
 }  # fmt: skip
 INTEGER_OPTIMIZER_SETTINGS = {"ema_overwrite_frequency", "gradient_accumulation_steps"}
 
@@ -65,6 +65,7 @@ def define_shared(flags):
     integer("sample_every", 1000, "Steps between pictures of samples.", **count)
     integer("log_every", 100, "Steps between lines of metrics.jsonl.", **count)
     boolean("export", True, "Export a SavedModel at the end.", **own)
+    absl_flags.DEFINE_list("metrics", [], "Measures to take at the end; trainers.evaluate --help lists them.", **own)
 
 
 class _TupleParser(absl_flags.ArgumentParser):

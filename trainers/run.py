@@ -63,7 +63,7 @@ def training_data(settings, data, model, strategy, first_step):
             seed=settings.seed,
             start_step=first_step,
             data_range=model.data_range,
-            with_labels=model.conditional,
+            with_labels=model.labelled,
             binarize=settings.dynamic_binarization,
             num_replicas=num_replicas,
             replica_ids=replica_ids,
@@ -109,9 +109,10 @@ def train(settings):
     import keras
     import tensorflow as tf
 
-    from trainers import callbacks, rundir
+    from trainers import callbacks, evaluate, rundir
     from trainers.data import load
 
+    metrics = evaluate.check_metrics(settings.metrics)
     keras.config.set_dtype_policy(settings.precision)
     strategy = strategy_of(settings)  # first: it divides the CPU and connects workers, which TensorFlow refuses later
     tf.config.experimental.enable_op_determinism()
@@ -151,7 +152,8 @@ def train(settings):
             beside.append(
                 callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
             )
-            beside.append(callbacks.Samples(path, settings.sample_every, *common))
+        if is_chief and "sample" in model.signatures():
+            beside.append(callbacks.Samples(path, settings.sample_every, *common, data=data))
         model.fit(
             batches,
             steps_per_epoch=settings.num_steps - first_step,
@@ -159,6 +161,8 @@ def train(settings):
             shuffle=False,  # the batches come shuffled
             verbose=1 if is_chief and not beside[0].verbose else 0,
         )
+    if is_chief and metrics:
+        evaluate.evaluate(path, evaluate.options_of(metrics=metrics))
     if is_chief and settings.export:
         from export.run import export_run
 

@@ -54,7 +54,8 @@ class Game(keras.Model):
     Class attributes that a subclass sets:
         default_optimizers: dict, player -> dict with `optimizer` (a name Keras knows) and its settings.
         metric_names: tuple of the names of what is logged besides `<player>_loss`.
-        conditional: whether `train_step` takes `(x, label)` instead of `x`, and `sample` the `label` of each row too.
+        conditional: whether `sample` takes the `label` of each row.
+        labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
 
     Args:
@@ -187,6 +188,10 @@ class Game(keras.Model):
         raise NotImplementedError(f"{type(self).__name__} does not say who its players are.")
 
     @property
+    def labelled(self):
+        return self.conditional
+
+    @property
     def batches_per_step(self):
         """Minibatches of data that one `train_step` takes, concatenated along axis 0."""
         return 1
@@ -313,7 +318,8 @@ class Game(keras.Model):
     def signatures(self):
         """The export contract: dict, name -> (function of named tensors that returns a dict, dict of input specs).
 
-        Dimension 0 of every input and output is the batch, and every row is independent of the others.
+        Dimension 0 of every input and output is the batch, and every row is independent of the others. The first is the
+        default of a server; a model that draws no samples has no "sample" here.
         """
         seed = {"seed": tf.TensorSpec([None], tf.int64), **self.label_spec}
         signatures = {"sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed)}
