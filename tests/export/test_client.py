@@ -171,7 +171,7 @@ def test_nobody_listens(address):
     "flags, message",
     [
         (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
-        (["--model=vae", "--label=3"], "--label=3 is given to a model that takes no label"),
+        (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
         (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
         (["--model=vae", "--out=x.jpg"], "must end in .png"),
         (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
