@@ -152,7 +152,7 @@ def draw(model, num, seed, label=None):
 
 
 def between(model, ends, num, label=None):
-    """Rows of data on the straight lines from each latent point to the next, as Radford et al. 2016, figure 4.
+    """Rows of data on the straight lines from each latent point to the next, as Radford et al. 2015, figure 4.
 
     A conditional model stays in the class `label`, or where that is None in a class for each line: 0, 1, ..., and from
     the start again.
@@ -177,7 +177,7 @@ def between(model, ends, num, label=None):
 
 
 def combine(model, groups, num, seed=0, label=None):
-    """Arithmetic of the mean latents of three groups of data (Radford et al. 2016, section 6.3.2).
+    """Arithmetic of the mean latents of three groups of data (Radford et al. 2015, section 6.3.2).
 
     Args:
         model: `export.runtimes.Runtime`.

@@ -80,9 +80,10 @@ def exported(tmp_path_factory):
 def parts(tmp_path_factory):
     """Exports of some signatures only: export directories by name."""
     signatures = {"generator_before_latent": ["decode", "interpolate"], "encoder": ["encode"]}
-    for name, names in signatures.items():
-        export_model(Linear(), tmp_path_factory.getbasetemp() / name, metadata={}, signatures=names)
-    return {name: tmp_path_factory.getbasetemp() / name for name in signatures}
+    return {
+        name: export_model(Linear(), tmp_path_factory.mktemp(name), metadata={}, signatures=names).parent
+        for name, names in signatures.items()
+    }
 
 
 @pytest.fixture(scope="module", autouse=True)
