@@ -150,7 +150,7 @@ def measure(name, rounds):
 
         decoder = model.players[list(model.players)[-1]][-1]
         bare = tf.function(lambda z: decoder(z, training=False))
-        noise = tf.function(lambda seeds: model.latent_prior.rows(seeds, model.latent_size))
+        noise = tf.function(model.latent)
         for batch in BATCHES[1:]:
             seeds = tf.range(batch, dtype=tf.int64)
             z = noise(seeds)

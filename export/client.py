@@ -3,6 +3,10 @@
 python -m export.client --server=http://HOST:8501 --model=NAME [--num=64] [--seed=0] [--label=3] [--out=grid.png]
 python -m export.client --server=HOST:8500 --model=NAME --task=reconstruct --data=PICTURES [--out=grid.png]
 python -m export.client --server=HOST:8500 --model=NAME --task=score --data=PICTURES
+python -m export.client --server=HOST:8500 --model=NAME --task=interpolate [--data=PICTURES] [--num=8]
+python -m export.client --server=HOST:8500 --model=NAME --task=arithmetic --data=A,B,C
+
+The tasks are those of export.sample, which says more of them.
 
 An address that starts with http is TensorFlow Serving's REST, any other its gRPC, which needs the package
 tensorflow-serving-api. The newest version that the server has answers, unless --version or --version_label is given.

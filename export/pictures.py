@@ -52,6 +52,23 @@ def comparison(data, answers, path):
         scatter(answers, path, data=data)
 
 
+def lines(rows, path, data=None):
+    """Writes lines of rows of data as one PNG: images line by line, or points in a colour for each line, over `data`.
+
+    Args:
+        rows: list of float arrays [n, height, width, 1 or 3] or [n, size], which may differ in n >= 1.
+        path: where the PNG goes.
+        data: float [m, size] or None, real points.
+    """
+    lengths = [len(line) for line in rows]
+    if np.ndim(rows[0]) == 4:
+        columns = max(lengths)
+        rest = [np.ones([columns - len(line), *line.shape[1:]]) for line in rows]  # as white as what is between
+        grid(np.concatenate([image for pair in zip(rows, rest, strict=True) for image in pair]), path, columns)
+    else:
+        scatter(np.concatenate(rows), path, data=data, labels=np.arange(len(rows)).repeat(lengths))
+
+
 def grid(images, path, columns=None):
     """Writes images as one PNG, row by row from the top left.
 

@@ -1,4 +1,4 @@
-"""What a user asks an exported model for, wherever it runs: samples, reconstructions and scores.
+"""What a user asks an exported model for, wherever it runs: samples, reconstructions, scores, walks between latents.
 
 The commands export.sample and export.client differ in where the model is, and share what is here.
 """
@@ -20,11 +20,20 @@ def define_flags(own):
     """The flags of every command that asks a model; `own` goes on to absl."""
     define_integer = functools.partial(absl_flags.DEFINE_integer, **own)
     int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1}
-    absl_flags.DEFINE_enum("task", "sample", list(TASKS), "Samples, reconstructions of --data, or its scores.", **own)
-    define_integer("num", None, "How many samples; default 64, or 8 of each class.", lower_bound=1)
+    tasks = (
+        "Samples; reconstructions of --data, or its scores; lines of pictures between latent points, those of seeds or "
+        "of --data; or A - B + C for three groups of --data."
+    )
+    absl_flags.DEFINE_enum("task", "sample", list(TASKS), tasks, **own)
+    num = "How many samples (default 64, or 8 of each class), or lines (8, or one of each class)."
+    define_integer("num", None, num, lower_bound=1)
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
-    define_integer("label", None, "The class of all rows, for a conditional model; default samples of each.", **int64)
-    absl_flags.DEFINE_list("data", None, "Pictures, folders of pictures, or one .npy file, to be asked about.", **own)
+    define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
+    data = (
+        "Pictures, folders of pictures, or one .npy file, to be asked about; for --task=arithmetic three of them, "
+        "each a group."
+    )
+    absl_flags.DEFINE_list("data", None, data, **own)
     absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
 
 
@@ -33,11 +42,16 @@ def check_flags(flags):
     if Path(flags.out).suffix.lower() != ".png":
         raise cli.UserError(f"--out={flags.out} must end in .png.")
     if flags.task == "sample" and flags.data:
-        raise cli.UserError("--data is for --task=reconstruct and --task=score: samples need none.")
-    if flags.task != "sample" and not flags.data:
-        raise cli.UserError(f"--task={flags.task} needs --data: pictures, folders of them, or one .npy file.")
-    if flags.task != "sample" and flags.num is not None:
-        raise cli.UserError(f"--num={flags.num} is for --task=sample: --task={flags.task} takes all of --data.")
+        raise cli.UserError("--data is for the other tasks: samples need none.")
+    if flags.task in ("reconstruct", "score", "arithmetic") and not flags.data:
+        raise cli.UserError(f"--task={flags.task} needs --data: pictures, folders of them, or .npy files.")
+    if flags.task == "arithmetic" and len(flags.data) != 3:
+        raise cli.UserError(
+            f"--data={','.join(flags.data)} must name three groups for --task=arithmetic, A,B,C: "
+            "each a folder of pictures or one .npy file."
+        )
+    if flags.num is not None and flags.data and flags.task != "arithmetic":
+        raise cli.UserError(f"--num={flags.num} is for seeds: --task={flags.task} takes all of --data.")
 
 
 def perform(flags, model):
@@ -83,7 +97,39 @@ def score(flags, model):
         print("\t".join([row, *(f"{value:.6g}" for value in values)]))
 
 
-TASKS = {"sample": sample, "reconstruct": reconstruct, "score": score}
+def interpolate(flags, model):
+    points = data_name(model.require("interpolate").outputs) == "points"
+    data = None
+    if flags.data:
+        data, _ = load(flags.data, model.require("encode"))
+        if len(data) == 1:
+            raise cli.UserError(f"--data={','.join(flags.data)} holds one row: a line needs two, its ends.")
+        ends = latents(model, data, flags.seed, flags.label)
+    else:
+        lines = flags.num or (model.num_classes if flags.label is None else None) or pictures.COLUMNS
+        ends = model.ask("latent", {"seed": seeds(flags.seed, lines + 1)})["z"]
+    lines = between(model, ends, POINTS_OF_A_PATH if points else pictures.COLUMNS, flags.label)
+    with writing(flags.out):
+        pictures.lines(lines, flags.out, data)
+
+
+def arithmetic(flags, model):
+    model.require("decode")
+    groups = [load([path], model.require("encode"))[0] for path in flags.data]
+    lines = combine(model, groups, flags.num or pictures.COLUMNS, flags.seed, flags.label)
+    with writing(flags.out):
+        pictures.lines(lines, flags.out, np.concatenate(groups))
+
+
+TASKS = {
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "score": score,
+    "interpolate": interpolate,
+    "arithmetic": arithmetic,
+}
+POINTS_OF_A_PATH = 100
+AMOUNTS = np.arange(7) / 4  # of A - B that is added to a row of C
 
 
 def draw(model, num, seed, label=None):
@@ -101,19 +147,107 @@ def draw(model, num, seed, label=None):
         UserError: if the model draws no samples, or for a label it does not have or does not take.
     """
     name = model.pictures if model.pictures in model.signatures else "sample"
-    inputs = {"seed": seeds(seed, num)}
-    conditional = "label" in model.require(name).inputs
-    if not conditional and label is not None:
-        raise cli.UserError(f"--label={label} is given to a model that takes no label: leave it out.")
-    if conditional:
-        if label is None and model.num_classes is None:
-            raise cli.UserError(f"--label is missing: {model} does not say which classes it has.")
-        inputs["label"] = np.full(num, label) if label is not None else pictures.labels_of(num, model.num_classes)
-    answer = model.ask(name, inputs)
+    rows = generate(model, name, {"seed": seeds(seed, num)}, label, lambda classes: pictures.labels_of(num, classes))
+    return np.stack([decode_png(row) for row in rows]) if rows.dtype == object else rows
+
+
+def between(model, ends, num, label=None):
+    """Rows of data on the straight lines from each latent point to the next, as Radford et al. 2015, figure 4.
+
+    A conditional model stays in the class `label`, or where that is None in a class for each line: 0, 1, ..., and from
+    the start again.
+
+    Args:
+        model: `export.runtimes.Runtime`.
+        ends: float32 [lines + 1, latent_size].
+        num: int >= 2, rows of a line, its two ends included.
+        label: int or None.
+
+    Returns:
+        array [lines, num, ...].
+
+    Raises:
+        UserError: if the model has no `interpolate`, or for a label it does not have or does not take.
+    """
+    lines = len(ends) - 1
+    inputs = {"z_from": ends[:-1].repeat(num, axis=0), "z_to": ends[1:].repeat(num, axis=0)}
+    inputs["alpha"] = np.tile(np.linspace(0.0, 1.0, num, dtype=np.float32), lines)
+    rows = generate(model, "interpolate", inputs, label, lambda classes: (np.arange(lines) % classes).repeat(num))
+    return rows.reshape(lines, num, *rows.shape[1:])
+
+
+def combine(model, groups, num, seed=0, label=None):
+    """Arithmetic of the mean latents of three groups of data (Radford et al. 2015, section 6.3.2).
+
+    Args:
+        model: `export.runtimes.Runtime`.
+        groups: three arrays A, B and C, float32 [n, ...], n >= 1.
+        num: int, how many rows of C are moved, at most.
+        seed: int, seed of the first row of A, where the encoder takes seeds; B and C go on from the last of A.
+        label: int, the class of all rows, where the model takes labels.
+
+    Returns:
+        list of arrays [n, ...]: what is decoded at the means of A, B and C and at A - B + C; and for each of the first
+        rows of C what is decoded there plus `AMOUNTS` times A - B.
+
+    Raises:
+        UserError: if the model has no `encode` or `decode`, or for a label that is missing, not taken or not a class.
+    """
+    z = latents(model, np.concatenate(groups), seed, label)
+    parts = np.split(z.astype(np.float64), np.cumsum([len(group) for group in groups])[:-1])
+    a, b, c = (part.mean(axis=0) for part in parts)
+    lines = [np.stack([a, b, c, a - b + c]), *(row + AMOUNTS[:, None] * (a - b) for row in parts[2][:num])]
+    rows = generate(model, "decode", {"z": np.concatenate(lines).astype(np.float32)}, label)
+    return np.split(rows, np.cumsum([len(line) for line in lines])[:-1])
+
+
+def generate(model, name, inputs, label, default=None):
+    """The rows of data that a signature gives for inputs and, where it takes them, for labels as of `labels`.
+
+    Raises:
+        UserError: if the model has no such signature, or for a label it does not have or does not take.
+    """
+    num = len(next(iter(inputs.values())))
+    answer = model.ask(name, inputs | labels(model, name, num, label, default))
     if not np.all(answer.pop("valid", True)):
+        if label is None:
+            raise cli.UserError(f"{model} gives rows that are not finite for the signature {name}.")
         raise cli.UserError(f"--label={label} is not a class of this model: its classes count from 0.")
     (rows,) = answer.values()
-    return np.stack([decode_png(row) for row in rows]) if rows.dtype == object else rows
+    return rows
+
+
+def labels(model, name, num, label, default=None):
+    """The labels of `num` rows as inputs of a signature: an empty dict where it takes none.
+
+    Args:
+        model: `export.runtimes.Runtime`.
+        name: str, a signature.
+        num: int.
+        label: int, the class of all rows, or None.
+        default: function of the number of classes that gives the labels [num] where `label` is None; None where it
+            must not be.
+
+    Raises:
+        UserError: for a label that is missing or not taken.
+    """
+    if "label" not in model.require(name).inputs:
+        if label is not None:
+            raise cli.UserError(f"--label={label} is given, but the signature {name} takes no label: leave it out.")
+        return {}
+    if label is not None:
+        return {"label": np.full(num, label)}
+    if default is None:
+        raise cli.UserError(f"--label is missing: the signature {name} takes the class of its rows.")
+    if model.num_classes is None:
+        raise cli.UserError(f"--label is missing: {model} does not say which classes it has.")
+    return {"label": default(model.num_classes)}
+
+
+def latents(model, data, seed=0, label=None):
+    """The z [n, latent_size] that `encode` gives for data, by `ask_about`; without the label if it takes none."""
+    takes_label = "label" in model.require("encode").inputs
+    return ask_about(model, "encode", data, seed, label if takes_label else None)["z"]
 
 
 def ask_about(model, name, data, seed=0, label=None):
@@ -132,13 +266,9 @@ def ask_about(model, name, data, seed=0, label=None):
         UserError: for a label that is missing, not taken or not a class, or rows that the model calls invalid.
     """
     taken = model.require(name).inputs
-    if "label" in taken and label is None:
-        raise cli.UserError(f"--label is missing: the signature {name} takes the class of its rows.")
-    if "label" not in taken and label is not None:
-        raise cli.UserError(f"--label={label} is given, but the signature {name} takes no label: leave it out.")
-    inputs = {"seed": seeds(seed, len(data)), "label": np.full(len(data), label or 0), data_name(taken): data}
+    inputs = {"seed": seeds(seed, len(data)), data_name(taken): data, **labels(model, name, len(data), label)}
     if "z" in taken:
-        inputs["z"] = ask_about(model, "encode", data, seed)["z"]
+        inputs["z"] = latents(model, data, seed, label)
     answer = model.ask(name, {key: inputs[key] for key in taken})
     valid = answer.pop("valid")
     if not valid.all():
@@ -154,9 +284,9 @@ def seeds(first, num):
     return np.array(range(first, first + num), np.int64)
 
 
-def data_name(inputs):
-    """What a signature calls a row of data."""
-    return "images" if "images" in inputs else "points"
+def data_name(tensors):
+    """What a signature with these inputs or outputs calls a row of data."""
+    return "images" if "images" in tensors else "points"
 
 
 def load(paths, signature):

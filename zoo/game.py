@@ -307,9 +307,13 @@ class Game(keras.Model):
         """Served data [batch, *data_shape] at latent points z [batch, latent_size]."""
         raise NotImplementedError(f"{type(self).__name__} has no decoder.")
 
+    def latent(self, seeds):
+        """The latent point z [batch, latent_size], float32, that `sample` decodes for each int64 seed [batch]."""
+        return self.latent_prior.rows(seeds, self.latent_size)
+
     def sample(self, seeds, **label):
         """One row of served data per int64 seed [batch]; no row depends on another."""
-        return self.decode(self.latent_prior.rows(seeds, self.latent_size), **label)
+        return self.decode(self.latent(seeds), **label)
 
     def interpolate(self, z_from, z_to, alpha, **label):
         """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015."""
@@ -327,6 +331,7 @@ class Game(keras.Model):
             latent = {"z": tf.TensorSpec([None, self.latent_size], tf.float32)}
             ends = {"z_from": latent["z"], "z_to": latent["z"], "alpha": tf.TensorSpec([None], tf.float32)}
             signatures |= {
+                "latent": (lambda seed: {"z": self.latent(seed)}, {"seed": seed["seed"]}),
                 "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {**latent, **self.label_spec}),
                 "interpolate": (
                     lambda **inputs: {self.data_name: self.interpolate(**inputs)},

@@ -324,6 +324,17 @@ def test_I11_sample_rows_depend_on_their_seed_only(name):
     assert np.abs(together[0] - together[1]).max() > 1e-4  # another seed
 
 
+@check
+def test_I11_a_sample_decodes_the_latent_of_its_seed(name):
+    signatures = {key: function for key, (function, _) in make(name).signatures().items()}
+    assert ("latent" in signatures) == ("decode" in signatures)
+    if "latent" in signatures:
+        label = {"label": SEEDS % 10} if MODELS[name].conditional else {}
+        z = signatures["latent"](seed=SEEDS)["z"]
+        assert z.dtype == tf.float32
+        assert_close(signatures["decode"](z=z, **label).values(), signatures["sample"](seed=SEEDS, **label).values(), 0)
+
+
 SERVED_ALONE = """
 import sys
 sys.modules["zoo"] = sys.modules["keras"] = None  # importing either fails

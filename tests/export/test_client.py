@@ -47,10 +47,18 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, kind, tmp_pa
             assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
             assert capsys.readouterr().out.splitlines() == [str(tmp_path / "here.png"), str(tmp_path / "there.png")]
 
-        for signature, task in [("reconstruct", "reconstruct"), ("log_prob", "score"), ("discriminate", "score")]:
-            if signature not in core.signature_def:
+        data, groups = f"--data={digits}", f"--data={digits},{digits / '1.png'},{digits / '2.png'}"
+        for (signature, *others), task, *data_flag in [
+            (["reconstruct"], "reconstruct", data),
+            (["log_prob"], "score", data),
+            (["discriminate"], "score", data),
+            (["interpolate"], "interpolate"),
+            (["interpolate", "encode"], "interpolate", data),
+            (["decode", "encode"], "arithmetic", groups),
+        ]:
+            if not {signature, *others} <= set(core.signature_def):
                 continue
-            flags = [f"--task={task}", f"--data={digits}", "--seed=5", f"--out={tmp_path / 'there.png'}"]
+            flags = [f"--task={task}", *data_flag, "--seed=5", f"--out={tmp_path / 'there.png'}"]
             flags += ["--label=3"] if "label" in core.specs(signature) else []
             run(sample.main, *here, *flags)
             printed = capsys.readouterr().out
@@ -58,7 +66,7 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, kind, tmp_pa
             (tmp_path / "there.png").write_bytes(b"")
             run(client.main, *there, "--batch_size=3", *flags)
             again = capsys.readouterr().out
-            if task == "reconstruct":
+            if task != "score":
                 assert printed == again == f"{tmp_path / 'there.png'}\n"
                 pixels = [np.asarray(PIL.Image.open(tmp_path / "there.png")).astype(int)]
                 (tmp_path / "here.png").write_bytes(picture)
@@ -171,7 +179,7 @@ def test_nobody_listens(address):
     "flags, message",
     [
         (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
-        (["--model=vae", "--label=3"], "--label=3 is given to a model that takes no label"),
+        (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
         (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
         (["--model=vae", "--out=x.jpg"], "must end in .png"),
         (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),

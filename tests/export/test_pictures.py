@@ -4,7 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export.pictures import GAP, columns_of, grid, labels_of, number_of_images, picture, scatter
+from export.pictures import GAP, columns_of, grid, labels_of, lines, number_of_images, picture, scatter
 
 
 @pytest.mark.parametrize(
@@ -66,6 +66,18 @@ def test_pictures_of_classes(tmp_path):
     plain, classes = (np.asarray(PIL.Image.open(tmp_path / f"{name}.png")) for name in ("plain", "classes"))
     orange = [255, 127, 14]  # Matplotlib's second colour
     assert (classes[..., :3] == orange).all(2).any() and not (plain[..., :3] == orange).all(2).any()
+
+
+def test_lines(tmp_path):
+    rng = np.random.default_rng(0)
+    short, long = rng.uniform(0, 0.9, (2, 8, 8, 3)), rng.uniform(0, 0.9, (3, 8, 8, 3))
+    lines([short, long], tmp_path / "lines.png")
+    grid(np.concatenate([short, np.ones([1, 8, 8, 3]), long]), tmp_path / "grid.png", columns=3)
+    assert (tmp_path / "lines.png").read_bytes() == (tmp_path / "grid.png").read_bytes()
+    points = rng.normal(size=(5, 2))
+    lines([points[:2], points[2:]], tmp_path / "lines.png", data=points + 1)
+    scatter(points, tmp_path / "scatter.png", data=points + 1, labels=[0, 0, 1, 1, 1])
+    assert (tmp_path / "lines.png").read_bytes() == (tmp_path / "scatter.png").read_bytes()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,323 @@
+"""Walks in the latent space of a linear model, whose every picture is known, on the disk and behind both servers."""
+
+import functools
+import importlib.util
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from export import client, pictures, runtimes, sample, tasks
+from export.saved_model import export_model
+from tests.export.exported import Exported
+from tests.export.servers import GrpcServer, Models, RestServer
+from trainers import cli
+from zoo.game import Game
+from zoo.parts import distributions
+
+W = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32) / 2  # its own inverse
+UNIT = np.array([1, 0, 0, 0]).reshape(2, 2, 1)
+
+
+class Linear(Game):
+    """x = 1/2 + z W / 20 + label / 50. What is encoded with a seed s is decoded as x + s UNIT / 100."""
+
+    latent_prior = distributions.PRIORS["normal"]
+    latent_size = 4
+    encoder_takes_label = False
+
+    def __init__(self, *, data_shape=(2, 2, 1), seed: int = 0, name: str | None = None):
+        super().__init__(data_shape=data_shape, seed=seed, name=name)
+        self.set_arguments(locals())
+        self.W = self.add_weight(shape=(4, 4), name="W")
+        self.W.assign(W)
+
+    def decode(self, z, label=0):
+        """Affine in z."""
+        x = 0.5 + tf.matmul(z, self.W) / 20.0 + tf.reshape(tf.cast(label, tf.float32), [-1, 1]) / 50.0
+        return tf.reshape(x, [-1, *self.data_shape])
+
+    def encode(self, x, seed, label=0):
+        """The inverse, off by an amount that grows with the seed."""
+        x = tf.reshape(x, [-1, 4]) - 0.5 - tf.reshape(tf.cast(label, tf.float32), [-1, 1]) / 50.0
+        return {"z": 20.0 * tf.matmul(x, self.W) + 0.1 * tf.cast(seed, tf.float32)[:, None]}
+
+    def signatures(self):
+        specs = {**self.data_spec, "seed": tf.TensorSpec([None], tf.int64)}
+        specs |= self.label_spec if self.encoder_takes_label else {}
+        encode = lambda **inputs: self.encode(inputs.pop(self.data_name), **inputs)  # noqa: E731
+        return {**super().signatures(), "encode": (encode, specs)}
+
+
+class Labelled(Linear):
+    conditional = True
+    num_classes = 3
+    encoder_takes_label = True
+
+    def get_config(self):
+        return {"num_classes": 3}
+
+
+class DecoderOfLabels(Labelled):
+    encoder_takes_label = False
+
+
+MAKE = {
+    "linear": Linear,
+    "labelled": Labelled,
+    "decoder_of_labels": DecoderOfLabels,
+    "points": lambda: Linear(data_shape=(4,)),
+}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    return {name: Exported(make(), tmp_path_factory.mktemp(name)) for name, make in MAKE.items()}
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Exports of some signatures only: export directories by name."""
+    signatures = {"generator_before_latent": ["decode", "interpolate"], "encoder": ["encode"]}
+    return {
+        name: export_model(Linear(), tmp_path_factory.mktemp(name), metadata={}, signatures=names).parent
+        for name, names in signatures.items()
+    }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sample, "Local", functools.cache(runtimes.Local))
+        yield
+
+
+needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
+
+
+@pytest.fixture(scope="module", params=["disk", "rest", pytest.param("grpc", marks=needs_grpc)])
+def place(request, exported):
+    """Where the models are: a command's main and flags by a model's name, and a runtime by its name."""
+    if request.param == "disk":
+
+        def run(name, *flags):
+            sample.main(["sample", f"--model_dir={exported[name].export_dir}", *map(str, flags)])
+
+        yield run, lambda name: runtimes.Local(exported[name].version, sample.classes_of(exported[name].version))
+        return
+    kind, runtime = {"rest": (RestServer, runtimes.Rest), "grpc": (GrpcServer, runtimes.Grpc)}[request.param]
+    with kind(Models({name: [one] for name, one in exported.items()})) as server:
+
+        def run(name, *flags):
+            client.main(["client", f"--server={server.address}", f"--model={name}", "--batch_size=5", *map(str, flags)])
+
+        yield run, lambda name: runtime(server.address, name, batch=5)
+
+
+@pytest.fixture
+def run(place):
+    return place[0]
+
+
+@pytest.fixture
+def open_model(place):
+    return place[1]
+
+
+def assert_close(found, expected):
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6)
+
+
+def drawn(name, exported, first, num, label=None):
+    labels = {} if label is None else {"label": np.full(num, label)}
+    return exported[name].call("sample", {"seed": np.arange(first, first + num), **labels})["images"]
+
+
+def walks(starts, ends, num=8):
+    """Straight lines in the space of data, as a linear decoder makes them of straight lines between latents."""
+    return np.stack([np.linspace(start, end, num) for start, end in zip(starts, ends, strict=True)])
+
+
+def test_lines_run_from_the_sample_of_a_seed_to_that_of_the_next(exported, open_model):
+    model, samples = open_model("linear"), drawn("linear", exported, 7, 4)
+    ends = model.ask("latent", {"seed": np.arange(7, 11)})["z"]
+    assert_close(20.0 * (samples.reshape(4, 4) - 0.5) @ W, ends)
+    assert_close(tasks.between(model, ends, 8), walks(samples[:-1], samples[1:]))
+
+
+@pytest.mark.parametrize("label", [None, 2])
+def test_a_line_has_one_class(exported, open_model, label):
+    model, samples = open_model("labelled"), drawn("labelled", exported, 7, 6, label=0)
+    ends = model.ask("latent", {"seed": np.arange(7, 13)})["z"]
+    classes = np.array([0, 1, 2, 0, 1] if label is None else [2] * 5).reshape(5, 1, 1, 1, 1)
+    assert_close(tasks.between(model, ends, 8, label), walks(samples[:-1], samples[1:]) + classes / 50)
+
+
+def groups_of_images(*sizes):
+    """Random images for which no latent that the tests decode leaves the range of pixels."""
+    rng = np.random.default_rng(0)
+    return [rng.uniform(0.4, 0.6, [size, 2, 2, 1]).astype(np.float32) for size in sizes]
+
+
+def sums(a, b, c, num):
+    """What a linear model makes of the arithmetic: that of the images themselves."""
+    ends = [group.mean(axis=0) for group in (a, b, c)]
+    step = (ends[0] - ends[1]) / 4
+    return [np.stack([*ends, ends[2] + 4 * step]), *(np.stack([x + k * step for k in range(7)]) for x in c[:num])]
+
+
+def encoded(rows, seed):
+    """What a linear model decodes where it has encoded rows with the seeds from `seed` on."""
+    return rows + (seed + np.arange(len(rows)))[:, None, None, None] * UNIT / 100
+
+
+@pytest.mark.parametrize("name, label, seed", [("linear", None, 0), ("linear", None, -5), ("labelled", 2, 0)])
+def test_arithmetic_is_that_of_the_means(open_model, name, label, seed):
+    groups = groups_of_images(3, 7, 2)
+    a, b, c = np.split(encoded(np.concatenate(groups), seed), [3, 10])
+    found, expected = tasks.combine(open_model(name), groups, 8, seed, label), sums(a, b, c, 8)
+    assert [line.shape for line in found] == [(4, 2, 2, 1), (7, 2, 2, 1), (7, 2, 2, 1)]
+    for line, truth in zip(found, expected, strict=True):
+        assert_close(line, truth)
+
+
+def test_the_class_is_for_those_who_take_it(open_model):
+    """The encoder knows of none, so what is decoded in class 2 is brighter by 2 / 50."""
+    groups = groups_of_images(1, 1, 1)
+    line = tasks.combine(open_model("decoder_of_labels"), groups, 1, 0, label=2)[1]
+    assert_close(line[0], encoded(groups[2], 2)[0] + 2 / 50)
+
+
+def tiles(path):
+    """The images of a grid of 2x2 images, [lines, columns, 2, 2, 1], uint8."""
+    pixels, step = np.asarray(PIL.Image.open(path)), pictures.SMALLEST_TILE + pictures.GAP
+    lines, columns = (size // step for size in pixels.shape)
+    pixels = pixels[pictures.GAP :, pictures.GAP :].reshape(lines, step, columns, step)[:, :64:32, :, :64:32]
+    return pixels.transpose(0, 2, 1, 3)[..., None]
+
+
+def assert_picture(path, lines, blank=()):
+    """Of lines of images; the last images of some lines are blank."""
+    found = tiles(path)
+    assert len(found) == len(lines)
+    for shown, line in zip(found, lines, strict=True):
+        np.testing.assert_allclose(shown[: len(line)], 255 * np.asarray(line), atol=0.502)
+        assert (shown[len(line) :] == 255).all()
+
+
+@pytest.mark.parametrize(
+    "name, flags, num",
+    [
+        ("linear", [], 8),
+        ("linear", ["--num=3", "--seed=9000000000"], 3),
+        ("labelled", [], 3),
+        ("labelled", ["--num=4", "--label=1"], 4),
+    ],
+)
+def test_interpolate_between_seeds(exported, run, name, flags, num, tmp_path, capsys):
+    out = tmp_path / "new" / "lines.png"
+    run(name, "--task=interpolate", *flags, f"--out={out}")
+    assert capsys.readouterr().out == f"{out}\n"
+    label = None if name == "linear" else 0
+    samples = drawn(name, exported, 9000000000 if num == 3 and name == "linear" else 0, num + 1, label)
+    classes = [1] * num if "--label=1" in flags else range(num) if name == "labelled" else [0] * num
+    assert_picture(out, walks(samples[:-1], samples[1:]) + np.reshape(classes, [num, 1, 1, 1, 1]) / 50)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three groups of images, as folders of pictures and a file: dict, name -> (path, what is in it)."""
+    found = {}
+    for name, images in zip("ABC", groups_of_images(2, 3, 10), strict=True):
+        found[name] = tmp_path / name, np.round(255 * images).astype(np.float32) / 255
+        found[name][0].mkdir()
+        for i, image in enumerate(np.round(255 * images[..., 0]).astype(np.uint8)):
+            PIL.Image.fromarray(image).save(found[name][0] / f"{i:02}.png")
+    np.save(tmp_path / "B.npy", found["B"][1])
+    return found | {"B": (tmp_path / "B.npy", found["B"][1])}
+
+
+def test_interpolate_between_pictures(run, folders, tmp_path):
+    out, (path, images) = tmp_path / "lines.png", folders["C"]
+    run("linear", "--task=interpolate", f"--data={path}", "--seed=3", f"--out={out}")
+    ends = encoded(images, 3)
+    assert_picture(out, walks(ends[:-1], ends[1:]))
+    run("labelled", "--task=interpolate", f"--data={path / '03.png'},{path / '01.png'}", "--label=2", f"--out={out}")
+    assert_picture(out, walks([images[3]], [images[1] + UNIT / 100]))
+
+
+@pytest.mark.parametrize("num", [None, 3, 20])
+def test_arithmetic_of_pictures(run, folders, num, tmp_path):
+    out, flags = tmp_path / "sums.png", [f"--num={num}"] if num else []
+    run("linear", "--task=arithmetic", f"--data={','.join(str(folders[g][0]) for g in 'ABC')}", f"--out={out}", *flags)
+    a, b, c = np.split(encoded(np.concatenate([folders[g][1] for g in "ABC"]), 0), [2, 5])
+    lines = sums(a, b, c, num or 8)
+    assert len(lines) == 1 + {None: 8, 3: 3, 20: 10}[num] and tiles(out).shape[1] == 7
+    assert_picture(out, lines)
+
+
+def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
+    model, files = open_model("points"), [tmp_path / f"{name}.npy" for name in "ABC"]
+    groups = [group.reshape(-1, 4) for group in groups_of_images(2, 3, 2)]
+    for file, group in zip(files, groups, strict=True):
+        np.save(file, group)
+    ends = model.ask("latent", {"seed": np.arange(9)})["z"]
+    paths = tasks.between(model, ends, tasks.POINTS_OF_A_PATH)
+    samples = model.ask("sample", {"seed": np.arange(9)})["points"]
+    assert_close(paths, walks(samples[:-1], samples[1:], tasks.POINTS_OF_A_PATH))
+    walked = tasks.between(model, tasks.latents(model, groups[1]), tasks.POINTS_OF_A_PATH)
+    for flags, lines, data in [([], paths, None), ([f"--data={files[1]}"], walked, groups[1])]:
+        run("points", "--task=interpolate", *flags, f"--out={tmp_path / 'found.png'}")
+        pictures.lines(lines, tmp_path / "expected.png", data)
+        assert (tmp_path / "found.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    run("points", "--task=arithmetic", f"--data={','.join(map(str, files))}", f"--out={tmp_path / 'found.png'}")
+    pictures.lines(tasks.combine(model, groups, 8), tmp_path / "expected.png", np.concatenate(groups))
+    assert (tmp_path / "found.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name, flags, message",
+    [
+        ("generator_before_latent", ["--task=arithmetic", "--data={A},{B},{C}"], "no signature named encode"),
+        ("generator_before_latent", ["--task=interpolate", "--data={C}"], "no signature named encode"),
+        ("encoder", ["--task=arithmetic", "--data={A},{B},{C}"], "no signature named decode"),
+        ("encoder", ["--task=interpolate"], "no signature named interpolate"),
+        ("generator_before_latent", ["--task=interpolate"], "no signature named latent"),
+        ("linear", ["--task=arithmetic"], "--task=arithmetic needs --data"),
+        ("linear", ["--task=arithmetic", "--data={A},{B}"], "must name three groups for --task=arithmetic, A,B,C"),
+        ("linear", ["--task=arithmetic", "--data={A},{B},{C},{C}"], "must name three groups"),
+        (
+            "linear",
+            ["--task=arithmetic", "--data={A},{points},{C}"],
+            "holds float64 (4, 2); the model takes",
+        ),
+        ("linear", ["--task=arithmetic", "--data={A},{B},{large}"], "has (9, 7) pixels; the model takes (2, 2)"),
+        ("linear", ["--task=arithmetic", "--data={A},{B},{nan}"], "invalid, counted from 0: 6"),
+        ("linear", ["--task=arithmetic", "--data={A},{B},{C}", "--label=1"], "the signature decode takes no label"),
+        ("labelled", ["--task=arithmetic", "--data={A},{B},{C}"], "--label is missing: the signature encode takes"),
+        ("decoder_of_labels", ["--task=arithmetic", "--data={A},{B},{C}"], "--label is missing: the signature decode"),
+        ("decoder_of_labels", ["--task=arithmetic", "--data={A},{B},{C}", "--label=3"], "--label=3 is not a class"),
+        ("labelled", ["--task=interpolate", "--label=-1"], "--label=-1 is not a class"),
+        ("labelled", ["--task=interpolate", "--data={C}"], "--label is missing: the signature encode takes"),
+        ("linear", ["--task=interpolate", "--label=1"], "the signature interpolate takes no label"),
+        ("linear", ["--task=interpolate", "--data={C}", "--num=3"], "--task=interpolate takes all of --data"),
+        ("linear", ["--task=interpolate", "--data={one}"], "holds one row: a line needs two"),
+        ("linear", ["--task=interpolate", "--seed=9223372036854775800"], "pass the largest seed"),
+        ("points", ["--task=interpolate", "--data={C}"], "the model takes no pictures"),
+    ],
+)
+def test_mistakes(exported, parts, folders, name, flags, message, tmp_path):
+    arrays = {"points": np.zeros([4, 2]), "one": np.zeros([1, 2, 2, 1]), "nan": np.zeros([3, 2, 2, 1])}
+    arrays["nan"][1] = np.nan
+    places = {key: path for key, (path, _) in folders.items()} | {"large": tmp_path / "large"}
+    for key, array in arrays.items():
+        places[key] = tmp_path / f"{key}.npy"
+        np.save(places[key], array)
+    places["large"].mkdir()
+    PIL.Image.new("L", (7, 9)).save(places["large"] / "x.png")
+    model_dir = parts.get(name) or exported[name].export_dir
+    with pytest.raises(cli.UserError) as caught:
+        command = ["sample", f"--model_dir={model_dir}", f"--out={tmp_path / 'x.png'}", *flags]
+        sample.main([part.format(**places) for part in command])
+    assert message in str(caught.value) and "\n" not in str(caught.value) and not (tmp_path / "x.png").exists()
