@@ -20,7 +20,8 @@ from zoo.game import OPTIMIZERS
 
 # Flags that say how a run is carried out and not what it computes: they may change when a run is resumed.
 OPERATIONAL = {
-    "run_dir", "data_dir", "num_steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "export", "metrics",
+    "run_dir", "data_dir", "num_steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "export",
+    "metrics",
 }  # fmt: skip
 INTEGER_OPTIMIZER_SETTINGS = {"ema_overwrite_frequency", "gradient_accumulation_steps"}
 
