@@ -65,14 +65,17 @@ def options(**more):
 
 
 def run_of(model):
-    model.signatures = lambda: {name: None for name in ("sample", "encode") if hasattr(model, name)}
     return SimpleNamespace(model=model, settings=SimpleNamespace(dynamic_binarization=False))
 
 
 def sampler_of(rows):
     """A run whose model samples row `seed` of the given rows."""
     return run_of(
-        SimpleNamespace(conditional=False, sample=lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds))
+        SimpleNamespace(
+            conditional=False,
+            signatures=lambda: {"sample": None},
+            sample=lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds),
+        )
     )
 
 
@@ -117,7 +120,9 @@ def class_sampler_of(rows):
         wrong = tf.cast(seeds % 10 == 0, tf.int64)
         return tf.gather(tf.constant(rows, tf.float32), (label + wrong) % len(rows))
 
-    return run_of(SimpleNamespace(conditional=True, num_classes=len(rows), sample=sample))
+    return run_of(
+        SimpleNamespace(conditional=True, num_classes=len(rows), sample=sample, signatures=lambda: {"sample": None})
+    )
 
 
 @pytest.mark.parametrize("num, batch_size", [(120, 7), (None, 1000)])
