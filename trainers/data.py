@@ -419,10 +419,32 @@ def _four_points(data_dir):
     return Data("four_points", points[train], points[test], train, test, 4, _sha256(points), licence)
 
 
+def _line(data_dir):
+    """3 Gaussians on a line, half a deviation from touching."""
+    return _mixture("line", np.array([[-2.0], [0.0], [2.0]]), 0.5)
+
+
+def _gaussian(data_dir):
+    """A Gaussian of mean 1 and standard deviation 1/2."""
+    return _one_dimensional("gaussian", lambda rng, num: rng.normal(1.0, 0.5, num))
+
+
+def _beta(data_dir):
+    """A beta distribution of mean 2/7, with a mode and two ends."""
+    return _one_dimensional("beta", lambda rng, num: rng.beta(2.0, 5.0, num))
+
+
+def _one_dimensional(name, draw):
+    points = draw(np.random.RandomState(0), 110_000).astype(np.float32)[:, None]
+    return Data(
+        name, points[:100_000], points[100_000:], None, None, None, _sha256(points), "Generated; needs no licence."
+    )
+
+
 def _mixture(name, modes, std):
     rng = np.random.RandomState(0)
     labels = rng.randint(len(modes), size=110_000).astype(np.int64)
-    points = (modes[labels] + std * rng.randn(110_000, 2)).astype(np.float32)
+    points = (modes[labels] + std * rng.randn(110_000, modes.shape[1])).astype(np.float32)
     return Data(
         name,
         points[:100_000],
@@ -446,5 +468,8 @@ DATASETS = {
     "image_folder": _image_folder,
     "ring": _ring,
     "grid": _grid,
+    "line": _line,
+    "gaussian": _gaussian,
+    "beta": _beta,
     "four_points": _four_points,
 }

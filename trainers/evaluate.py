@@ -20,7 +20,7 @@ with cli.quiet():
     from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
     from export import pictures
-    from trainers import classifier, rundir
+    from trainers import classifier, points, rundir
     from trainers.data import held_out_batches, load
     from zoo.parts import annealed, estimators, noise
 
@@ -150,12 +150,11 @@ def modes_found(run, data, options):
     if data.modes is None or "sample" not in run.model.signatures():
         return None
     samples = _samples(run, options.num_model_samples or NUM_MODEL_SAMPLES, options)
-    distance = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1)
-    nearest, good = distance.argmin(axis=1), distance.min(axis=1) <= 3.0 * data.mode_std
+    found, share = points.count_modes(samples, data)
     return {
-        "modes_found": len(np.unique(nearest[good])),
+        "modes_found": found,
         "num_modes": len(data.modes),
-        "high_quality_share": float(good.mean()),
+        "high_quality_share": share,
         "num_model_samples": len(samples),
     }
 
@@ -243,10 +242,13 @@ METRICS = {
     "ais_log_likelihood": ais_log_likelihood,
     "ais_nll": ais_nll,
     "class_accuracy": class_accuracy,
+    "density_ratio": points.density_ratio,
     "held_out_objectives": held_out_objectives,
+    "histogram_kl": points.histogram_kl,
     "importance_weighted_nll": importance_weighted_nll,
     "latent_map": latent_map,
     "modes_found": modes_found,
+    "modes_over_time": points.modes_over_time,
     "nearest_neighbour_accuracy": nearest_neighbour_accuracy,
     "sample_energy_distance": sample_energy_distance,
 }

@@ -5,7 +5,19 @@ from zoo.avb import AVB
 from zoo.cgan import CGAN
 from zoo.dbm import DBM
 from zoo.dcgan import DCGAN
+from zoo.density_ratio import DensityRatio
 from zoo.gan import GAN
+from zoo.gmmn import GMMN
 from zoo.vae import VAE
 
-MODELS = {"ali": ALI, "avb": AVB, "cgan": CGAN, "dbm": DBM, "dcgan": DCGAN, "gan": GAN, "vae": VAE}
+MODELS = {
+    "ali": ALI,
+    "avb": AVB,
+    "cgan": CGAN,
+    "dbm": DBM,
+    "dcgan": DCGAN,
+    "density_ratio": DensityRatio,
+    "gan": GAN,
+    "gmmn": GMMN,
+    "vae": VAE,
+}

@@ -56,6 +56,7 @@ class Game(keras.Model):
         metric_names: tuple of the names of what is logged besides `<player>_loss`.
         conditional: whether `sample` takes the `label` of each row.
         labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
+        zero_allowed: tuple of the names of int arguments that may be 0.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
 
     Args:
@@ -67,6 +68,7 @@ class Game(keras.Model):
     default_optimizers = {}
     metric_names = ()
     conditional = False
+    zero_allowed = ("seed",)
     exceptions = {}
 
     def __init__(self, *, data_shape, seed, name=None):
@@ -107,7 +109,11 @@ class Game(keras.Model):
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int) and name != "seed" and number < 1 and not isinstance(number, bool):
+                if (
+                    isinstance(number, int)
+                    and number < (name not in self.zero_allowed)
+                    and not isinstance(number, bool)
+                ):
                     raise ValueError(f"{name} must be at least 1, not {value}.")
                 if isinstance(number, float) and not number >= 0.0:
                     raise ValueError(f"{name} must not be negative, but is {value}.")

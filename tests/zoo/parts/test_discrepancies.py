@@ -1,0 +1,107 @@
+"""Discrepancies against closed forms for Gaussians, sums over pairs in NumPy, and zero in expectation."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers.evaluate import energy_distance
+from zoo.parts import discrepancies
+
+RNG = np.random.default_rng(0)
+X, Y = (RNG.normal(size=[n, 2, 3]).astype(np.float32) for n in (5, 7))
+BANDWIDTHS = tf.constant([0.5, 2.0])
+
+
+def pairs(h, x, y):
+    return np.array([[h(np.ravel(a - b)) for b in y] for a in x])
+
+
+def excess(h, x, y):
+    """The unbiased estimate, pair by pair."""
+    within = sum(pairs(h, z, z)[~np.eye(len(z), dtype=bool)].mean() for z in (x, y))
+    return within - 2.0 * pairs(h, x, y).mean()
+
+
+def kernel(d):
+    return np.mean([np.exp(-(d @ d) / (2 * b**2)) for b in (0.5, 2.0)])
+
+
+def test_pair_by_pair():
+    np.testing.assert_allclose(discrepancies.mmd(X, Y, BANDWIDTHS), excess(kernel, X, Y), rtol=1e-4)
+    expected = excess(lambda d: -np.linalg.norm(d), X, Y)
+    np.testing.assert_allclose(discrepancies.energy_distance(X, Y), expected, rtol=1e-4)
+    np.testing.assert_allclose(discrepancies.energy_distance(X, Y), energy_distance(X, Y), rtol=1e-4)
+
+
+def test_moments():
+    x, y = X.reshape(5, 6), Y.reshape(7, 6)
+    means = np.mean(np.square(x.mean(0) - y.mean(0)))
+    np.testing.assert_allclose(discrepancies.moments(X, Y), means, rtol=1e-5)
+    covariances = np.mean(np.square(np.cov(x.T, ddof=0) - np.cov(y.T, ddof=0)))
+    np.testing.assert_allclose(discrepancies.moments(X, Y, "covariance"), means + covariances, rtol=1e-5)
+    whitened = np.array([[1.0], [-1.0]]), np.array([[np.sqrt(2)], [0.0], [0.0], [-np.sqrt(2)]])  # the same two moments
+    np.testing.assert_allclose(discrepancies.moments(*whitened, "covariance"), 0.0, atol=1e-12)
+
+
+def gaussian_mmd(mean, std, bandwidth, dimensions):
+    """MMD^2 of N(0, I) and N(mean, std^2 I), mean along one axis: each E k is a Gaussian integral."""
+
+    def expected(variance, distance):
+        b = bandwidth**2
+        return (b / (b + variance)) ** (dimensions / 2) * np.exp(-(distance**2) / (2 * (b + variance)))
+
+    return expected(2.0, 0.0) + expected(2.0 * std**2, 0.0) - 2.0 * expected(1.0 + std**2, mean)
+
+
+@pytest.mark.parametrize("bandwidth", [0.7, 2.0])
+def test_mmd_of_gaussians_against_its_closed_form(bandwidth):
+    """Unbiased: the mean over many small minibatches is within 4 standard errors, also where both are equal."""
+    rng = np.random.default_rng(1)
+    estimate = tf.function(lambda x, y: discrepancies.mmd(x, y, tf.constant([bandwidth])))
+    for mean, std in ((1.0, 0.6), (0.0, 1.0)):
+        values = []
+        for _ in range(400):
+            x, y = rng.normal(size=[20, 2]), np.array([mean, 0.0]) + std * rng.normal(size=[30, 2])
+            values.append(estimate(tf.constant(x, tf.float32), tf.constant(y, tf.float32)).numpy())
+        error = np.std(values) / np.sqrt(len(values))
+        assert abs(np.mean(values) - gaussian_mmd(mean, std, bandwidth, 2)) < 4 * error
+        assert error < 0.005 and (mean == 0.0) == (abs(gaussian_mmd(mean, std, bandwidth, 2)) < 1e-12)
+
+
+def test_energy_distance_of_gaussians_against_its_closed_form():
+    """In one dimension 2 E|X - Y| - E|X - X'| - E|Y - Y'| of N(0, 1) and N(0, s^2): E|N(0, v)| = sqrt(2 v / pi)."""
+    rng, s = np.random.default_rng(2), 0.3
+    values = [
+        discrepancies.energy_distance(rng.normal(size=[20, 1]), s * rng.normal(size=[20, 1])).numpy()
+        for _ in range(400)
+    ]
+    expected = np.sqrt(2 / np.pi) * (2 * np.sqrt(1 + s**2) - np.sqrt(2) - s * np.sqrt(2))
+    assert abs(np.mean(values) - expected) < 4 * np.std(values) / 20 < 0.1
+
+
+@pytest.mark.parametrize(
+    "discrepancy",
+    [
+        lambda x, y: discrepancies.mmd(x, y, BANDWIDTHS),
+        discrepancies.energy_distance,
+        discrepancies.moments,
+        lambda x, y: discrepancies.moments(x, y, "covariance"),
+    ],
+)
+def test_gradients_are_those_of_finite_differences_and_finite_for_equal_rows(discrepancy):
+    x, y = tf.Variable(X[:3, 0]), tf.constant(Y[:4, 0])
+
+    def gradient():
+        with tf.GradientTape() as tape:
+            value = discrepancy(x, y)
+        return tape.gradient(value, x)
+
+    found, numeric = gradient(), np.zeros([3, 3])
+    for index in np.ndindex(3, 3):
+        step = np.zeros([3, 3], np.float32)
+        step[index] = 1e-2
+        numeric[index] = (discrepancy(x + step, y) - discrepancy(x - step, y)) / 2e-2
+    np.testing.assert_allclose(found, numeric, atol=2e-3)
+    np.testing.assert_allclose(tf.function(gradient, jit_compile=True)(), found, rtol=1e-4, atol=1e-6)
+    x.assign(tf.repeat(y[:1], 3, axis=0))
+    assert np.all(np.isfinite(gradient()))

@@ -1,0 +1,81 @@
+"""The density ratio estimator against Gaussians whose ratio is known."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special, stats
+
+from zoo.density_ratio import DensityRatio
+
+P = stats.multivariate_normal([0.5, 0.0], [[1.0, 0.3], [0.3, 0.6]])
+Q = stats.multivariate_normal([-0.5, 0.5], [[1.0, -0.2], [-0.2, 0.8]])
+
+
+def kl(p, q):
+    difference = q.mean - p.mean
+    inverse = np.linalg.inv(q.cov)
+    trace = np.trace(inverse @ p.cov) + difference @ inverse @ difference
+    return 0.5 * (trace - len(p.mean) + np.log(np.linalg.det(q.cov) / np.linalg.det(p.cov)))
+
+
+@pytest.fixture(scope="module")
+def estimate():
+    """Trained on twice as many rows of q (label 0) as of p (label 1); held-out rows of both."""
+    keras.utils.set_random_seed(0)
+    rng = np.random.default_rng(0)
+    model = DensityRatio(data_shape=(2,), hidden_units=(64, 64))
+    rate = keras.optimizers.schedules.CosineDecay(0.003, 3000)
+    model.compile({"classifier": keras.optimizers.Adam(rate)}, jit_compile=False)
+    label = tf.constant(np.arange(300_000) % 3 == 0, tf.int64)
+    x = np.where(label.numpy()[:, None] == 1, P.rvs(300_000, rng), Q.rvs(300_000, rng)).astype(np.float32)
+    x = tf.constant(x)
+
+    @tf.function
+    def train():
+        for i in tf.range(3000):
+            first = (900 * i) % 299_100
+            model.train_step((x[first : first + 900], label[first : first + 900]))
+
+    train()
+    return model, P.rvs(20_000, rng), Q.rvs(20_000, rng)
+
+
+def log_ratio(model, x):
+    return model.log_ratio(tf.constant(x, tf.float32))["log_ratio"].numpy()
+
+
+def test_divergences_of_gaussians_within_five_percent(estimate):
+    model, of_p, of_q = estimate
+    np.testing.assert_allclose(log_ratio(model, of_p).mean(), kl(P, Q), rtol=0.05)
+    np.testing.assert_allclose(-log_ratio(model, of_q).mean(), kl(Q, P), rtol=0.05)
+
+
+def test_ratio_and_probability_where_the_data_are(estimate):
+    model, of_p, of_q = estimate
+    x = np.concatenate([of_p[:2000], of_q[:2000]])
+    truth = P.logpdf(x) - Q.logpdf(x)
+    assert np.median(np.abs(log_ratio(model, x) - truth)) < 0.05
+    probability = model.log_ratio(tf.constant(x, tf.float32))["probability"]
+    error = np.abs(probability - special.expit(truth))  # of equally many rows, not of one third
+    assert np.quantile(error, 0.99) < 0.05
+
+
+def test_the_share_of_p_is_the_mean_of_all_minibatches():
+    model = DensityRatio(data_shape=(2,), numerator=(0, 4), hidden_units=())
+    model.compile(jit_compile=False)
+    labels = np.random.default_rng(0).integers(0, 6, [5, 8])
+    for label in labels:
+        model.train_step((tf.zeros([8, 2]), tf.constant(label)))
+    np.testing.assert_allclose(model.pi, np.isin(labels, [0, 4]).mean(), rtol=1e-5)
+    model.classifier.set_weights([np.zeros([2, 1]), np.array([special.logit(float(model.pi.numpy()))])])
+    np.testing.assert_allclose(log_ratio(model, np.ones([3, 2])), np.zeros(3), atol=1e-6)
+
+
+def test_images_can_have_convolutions():
+    model = DensityRatio(data_shape=(8, 8, 1), network="convolutional", filters=2)
+    model.compile(jit_compile=False)
+    model.train_step((tf.ones([4, 8, 8, 1]), tf.constant([0, 1, 0, 1])))
+    assert model.log_ratio(tf.ones([3, 8, 8, 1]))["log_ratio"].shape == (3,)
+    with pytest.raises(ValueError, match="square images"):
+        DensityRatio(data_shape=(2,), network="convolutional")

@@ -1,0 +1,74 @@
+"""How different two minibatches are, without an adversary: moments, kernels, distances.
+
+    x, y    float32 [n, ...] and [m, ...], rows of two distributions P and Q; each row counts as one vector
+
+Each function returns a scalar that is differentiable in both. It is zero in expectation where P and Q are equal (the
+distance of moments is above it), so that a minibatch of equal distributions can give less than zero.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+
+def flat(x):
+    x = tf.cast(x, tf.float32)
+    return tf.reshape(x, [tf.shape(x)[0], -1])
+
+
+def moments(x, y, statistics="mean"):
+    """|E s(X) - E s(Y)|^2, the mean over all elements of the statistics s.
+
+    Args:
+        statistics: "mean" for s(x) = x, or "covariance" for the covariance matrix besides.
+    """
+    x, y = flat(x), flat(y)
+    difference = tf.reduce_mean(tf.square(tf.reduce_mean(x, axis=0) - tf.reduce_mean(y, axis=0)))
+    if statistics == "covariance":
+        covariance_of_x, covariance_of_y = (tfp.stats.covariance(z) for z in (x, y))
+        difference += tf.reduce_mean(tf.square(covariance_of_x - covariance_of_y))
+    return difference
+
+
+def squared_distances(x, y):
+    """|x_i - y_j|^2, [n, m], not less than 0."""
+    squares = [tf.reduce_sum(tf.square(z), axis=1) for z in (x, y)]
+    products = tf.matmul(x, y, transpose_b=True)
+    return tf.maximum(squares[0][:, None] + squares[1][None] - 2.0 * products, 0.0)
+
+
+def excess(h, x, y):
+    """E h(X, X') + E h(Y, Y') - 2 E h(X, Y), over distinct pairs: unbiased (Gretton et al. 2012, JMLR 13, lemma 6).
+
+    Args:
+        h: function of squared distances [n, m], elementwise.
+    """
+
+    def within(x):
+        n = tf.cast(tf.shape(x)[0], tf.float32)
+        values = tf.linalg.set_diag(h(squared_distances(x, x)), tf.zeros([tf.shape(x)[0]]))
+        return tf.reduce_sum(values) / (n * (n - 1.0))
+
+    x, y = flat(x), flat(y)
+    return within(x) + within(y) - 2.0 * tf.reduce_mean(h(squared_distances(x, y)))
+
+
+def mmd(x, y, bandwidths):
+    """The square of the maximum mean discrepancy, for the mean of Gaussian kernels exp(-|x - y|^2 / (2 b^2)).
+
+    Gretton et al. 2012; a mixture of bandwidths b as in Li et al. 2015 (arXiv:1502.02761).
+
+    Args:
+        bandwidths: float32 [k], in units of the data.
+    """
+    return excess(
+        lambda d: tf.reduce_mean([tf.exp(-d / (2.0 * tf.square(b))) for b in tf.unstack(bandwidths)], 0), x, y
+    )
+
+
+def energy_distance(x, y):
+    """2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013, Energy statistics).
+
+    Twice the excess of the energy score of samples x over the score of the truth, a proper scoring rule (Gneiting and
+    Raftery 2007, equation 22).
+    """
+    return excess(lambda d: -tf.sqrt(tf.maximum(d, 1e-12)), x, y)  # where d is 0, so is the gradient
