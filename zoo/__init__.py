@@ -2,10 +2,20 @@
 
 from zoo.ali import ALI
 from zoo.avb import AVB
+from zoo.bilinear import Bilinear
 from zoo.cgan import CGAN
 from zoo.dbm import DBM
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
 from zoo.vae import VAE
 
-MODELS = {"ali": ALI, "avb": AVB, "cgan": CGAN, "dbm": DBM, "dcgan": DCGAN, "gan": GAN, "vae": VAE}
+MODELS = {
+    "ali": ALI,
+    "avb": AVB,
+    "bilinear": Bilinear,
+    "cgan": CGAN,
+    "dbm": DBM,
+    "dcgan": DCGAN,
+    "gan": GAN,
+    "vae": VAE,
+}
