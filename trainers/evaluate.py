@@ -20,7 +20,7 @@ with cli.quiet():
     from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
     from export import pictures
-    from trainers import classifier, points, rundir
+    from trainers import classifier, points, rundir, theory
     from trainers.data import held_out_batches, load
     from zoo.parts import annealed, estimators, noise
 
@@ -250,6 +250,7 @@ METRICS = {
     "modes_found": modes_found,
     "modes_over_time": points.modes_over_time,
     "nearest_neighbour_accuracy": nearest_neighbour_accuracy,
+    "play_against_theory": theory.play_against_theory,
     "sample_energy_distance": sample_energy_distance,
 }
 ON_REQUEST = {"ais_nll"}  # takes long, so that it is left out unless it is asked for

@@ -2,6 +2,7 @@
 
 from zoo.ali import ALI
 from zoo.avb import AVB
+from zoo.bilinear import Bilinear
 from zoo.cgan import CGAN
 from zoo.dbm import DBM
 from zoo.dcgan import DCGAN
@@ -13,6 +14,7 @@ from zoo.vae import VAE
 MODELS = {
     "ali": ALI,
     "avb": AVB,
+    "bilinear": Bilinear,
     "cgan": CGAN,
     "dbm": DBM,
     "dcgan": DCGAN,

@@ -7,6 +7,7 @@ import math
 from typing import Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoo.parts import noise
@@ -19,6 +20,25 @@ class ConcatenatedReLU(layers.Layer):
 
     def call(self, x):
         return keras.ops.concatenate([keras.ops.relu(x), keras.ops.relu(-x)], axis=-1)
+
+
+class Parameters(keras.Model):
+    """Trainable numbers that are no layer's weights, each an attribute: `Parameters("p", a=0.0).a`.
+
+    Args:
+        name: str.
+        **start: name -> where the number, or array of numbers, starts.
+    """
+
+    def __init__(self, name, **start):
+        super().__init__(name=name)
+        for key, value in start.items():
+            value = np.asarray(value, np.float32)
+            initializer = lambda shape, dtype, value=value: keras.ops.convert_to_tensor(value, dtype)  # noqa: E731
+            # With an aggregation, replicas that agree may assign to it.
+            weight = self.add_weight(shape=value.shape, initializer=initializer, aggregation="mean", name=key)
+            setattr(self, key, weight)
+        self.built = True
 
 
 MAXOUT_PIECES = 4  # the window of Rezende and Mohamed 2015; a layer of n units has n maxima over 4 linear maps each

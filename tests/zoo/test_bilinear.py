@@ -1,0 +1,131 @@
+"""The bilinear game against its closed forms: rates, angles, invariants, and powers of a matrix."""
+
+import json
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from trainers import theory
+from zoo.bilinear import Bilinear
+
+ETA, NUM_STEPS = 0.1, 150
+PLAYS = ("simultaneous", "alternating", "extragradient")
+DATA = tf.zeros([1, 2])
+
+
+def game(play, eta_x=ETA, eta_y=ETA, **start):
+    model = Bilinear(data_shape=(2,), play=play, **start)
+    model.compile({"x": keras.optimizers.SGD(eta_x), "y": keras.optimizers.SGD(eta_y)})
+    return model
+
+
+def path_of(model, num_steps=NUM_STEPS):
+    """The positions [num_steps + 1, 2] that the model's own steps lead through."""
+    step, path = tf.function(model.train_step), [np.array(model.position)]
+    for _ in range(num_steps):
+        step(DATA)
+        path.append(np.array(model.position))
+    return np.array(path)
+
+
+def as_complex(path):
+    return path[:, 0] + 1j * path[:, 1]
+
+
+def test_simultaneous_play_spirals_outwards():
+    """z = x + iy is multiplied by 1 + i eta."""
+    z = as_complex(path_of(game("simultaneous", x0=0.7, y0=0.4)))
+    t = np.arange(NUM_STEPS + 1)
+    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * (1.0 + ETA**2) ** (t / 2), rtol=1e-5)
+    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arctan(ETA), rtol=1e-5)
+
+
+def test_extragradient_spirals_inwards():
+    """z is multiplied by 1 - eta^2 + i eta."""
+    z = as_complex(path_of(game("extragradient", x0=0.7, y0=0.4)))
+    t = np.arange(NUM_STEPS + 1)
+    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * (1.0 - ETA**2 + ETA**4) ** (t / 2), rtol=1e-5)
+    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arctan2(ETA, 1.0 - ETA**2), rtol=1e-4)
+
+
+def test_alternating_play_stays_on_its_ellipse():
+    """x moves first, hence the sign; the eigenvalues lie on the unit circle, at the angle arccos(1 - eta^2 / 2)."""
+    path = path_of(game("alternating"))
+    x, y = path.T
+    np.testing.assert_allclose(x**2 + y**2 - ETA * x * y, 2.0 - ETA, rtol=1e-5)
+    assert np.ptp(x**2 + y**2 + ETA * x * y) > 0.1  # what would be left if y moved first
+    T = np.array([[1.0, -ETA / 2.0], [0.0, np.sqrt(1.0 - ETA**2 / 4.0)]])  # makes a circle of the ellipse
+    z = as_complex(path @ T.T)
+    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arccos(1.0 - ETA**2 / 2.0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("play", PLAYS)
+@pytest.mark.parametrize("eta_x, eta_y", [(0.1, 0.1), (0.05, 0.2), (0.02, 0.02)])
+def test_paths_are_powers_of_the_matrix(play, eta_x, eta_y):
+    model = game(play, eta_x, eta_y, x0=0.3, y0=0.9)
+    path = path_of(model)
+    expected = [np.linalg.matrix_power(model.linear_map(), t) @ [0.3, 0.9] for t in range(NUM_STEPS + 1)]
+    np.testing.assert_allclose(path, expected, atol=1e-5)
+
+
+def test_small_steps_follow_the_circle_of_continuous_time():
+    eta, num_steps = 0.002, 500
+    for play in PLAYS:
+        x, y = path_of(game(play, eta, eta, x0=1.0, y0=0.5), num_steps)[-1]
+        t = eta * num_steps
+        assert abs(x - (np.cos(t) - 0.5 * np.sin(t))) < 2 * eta
+        assert abs(y - (np.sin(t) + 0.5 * np.cos(t))) < 2 * eta
+
+
+@pytest.mark.parametrize("play", PLAYS)
+def test_served_move_is_a_training_step(play):
+    rows = np.random.default_rng(0).uniform(0.0, 2.0, [4, 2]).astype(np.float32)
+    model = game(play, 0.05, 0.2)
+    move, _ = model.signatures()["move"]
+    moved = move(*rows.T)
+    for i, (x0, y0) in enumerate(rows):
+        after = path_of(game(play, 0.05, 0.2, x0=float(x0), y0=float(y0)), 1)[-1]
+        np.testing.assert_allclose([moved["x"][i], moved["y"][i]], after, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(model.signatures()["value"][0](*rows.T)["value"], rows[:, 0] * rows[:, 1])
+
+
+@pytest.mark.parametrize("optimizer", [keras.optimizers.Adam(0.1), keras.optimizers.SGD(0.1, momentum=0.9)])
+def test_no_linear_map_is_claimed_of_other_optimizers(optimizer):
+    model = game("simultaneous")
+    model.compile({"x": optimizer, "y": keras.optimizers.SGD(0.1)})
+    assert model.linear_map() is None and set(model.signatures()) == {"value"}
+
+
+def run_of(model, path, folder):
+    """A run whose log holds these positions, step by step."""
+    lines = [{"step": t, "position_x": float(x), "position_y": float(y)} for t, (x, y) in enumerate(path) if t]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return SimpleNamespace(model=model, path=folder, step=len(lines))
+
+
+@pytest.mark.parametrize("play", PLAYS)
+def test_metric_agrees_with_the_play_and_finds_out_another(play, tmp_path):
+    model = game(play)
+    path = path_of(model)
+    report = theory.play_against_theory(run_of(model, path, tmp_path), None, None)
+    factor = {"simultaneous": 1.0 + ETA**2, "alternating": 1.0, "extragradient": 1.0 - ETA**2 + ETA**4}[play]
+    np.testing.assert_allclose(report["spectral_radius"], np.sqrt(factor))
+    assert report["largest_deviation"] < 1e-5 and report["num_steps"] == NUM_STEPS
+    np.testing.assert_allclose(report["distance"], np.linalg.norm(path[-1]))
+    if play != "alternating":
+        np.testing.assert_allclose(report["distance_in_theory"], np.sqrt(2.0 * factor**NUM_STEPS))
+    assert (tmp_path / "path.png").stat().st_size > 1000
+    for other in set(PLAYS) - {play}:
+        assert theory.play_against_theory(run_of(game(other), path, tmp_path), None, None)["largest_deviation"] > 0.1
+
+
+def test_metric_needs_every_step_of_a_linear_game(tmp_path):
+    model = game("alternating")
+    run = run_of(model, path_of(model, 4), tmp_path)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines[1::2]) + "\n")
+    assert theory.play_against_theory(run, None, None) is None
+    assert theory.play_against_theory(SimpleNamespace(model=object(), path=tmp_path, step=4), None, None) is None

@@ -1,0 +1,165 @@
+"""The smallest game whose gradient descent does not find its solution: a bilinear one, of two numbers.
+
+    min_x max_y  V(x, y) = x y,   solved by (0, 0) alone
+
+Each move of a player is a gradient step on its own loss, V for x and -V for y, with its own learning rate eta. The
+schedule of moves, `play`, decides what becomes of the distance r from (0, 0); both rates being eta, in one step
+
+    simultaneous     x <- x - eta y,  y <- y + eta x              r grows by sqrt(1 + eta^2), turning by atan(eta)
+    alternating      the same, y answering the x that has moved   r is bounded: x^2 + y^2 - eta x y never changes
+    extragradient    x <- x - eta y~, y <- y + eta x~, where      r shrinks by sqrt(1 - eta^2 + eta^4) for eta < 1
+                     (x~, y~) is a simultaneous step ahead
+
+while in continuous time, x' = -y and y' = x, r never changes:
+
+    x(t) = x(0) cos t - y(0) sin t,   y(t) = x(0) sin t + y(0) cos t
+
+The training data make no difference: the game has none.
+
+Departures from the papers: none while both players have plain SGD. With another optimizer, the look ahead is one of its
+moves, too, and counts in its state.
+"""
+
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.game import Game
+from zoo.parts.networks import Parameters
+
+
+class Bilinear(Game):
+    """The bilinear game min_x max_y x y, on which simultaneous gradient descent diverges.
+
+    Args:
+        data_shape: tuple of ints, the shape of data that make no difference.
+        play: "simultaneous", "alternating" (x moves first) or "extragradient", the moves of one step.
+        x0: float >= 0, where x starts.
+        y0: float >= 0, where y starts.
+        seed: int; the game is without noise.
+        name: str or None.
+
+    Raises:
+        ValueError: for an argument out of its range.
+
+    Example:
+
+        model = Bilinear(data_shape=(2,), play="extragradient")
+        model.compile()
+        model.fit(points, batch_size=1, epochs=1)  # whatever the points: one step for each
+        distance = model.logs()["distance"]
+
+    Reference:
+        G. M. Korpelevich. The extragradient method for finding saddle points and other problems. Matecon 12, 1976.
+        G. Gidel, H. Berard, G. Vignoud, P. Vincent and S. Lacoste-Julien. A variational inequality perspective on
+        generative adversarial networks. ICLR 2019. arXiv:1802.10551, section 3.
+        I. Goodfellow. NIPS 2016 tutorial: generative adversarial networks. arXiv:1701.00160, section 8.2.
+    """
+
+    default_optimizers = {
+        "x": {"optimizer": "sgd", "learning_rate": 0.1},
+        "y": {"optimizer": "sgd", "learning_rate": 0.1},
+    }
+    metric_names = ("position_x", "position_y", "distance")
+    exceptions = {
+        "I11": "The game is about two numbers and not about a distribution: it draws no samples.",
+        "I13": "It draws no samples that could come nearer to the data.",
+    }
+
+    def __init__(
+        self,
+        *,
+        data_shape,
+        play: Literal["simultaneous", "alternating", "extragradient"] = "simultaneous",
+        x0: float = 1.0,
+        y0: float = 1.0,
+        seed: int = 0,
+        name: str | None = None,
+    ):
+        super().__init__(data_shape=data_shape, seed=seed, name=name)
+        self.set_arguments(locals())
+        self.x, self.y = Parameters("x", position=x0), Parameters("y", position=y0)
+
+    @property
+    def players(self):
+        return {"x": [self.x], "y": [self.y]}
+
+    @property
+    def position(self):
+        """(x, y), float32 scalars."""
+        return tuple(tf.convert_to_tensor(player.position.value) for player in (self.x, self.y))
+
+    def losses(self):
+        x, y = self.position
+        V = x * y
+        return {"x": V, "y": -V}
+
+    def whereabouts(self):
+        x, y = self.position
+        return {"position_x": x, "position_y": y, "distance": tf.sqrt(x**2 + y**2)}
+
+    def train_step(self, data):
+        if self.play == "simultaneous":
+            self.minimize(self.losses)  # x <- x - eta y,  y <- y + eta x
+        elif self.play == "alternating":
+            self.minimize(lambda: {"x": self.losses()["x"]})  # x <- x - eta y
+            self.minimize(lambda: {"y": self.losses()["y"]})  # y <- y + eta x, of the x that has moved
+        else:
+            start = self.position
+            self.minimize(self.losses)  # x~ = x - eta y,  y~ = y + eta x
+            ahead = self.position
+            self.minimize(self.losses)  # x~ - eta y~,     y~ + eta x~
+            moved = self.position
+            for player, w, w_ahead, w_moved in zip((self.x, self.y), start, ahead, moved, strict=True):
+                player.position.assign(w + (w_moved - w_ahead))  # x <- x - eta y~,  y <- y + eta x~
+        self.track(self.whereabouts())
+        return self.next_step()
+
+    def test_step(self, data):
+        self.track(self.losses() | self.whereabouts())
+        return self.logs()
+
+    # --- What theory says -------------------------------------------------------------------------------------------
+
+    def linear_map(self):
+        """The matrix that one step multiplies (x, y) by, float64 [2, 2]; None unless both players have plain SGD."""
+        etas = []
+        for player in ("x", "y"):
+            optimizer = self.optimizers[player]
+            settings = getattr(optimizer, "inner_optimizer", optimizer).get_config()
+            eta = settings["learning_rate"]
+            if not isinstance(eta, float) or keras.optimizers.SGD(eta, name=settings["name"]).get_config() != settings:
+                return None
+            etas.append(eta)
+        eta_x, eta_y = etas
+        stay_x, stay_y = {
+            "simultaneous": (1.0, 1.0),
+            "alternating": (1.0, 1.0 - eta_x * eta_y),
+            "extragradient": (1.0 - eta_x * eta_y, 1.0 - eta_x * eta_y),
+        }[self.play]
+        return np.array([[stay_x, -eta_x], [eta_y, stay_y]])
+
+    # --- Serving ----------------------------------------------------------------------------------------------------
+
+    def move(self, x, y, matrix):
+        """Where one step of the play leads from each (x, y).
+
+        Args:
+            x, y: float32 [batch].
+            matrix: `linear_map()`.
+        """
+        after = tf.stack([x, y], axis=1) @ tf.constant(matrix.T, tf.float32)
+        return {"x": after[:, 0], "y": after[:, 1]}
+
+    def value(self, x, y):
+        """V(x, y) [batch]: what x wants small, and y large."""
+        return {"value": x * y}
+
+    def signatures(self):
+        position = {"x": tf.TensorSpec([None], tf.float32), "y": tf.TensorSpec([None], tf.float32)}
+        signatures = {"value": (self.value, position)}
+        if (matrix := self.linear_map()) is None:
+            return signatures
+        return {"move": (lambda x, y: self.move(x, y, matrix), position), **signatures}
