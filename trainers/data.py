@@ -25,6 +25,7 @@ import numpy as np
 import sklearn.datasets
 import tensorflow as tf
 from PIL import Image, ImageOps
+from scipy import special
 
 from trainers.cli import UserError
 from zoo.parts import noise
@@ -419,6 +420,21 @@ def _four_points(data_dir):
     return Data("four_points", points[train], points[test], train, test, 4, _sha256(points), licence)
 
 
+PUSHED = {  # name: (f, mu, sigma) of points f(mu + sigma h), h ~ N(0, 1)
+    "log_normal": (np.exp, 0.0, 0.5),
+    "chi_squared": (np.square, 0.0, 1.0),  # of one degree of freedom
+    "logit_normal": (special.expit, 0.0, 2.0),
+}
+
+
+def _pushed(name, data_dir):
+    """Functions of Gaussian noise, points of one number."""
+    f, mu, sigma = PUSHED[name]
+    points = f(mu + sigma * np.random.RandomState(0).randn(110_000, 1)).astype(np.float32)
+    licence = "Generated; needs no licence."
+    return Data(name, points[:100_000], points[100_000:], None, None, None, _sha256(points), licence)
+
+
 def _mixture(name, modes, std):
     rng = np.random.RandomState(0)
     labels = rng.randint(len(modes), size=110_000).astype(np.int64)
@@ -446,5 +462,6 @@ DATASETS = {
     "image_folder": _image_folder,
     "ring": _ring,
     "grid": _grid,
+    **{name: functools.partial(_pushed, name) for name in PUSHED},
     "four_points": _four_points,
 }

@@ -243,6 +243,7 @@ METRICS = {
     "ais_log_likelihood": ais_log_likelihood,
     "ais_nll": ais_nll,
     "class_accuracy": class_accuracy,
+    "density_against_theory": theory.density_against_theory,
     "held_out_objectives": held_out_objectives,
     "importance_weighted_nll": importance_weighted_nll,
     "latent_map": latent_map,

@@ -34,7 +34,8 @@ def define_shared(flags):
     string(
         "dataset",
         "digits",
-        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring, grid or four_points.",
+        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring, grid, log_normal, chi_squared, "
+        "logit_normal or four_points.",
         **own,
     )
     string(

@@ -7,6 +7,7 @@ from zoo.cgan import CGAN
 from zoo.dbm import DBM
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
+from zoo.pushforward import Pushforward
 from zoo.vae import VAE
 
 MODELS = {
@@ -17,5 +18,6 @@ MODELS = {
     "dbm": DBM,
     "dcgan": DCGAN,
     "gan": GAN,
+    "pushforward": Pushforward,
     "vae": VAE,
 }
