@@ -45,8 +45,8 @@ def density_against_theory(run, data, options):
     """Samples of one number, and what the sets {h: f(h) <= x} weigh, beside the closed form: RUN_DIR/density.png.
 
     The distances are those of Kolmogorov and Smirnov, the largest difference of distribution functions: from the closed
-    form to samples, to test data, and to the sets, found by trying values of h as Pr(f(h) <= x) says. mu and sigma are
-    those of maximum likelihood, beside those that the data were made with.
+    form to samples, to test data, and to the sets, found by trying values of h. The mu and sigma that the run found
+    stand beside those that the data were made with.
     """
     model = run.model
     if not hasattr(model, "cdf") or data.shape != (1,):
@@ -60,7 +60,7 @@ def density_against_theory(run, data, options):
     h = np.linspace(-8.0, 8.0, 200_001)
     f_h = model.decode(tf.constant(h[:, None], tf.float32)).numpy()[:, 0]
     order, weight = np.argsort(f_h), stats.norm.pdf(h) * (h[1] - h[0])
-    edges = np.linspace(*np.quantile(samples, [0.005, 0.995]), 201)
+    edges = np.quantile(samples, np.linspace(0.005, 0.995, 201))
     weights = np.concatenate([[0.0], np.cumsum(weight[order])])
     weight_of_sets = weights[np.searchsorted(f_h[order], edges, side="right")]  # Pr(f(h) <= x), x an edge
     _draw_density(model, samples, edges, np.diff(weight_of_sets) / np.diff(edges), run.path / "density.png")
@@ -85,6 +85,7 @@ def _draw_density(model, samples, edges, numerical, file):
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="$x$", ylabel="density", title=model.function)
     pictures.draw_histogram(axes, samples)
+    axes.set_ylim(axes.get_ylim())  # that of a square grows without bound towards 0
     middles = (edges[1:] + edges[:-1]) / 2.0
     density = np.exp(model.log_prob(tf.constant(middles[:, None], tf.float32))["log_prob"])
     axes.plot(middles, density, color="C1", linewidth=2, label="closed form")

@@ -20,7 +20,8 @@ Notation:
     h    latent, [batch, size of x]
 
 An image is not scored at its grey levels, of which p would make spikes, but at a uniform point within each: level k of
-256 is the interval (k / 256, (k + 1) / 256). (Theis, van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1.)
+256 is the interval (k / 256, (k + 1) / 256). (Theis, van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1.) A
+thousandth of the interval is left out at either end, so that float32 can tell the last point from 1, where p is 0.
 """
 
 import dataclasses
@@ -60,6 +61,7 @@ FUNCTIONS = {
     ),
 }
 LEVELS = 256  # of grey
+MARGIN = 1e-3  # of a level
 
 
 class Pushforward(Game):
@@ -144,7 +146,7 @@ class Pushforward(Game):
 
     def draw_within_levels(self, x):
         (key,) = self.keys(1)
-        return self.within_levels(x, noise.uniform(key, tf.shape(x)))
+        return self.within_levels(x, MARGIN + (1.0 - 2.0 * MARGIN) * noise.uniform(key, tf.shape(x)))
 
     def train_step(self, x):
         x = self.draw_within_levels(x)
