@@ -25,6 +25,7 @@ import numpy as np
 import sklearn.datasets
 import tensorflow as tf
 from PIL import Image, ImageOps
+from scipy import special
 
 from trainers.cli import UserError
 from zoo.parts import noise
@@ -424,21 +425,25 @@ def _line(data_dir):
     return _mixture("line", np.array([[-2.0], [0.0], [2.0]]), 0.5)
 
 
-def _gaussian(data_dir):
-    """A Gaussian of mean 1 and standard deviation 1/2."""
-    return _one_dimensional("gaussian", lambda rng, num: rng.normal(1.0, 0.5, num))
+PUSHED = {  # name: (f, mu, sigma) of points f(mu + sigma h), h ~ N(0, 1)
+    "log_normal": (np.exp, 0.0, 0.5),
+    "chi_squared": (np.square, 0.0, 1.0),  # of one degree of freedom
+    "logit_normal": (special.expit, 0.0, 2.0),
+}
+ONE_DIMENSIONAL = {  # name: draws of one number each
+    "gaussian": lambda rng, num: rng.normal(1.0, 0.5, num),
+    "beta": lambda rng, num: rng.beta(2.0, 5.0, num),
+    **{
+        name: lambda rng, num, f=f, mu=mu, sigma=sigma: f(mu + sigma * rng.randn(num))
+        for name, (f, mu, sigma) in PUSHED.items()
+    },
+}
 
 
-def _beta(data_dir):
-    """A beta distribution of mean 2/7, with a mode and two ends."""
-    return _one_dimensional("beta", lambda rng, num: rng.beta(2.0, 5.0, num))
-
-
-def _one_dimensional(name, draw):
-    points = draw(np.random.RandomState(0), 110_000).astype(np.float32)[:, None]
-    return Data(
-        name, points[:100_000], points[100_000:], None, None, None, _sha256(points), "Generated; needs no licence."
-    )
+def _one_dimensional(name, data_dir):
+    points = ONE_DIMENSIONAL[name](np.random.RandomState(0), 110_000).astype(np.float32)[:, None]
+    licence = "Generated; needs no licence."
+    return Data(name, points[:100_000], points[100_000:], None, None, None, _sha256(points), licence)
 
 
 def _mixture(name, modes, std):
@@ -469,7 +474,6 @@ DATASETS = {
     "ring": _ring,
     "grid": _grid,
     "line": _line,
-    "gaussian": _gaussian,
-    "beta": _beta,
+    **{name: functools.partial(_one_dimensional, name) for name in ONE_DIMENSIONAL},
     "four_points": _four_points,
 }

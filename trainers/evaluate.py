@@ -242,6 +242,7 @@ METRICS = {
     "ais_log_likelihood": ais_log_likelihood,
     "ais_nll": ais_nll,
     "class_accuracy": class_accuracy,
+    "density_against_theory": theory.density_against_theory,
     "density_ratio": points.density_ratio,
     "held_out_objectives": held_out_objectives,
     "histogram_kl": points.histogram_kl,

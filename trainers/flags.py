@@ -34,8 +34,8 @@ def define_shared(flags):
     string(
         "dataset",
         "digits",
-        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring, grid, line, gaussian, beta "
-        "or four_points.",
+        "digits, mnist, fashion_mnist, binarized_mnist, cifar10, image_folder, ring, grid, line, four_points, "
+        "gaussian, beta, log_normal, chi_squared or logit_normal.",
         **own,
     )
     string(

@@ -6,8 +6,11 @@ Each is one function of (run, data, options), a line of `METRICS` in trainers/ev
 import json
 
 import numpy as np
+import tensorflow as tf
+from scipy import stats
 
 from export import pictures
+from trainers.data import PUSHED
 
 
 def play_against_theory(run, data, options):
@@ -33,6 +36,62 @@ def play_against_theory(run, data, options):
         "spectral_radius": float(np.abs(np.linalg.eigvals(matrix)).max()),
         "num_steps": run.step,
     }
+
+
+NUM_DENSITY_SAMPLES = 100_000
+
+
+def density_against_theory(run, data, options):
+    """Samples of one number, and what the sets {h: f(h) <= x} weigh, beside the closed form: RUN_DIR/density.png.
+
+    The distances are those of Kolmogorov and Smirnov, the largest difference of distribution functions: from the closed
+    form to samples, to test data, and to the sets, found by trying values of h. The mu and sigma that the run found
+    stand beside those that the data were made with.
+    """
+    model = run.model
+    if not hasattr(model, "cdf") or data.shape != (1,):
+        return None
+    num = options.num_model_samples or NUM_DENSITY_SAMPLES
+    samples = model.sample(tf.range(options.seed, options.seed + num, dtype=tf.int64)).numpy()[:, 0]
+
+    def cdf(x):
+        return model.cdf(tf.constant(x[:, None], tf.float32)).numpy()[:, 0]
+
+    h = np.linspace(-8.0, 8.0, 200_001)
+    f_h = model.decode(tf.constant(h[:, None], tf.float32)).numpy()[:, 0]
+    order, weight = np.argsort(f_h), stats.norm.pdf(h) * (h[1] - h[0])
+    edges = np.quantile(samples, np.linspace(0.005, 0.995, 201))
+    weights = np.concatenate([[0.0], np.cumsum(weight[order])])
+    weight_of_sets = weights[np.searchsorted(f_h[order], edges, side="right")]  # Pr(f(h) <= x), x an edge
+    _draw_density(model, samples, edges, np.diff(weight_of_sets) / np.diff(edges), run.path / "density.png")
+    u = model.u()
+    _, mu, sigma = PUSHED.get(data.name, (None, None, None))
+    of_data = {} if mu is None else {"mu_of_data": mu, "sigma_of_data": sigma}
+    return {
+        "distance_of_samples": float(stats.kstest(samples, cdf).statistic),
+        "distance_of_test_data": float(stats.kstest(data.test[:, 0], cdf).statistic),
+        "distance_of_sets": float(np.abs(weight_of_sets - cdf(edges)).max()),
+        "mu": float(u.loc[0]),
+        "sigma": float(u.scale[0]),
+        **of_data,
+        "num_model_samples": num,
+    }
+
+
+def _draw_density(model, samples, edges, numerical, file):
+    """Samples [n] as a histogram, the closed form between the edges, and a density [edges - 1] found otherwise."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5, 4), layout="constrained")
+    axes = figure.add_subplot(xlabel="$x$", ylabel="density", title=model.function)
+    pictures.draw_histogram(axes, samples)
+    axes.set_ylim(axes.get_ylim())  # that of a square grows without bound towards 0
+    middles = (edges[1:] + edges[:-1]) / 2.0
+    density = np.exp(model.log_prob(tf.constant(middles[:, None], tf.float32))["log_prob"])
+    axes.plot(middles, density, color="C1", linewidth=2, label="closed form")
+    axes.plot(middles, numerical, "k:", linewidth=1, label=r"$\frac{d}{dx}$ Pr($f(h) \leq x$), numerically")
+    axes.legend()
+    pictures.save(figure, file)
 
 
 def _draw_paths(path, theory, title, file):

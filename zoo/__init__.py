@@ -9,6 +9,7 @@ from zoo.dcgan import DCGAN
 from zoo.density_ratio import DensityRatio
 from zoo.gan import GAN
 from zoo.gmmn import GMMN
+from zoo.pushforward import Pushforward
 from zoo.vae import VAE
 
 MODELS = {
@@ -21,5 +22,6 @@ MODELS = {
     "density_ratio": DensityRatio,
     "gan": GAN,
     "gmmn": GMMN,
+    "pushforward": Pushforward,
     "vae": VAE,
 }

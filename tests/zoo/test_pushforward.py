@@ -1,0 +1,201 @@
+"""Functions of Gaussian noise against SciPy's distributions, quadrature, and maximum likelihood in closed form."""
+
+import dataclasses
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import integrate, optimize, special, stats
+
+from trainers import data as datasets
+from trainers import theory
+from zoo.pushforward import FUNCTIONS, Pushforward
+
+PARAMETERS = [(0.0, 1.0), (0.6, 0.4), (-0.8, 1.5)]
+INVERSES = {"exp": np.log, "sigmoid": special.logit}
+
+
+def model_of(function, mu=0.0, sigma=1.0, data_shape=(1,)):
+    model = Pushforward(data_shape=data_shape, function=function)
+    model.generator.mu.assign(np.broadcast_to(mu, data_shape))
+    model.generator.log_sigma.assign(np.broadcast_to(np.log(sigma), data_shape))
+    return model
+
+
+class LogitNormal:
+    """Mead 1965: the density of which the logit is normal, by its formula."""
+
+    def __init__(self, mu, sigma):
+        self.mu, self.sigma = mu, sigma
+
+    def logpdf(self, x):
+        scale = self.sigma * np.sqrt(2 * np.pi) * x * (1 - x)
+        return -((np.log(x / (1 - x)) - self.mu) ** 2) / (2 * self.sigma**2) - np.log(scale)
+
+    def cdf(self, x):
+        return 0.5 * (1 + special.erf((np.log(x / (1 - x)) - self.mu) / (self.sigma * np.sqrt(2))))
+
+
+def truth_of(function, mu, sigma):
+    if function == "exp":
+        return stats.lognorm(s=sigma, scale=np.exp(mu))
+    if function == "sigmoid":
+        return LogitNormal(mu, sigma)
+    if mu == 0.0:
+        return stats.chi2(df=1, scale=sigma**2)
+    return stats.ncx2(df=1, nc=(mu / sigma) ** 2, scale=sigma**2)
+
+
+def grid_of(function):
+    x = np.linspace(0.01, 0.99, 60)
+    return (x if function == "sigmoid" else 5.0 * x).astype(np.float32)
+
+
+@pytest.mark.parametrize("mu, sigma", PARAMETERS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_density_and_distribution_function_against_scipy(function, mu, sigma):
+    x, model, truth = grid_of(function), model_of(function, mu, sigma), truth_of(function, mu, sigma)
+    served, _ = model.signatures()["log_prob"]
+    np.testing.assert_allclose(served(points=x[:, None])["log_prob"], truth.logpdf(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(model.cdf(x[:, None])[:, 0], truth.cdf(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mu, sigma", PARAMETERS)
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_density_integrates_to_one(function, mu, sigma):
+    """By x = t^2, under which the pole of a square at 0 is none; up to where 1e-6 is left."""
+    model = model_of(function, mu, sigma)
+    end = 1.0 if function == "sigmoid" else truth_of(function, mu, sigma).ppf(1 - 1e-6)
+    t = np.linspace(0.0, np.sqrt(end), 40_002)[1:-1]
+    density = np.exp(model.density(tf.constant(t[:, None] ** 2, tf.float32)))
+    np.testing.assert_allclose(integrate.simpson(density * 2 * t, x=t), 1.0, atol=2e-3)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_samples_have_the_distribution(function):
+    """That of a sigma that is 10 % larger is found out."""
+    mu, sigma = 0.6, 0.7
+    samples = model_of(function, mu, sigma).sample(tf.range(20_000, dtype=tf.int64)).numpy()[:, 0]
+    assert stats.kstest(samples, truth_of(function, mu, sigma).cdf).pvalue > 0.01
+    assert stats.kstest(samples, truth_of(function, mu, 1.1 * sigma).cdf).pvalue < 1e-4
+
+
+def fit(model, x, num_steps):
+    """Maximum likelihood by full batches, the rate falling to 0."""
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, num_steps)
+    model.compile({"generator": keras.optimizers.Adam(schedule)})
+    step, x = tf.function(model.train_step), tf.constant(x, tf.float32)
+    for _ in range(num_steps):
+        step(x)
+    return model.u()
+
+
+@pytest.mark.parametrize("function", INVERSES)
+def test_fit_is_mean_and_deviation_of_the_inverse(function):
+    """Of each element for itself."""
+    h = np.random.default_rng(0).normal(size=[500, 2]) * [0.5, 1.5] + [-0.5, 1.0]
+    x = np.exp(h) if function == "exp" else special.expit(h)
+    u = fit(Pushforward(data_shape=(2,), function=function), x, 400)
+    inverse = INVERSES[function](x)
+    np.testing.assert_allclose(u.loc, inverse.mean(0), atol=1e-3)
+    np.testing.assert_allclose(u.scale, inverse.std(0), rtol=1e-3)
+
+
+def test_fit_of_a_square_maximises_the_likelihood_that_scipy_gives():
+    x = np.square(np.random.default_rng(0).normal(1.5, 0.7, size=[500, 1]))
+    model = Pushforward(data_shape=(1,), function="square")
+    u = fit(model, x, 400)
+
+    def nll(parameters):
+        return -truth_of("square", *parameters).logpdf(x).mean()
+
+    best = optimize.minimize(nll, [1.0, 1.0], method="Nelder-Mead", options={"xatol": 1e-5, "fatol": 1e-9})
+    np.testing.assert_allclose([u.loc[0], u.scale[0]], best.x, atol=2e-3)
+    np.testing.assert_allclose(-np.mean(model.density(tf.constant(x, tf.float32))), best.fun, atol=1e-5)
+
+
+def test_elements_of_an_image_are_independent():
+    mu, sigma = np.linspace(-1, 1, 4).reshape(2, 2, 1), np.linspace(0.5, 2, 4).reshape(2, 2, 1)
+    model = model_of("sigmoid", mu, sigma, data_shape=(2, 2, 1))
+    levels = np.array([0, 17, 254, 255]).reshape(1, 2, 2, 1)
+    expected = LogitNormal(mu, sigma).logpdf((levels + 0.5) / 256).sum()
+    found = model.log_prob((levels / 255).astype(np.float32))["log_prob"]
+    np.testing.assert_allclose(found, [expected], rtol=1e-5)
+    z = np.random.default_rng(0).normal(size=[3, 4]).astype(np.float32)
+    images = special.expit(mu + sigma * z.reshape(3, 2, 2, 1))
+    np.testing.assert_allclose(model.decode(z), images, rtol=1e-5)
+
+
+def test_training_sees_every_grey_level_as_an_interval():
+    model = model_of("sigmoid", data_shape=(1, 1, 1))
+    for level in (0, 100, 255):
+        x = np.array(model.draw_within_levels(tf.fill([10_000, 1, 1, 1], level / 255.0)))
+        assert np.all((x > level / 256) & (x < (level + 1) / 256)) and x.max() < 1.0
+        assert stats.kstest(x.ravel() * 256 - level, stats.uniform.cdf).pvalue > 0.001
+    assert np.isfinite(model.density(x)).all()
+
+
+@pytest.mark.parametrize("function", ["exp", "square"])
+def test_images_need_a_function_within_their_range(function):
+    with pytest.raises(ValueError, match="pixels lie in"):
+        Pushforward(data_shape=(8, 8, 1), function=function)
+
+
+# --- The data, and the metric that compares -------------------------------------------------------------------------
+
+PAIRS = {"log_normal": "exp", "chi_squared": "square", "logit_normal": "sigmoid"}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_data_have_the_distribution_of_their_name(name):
+    one = datasets.load(name)
+    assert one.shape == (1,) and one.train.dtype == np.float32 and (len(one.train), len(one.test)) == (100_000, 10_000)
+    _, mu, sigma = datasets.PUSHED[name]
+    truth = stats.chi2(1) if name == "chi_squared" else truth_of(PAIRS[name], mu, sigma)
+    for x in (one.train, one.test):
+        assert stats.kstest(x[:, 0], truth.cdf).pvalue > 0.01
+
+
+def report_of(model, data, folder, num=20_000):
+    options = SimpleNamespace(num_model_samples=num, seed=0)
+    return theory.density_against_theory(SimpleNamespace(model=model, path=folder), data, options)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_metric_finds_no_difference_where_there_is_none(name, tmp_path):
+    _, mu, sigma = datasets.PUSHED[name]
+    report = report_of(model_of(PAIRS[name], mu, sigma), datasets.load(name), tmp_path)
+    assert report["distance_of_samples"] < stats.kstwobign.isf(0.01) / np.sqrt(20_000)
+    assert report["distance_of_test_data"] < stats.kstwobign.isf(0.01) / np.sqrt(10_000)
+    assert report["distance_of_sets"] < 1e-4
+    np.testing.assert_allclose([report["mu"], report["sigma"]], [mu, sigma], rtol=1e-6)
+    assert (report["mu_of_data"], report["sigma_of_data"]) == (mu, sigma)
+    assert (tmp_path / "density.png").stat().st_size > 1000
+
+
+class Wrong(Pushforward):
+    """Draws u with a deviation that is 10 % larger than the closed form's."""
+
+    def decode(self, z):
+        return super().decode(1.1 * z)
+
+
+def test_metric_finds_out_samples_of_another_density(tmp_path):
+    """The largest difference of N(0, 1) and N(0, 1.1^2) is known."""
+    one = dataclasses.replace(datasets.load("log_normal"), name="another")
+    model = Wrong(data_shape=(1,), function="exp")
+    model.generator.mu.assign([0.0])
+    report = report_of(model, one, tmp_path)
+    u = np.linspace(-4, 4, 10_001)
+    expected = np.max(np.abs(stats.norm.cdf(u / 1.1) - stats.norm.cdf(u)))
+    np.testing.assert_allclose(report["distance_of_sets"], expected, atol=1e-3)
+    np.testing.assert_allclose(report["distance_of_samples"], expected, atol=0.01)
+    assert report["distance_of_test_data"] > 0.1  # sigma is 0.5 there
+    assert "mu_of_data" not in report
+
+
+def test_metric_is_for_one_number(tmp_path):
+    assert report_of(model_of("exp", data_shape=(2,)), datasets.load("ring"), tmp_path) is None
+    assert report_of(object(), datasets.load("log_normal"), tmp_path) is None
