@@ -168,7 +168,8 @@ def train(settings):
 
         print(f"exported to {export_run(rundir.load(path))}")
     if is_chief:
-        print(f"the run is in {path}: metrics.jsonl, samples/, checkpoints/" + (", export/" if settings.export else ""))
+        parts = ("metrics.jsonl", "samples/", "checkpoints/", "evaluation.json", "export/")
+        print(f"the run is in {path}: {', '.join(part for part in parts if (path / part).exists())}")
 
 
 def main(argv):
