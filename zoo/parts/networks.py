@@ -1,6 +1,7 @@
 """Networks that several models share: multilayer perceptrons and strided convolutional stacks.
 
-All but `Parameters` are `keras.Sequential` models; all are built when made. Output layers compute in float32 under any precision.
+All are built when made, and all but `Parameters` are `keras.Sequential` models. Output layers compute in float32 under
+any precision.
 """
 
 import math
