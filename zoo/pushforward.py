@@ -20,8 +20,8 @@ Notation:
     h    latent, [batch, size of x]
 
 An image is not scored at its grey levels, of which p would make spikes, but at a uniform point within each: level k of
-256 is the interval (k / 256, (k + 1) / 256). (Theis, van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1.) A
-thousandth of the interval is left out at either end, so that float32 can tell the last point from 1, where p is 0.
+256 is the interval (k / 256, (k + 1) / 256). (Theis, van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1.) The
+point is the middle of one of 4096 parts of the interval: float32 then holds x and 1 - x exactly.
 """
 
 import dataclasses
@@ -61,7 +61,7 @@ FUNCTIONS = {
     ),
 }
 LEVELS = 256  # of grey
-MARGIN = 1e-3  # of a level
+PARTS = 4096  # of a level
 
 
 class Pushforward(Game):
@@ -137,8 +137,8 @@ class Pushforward(Game):
         return upper - lower[0] if lower else upper
 
     def within_levels(self, x, fraction=0.5):
-        """Pixels in [0, 1], moved to this fraction of their grey level; points as they are."""
-        return ((LEVELS - 1) * x + fraction) / LEVELS if self.data_name == "images" else x
+        """Pixels in [0, 1], moved to this fraction of their grey level, the nearest; points as they are."""
+        return (tf.round((LEVELS - 1) * x) + fraction) / LEVELS if self.data_name == "images" else x
 
     def losses(self, x):
         u = self.u()
@@ -146,7 +146,7 @@ class Pushforward(Game):
 
     def draw_within_levels(self, x):
         (key,) = self.keys(1)
-        return self.within_levels(x, MARGIN + (1.0 - 2.0 * MARGIN) * noise.uniform(key, tf.shape(x)))
+        return self.within_levels(x, (tf.floor(PARTS * noise.uniform(key, tf.shape(x))) + 0.5) / PARTS)
 
     def train_step(self, x):
         x = self.draw_within_levels(x)

@@ -1,6 +1,7 @@
 """Networks that several models share: multilayer perceptrons and strided convolutional stacks.
 
-All are `keras.Sequential` models that are built when made. Output layers compute in float32 under any precision.
+All are built when made, and all but `Parameters` are `keras.Sequential` models. Output layers compute in float32 under
+any precision.
 """
 
 import math
@@ -33,11 +34,9 @@ class Parameters(keras.Model):
     def __init__(self, name, **start):
         super().__init__(name=name)
         for key, value in start.items():
-            value = np.asarray(value, np.float32)
-            initializer = lambda shape, dtype, value=value: keras.ops.convert_to_tensor(value, dtype)  # noqa: E731
             # With an aggregation, replicas that agree may assign to it.
-            weight = self.add_weight(shape=value.shape, initializer=initializer, aggregation="mean", name=key)
-            setattr(self, key, weight)
+            options = {"initializer": keras.initializers.Constant(value), "aggregation": "mean", "name": key}
+            setattr(self, key, self.add_weight(shape=np.shape(value), **options))
         self.built = True
 
 
