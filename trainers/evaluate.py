@@ -336,8 +336,10 @@ def _batches(run, data, options, title):
         bar.add(len(batch[0] if run.model.labelled else batch))
 
 
-def evaluate(run_dir, options):
+def evaluate(run_dir, options, arguments):
     """Applies every metric of `options.metrics` that fits the run; prints and returns the results.
+
+    `arguments` are what was parsed into the options: the command is kept with the results.
 
     Raises:
         UserError: if the directory holds no run or no checkpoint, or its data can not be had.
@@ -352,8 +354,10 @@ def evaluate(run_dir, options):
         if (numbers := METRICS[name](run, data, options)) is not None:
             results[name] = numbers
             print(name + ": " + ", ".join(f"{key} {round(value, 4)}" for key, value in numbers.items()))
+        elif options.metrics:
+            print(f"{name} does not fit this model and these data")
     report = {
-        "command": shlex.join(["python", "-m", "trainers.evaluate", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "trainers.evaluate", *arguments]),
         "step": run.step,
         "seed": options.seed,
         "data_checksum": data.checksum,
@@ -388,12 +392,11 @@ def define_options():
     return options
 
 
-def options_of(metrics):
-    """The options of an evaluation by these metrics, the others at their defaults."""
-    options = define_options()
-    options.mark_as_parsed()
-    options.metrics = metrics
-    return options
+def evaluate_by(metrics, run_dir):
+    """`evaluate` by these metrics, other options at their defaults."""
+    options, arguments = define_options(), [f"--run_dir={run_dir}", *(f"--metrics={name}" for name in metrics)]
+    options(["trainers.evaluate", *arguments])
+    return evaluate(run_dir, options, arguments)
 
 
 def check_metrics(names):
@@ -406,7 +409,7 @@ def check_metrics(names):
 def main(argv):
     options = define_options()
     cli.parse(options, argv, __doc__, required="run_dir")
-    evaluate(options.run_dir, options)
+    evaluate(options.run_dir, options, argv[1:])
 
 
 if __name__ == "__main__":

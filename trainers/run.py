@@ -162,7 +162,7 @@ def train(settings):
             verbose=1 if is_chief and not beside[0].verbose else 0,
         )
     if is_chief and metrics:
-        evaluate.evaluate(path, evaluate.options_of(metrics=metrics))
+        evaluate.evaluate_by(metrics, path)
     if is_chief and settings.export:
         from export.run import export_run
 

@@ -108,13 +108,10 @@ class Game(keras.Model):
             choices = typing.get_args(parameter.annotation)
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+            least = 0 if name in self.zero_allowed else 1
             for number in value if isinstance(value, tuple) else (value,):
-                if (
-                    isinstance(number, int)
-                    and number < (name not in self.zero_allowed)
-                    and not isinstance(number, bool)
-                ):
-                    raise ValueError(f"{name} must be at least 1, not {value}.")
+                if isinstance(number, int) and number < least and not isinstance(number, bool):
+                    raise ValueError(f"{name} must be at least {least}, not {value}.")
                 if isinstance(number, float) and not number >= 0.0:
                     raise ValueError(f"{name} must not be negative, but is {value}.")
             if name not in ("data_shape", "name"):  # set by `Game` and Keras

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import shlex
 import shutil
 import signal
 import subprocess
@@ -117,6 +118,50 @@ DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether 
     "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
     "flipped": (lambda file: file.write_bytes(file.read_bytes().replace(b"\x3f", b"\x3e", 1)), True),
 }
+
+
+def test_points_are_kept_as_numbers(tmp_path):
+    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *every(2), "--num_steps=4")
+    files = sorted(file.name for file in (run_dir / "samples").iterdir())
+    assert files == [f"step_00000{step}.{kind}" for step in (2, 4) for kind in ("npy", "png")]
+    expected = rundir.load(run_dir).model.sample(tf.range(2000, dtype=tf.int64))
+    np.testing.assert_allclose(np.load(run_dir / "samples" / files[2]), expected, atol=1e-5)
+
+
+def test_metrics_of_a_run_are_measured_at_its_end(tmp_path, capfd, monkeypatch):
+    """As the command that is kept with them measures them again, and in the card."""
+    metrics = ["--metrics=modes_found,class_accuracy"]
+    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *metrics, "--num_steps=2", "--export")
+    out = capfd.readouterr().out
+    assert "modes_found: modes_found" in out and "class_accuracy does not fit this model" in out
+    file = run_dir / "evaluation.json"
+    report = json.loads(file.read_text())
+    assert list(report["results"]) == ["modes_found"]
+    assert report["command"] in (run_dir / "export" / "README.md").read_text()
+    file.unlink()
+    program, *arguments = shlex.split(report["command"])
+    assert program == "python"
+    subprocess.run([sys.executable, *arguments], check=True, cwd=ROOT, capture_output=True)
+    assert json.loads(file.read_text()) == report
+
+
+def test_a_model_without_samples(tmp_path, capfd):
+    """It is trained, measured and exported all the same, and its card tells how to ask it."""
+    run_dir = train_here(tmp_path / "run", "--model=density_ratio", "--dataset=line", "--num_steps=2")
+    assert not (run_dir / "samples").exists() and "samples/" not in capfd.readouterr().out
+    (version,) = (run_dir / "export").glob("*/saved_model.pb")
+    served = tf.saved_model.load(str(version.parent)).signatures["serving_default"]
+    x = tf.constant([[0.0], [2.0], [np.nan]])
+    answer = served(points=x)
+    expected = rundir.load(run_dir).model.log_ratio(x[:2])["log_ratio"]
+    np.testing.assert_allclose(answer["log_ratio"][:2], expected, rtol=1e-5)
+    assert answer["valid"].numpy().tolist() == [True, True, False]
+    card = (run_dir / "export" / "README.md").read_text()
+    assert "`serving_default` is `log_ratio`" in card and "None" not in card
+    in_python = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
+    code = subprocess.run([sys.executable, "-c", in_python + "print(log_ratio.shape)"], cwd=run_dir / "export",
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    assert code.stdout.strip() == "(4,)"
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +299,8 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
     "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],
     "--model=vae --latent_size=0": ["latent_size must be at least 1, not 0"],
+    "--model=density_ratio --numerator=-1": ["numerator must be at least 0, not (-1,)"],
+    "--model=vae --metrics=beauty": ["beauty", "modes_found"],
     "--model=vae --dataset=image_folder --data_dir=no/such": ["no/such"],
     "--model=vae --num_replicas=2": ["--num_replicas=2 is for --strategy=mirrored, not none"],
     "--model=vae --strategy=multi_worker": ["TF_CONFIG"],
@@ -326,7 +373,7 @@ def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkey
 
 def test_pictures_of_a_conditional_model_have_a_line_for_each_class(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(pictures, "picture", lambda *arguments: shown.append(arguments))
+    monkeypatch.setattr(pictures, "picture", lambda *arguments, data: shown.append(arguments))
     units = ["--generator_units=4,3,5", "--discriminator_units=4,3,5"]
     run_dir = train_here(tmp_path / "run", "--model=cgan", *units, *SMALL, "--num_steps=2")
     ((rows, path, num_classes),) = shown
