@@ -31,6 +31,8 @@ def convert(functions, num_classes=None):
             import tf2onnx
     except ImportError as error:
         raise cli.UserError(f"--onnx needs the packages tf2onnx and onnxruntime: {error.name} is missing.") from error
+    if not set(NAMES) & set(functions):
+        raise cli.UserError(f"--onnx is for {' and '.join(NAMES)}, and this model has neither: leave it out.")
     files, compared = {}, {}
     for name in [name for name in NAMES if name in functions]:
         specs = functions[name].structured_input_signature[1]

@@ -125,6 +125,8 @@ class Bilinear(Game):
 
     def linear_map(self):
         """The matrix that one step multiplies (x, y) by, float64 [2, 2]; None unless both players have plain SGD."""
+        if not self.compiled:
+            return None
         etas = []
         for player in ("x", "y"):
             optimizer = self.optimizers[player]
