@@ -174,7 +174,7 @@ def test_I3_configuration_survives(name):
         assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
 
 
-@check
+@check_with_critics
 def test_I3_keras_file_keeps_everything(name, tmp_path):
     model = make(name, optimizers=lambda: keras.optimizers.Adam(0.003, beta_1=0.7))
     model.train_step(batch_of(model))
@@ -265,7 +265,7 @@ def test_I7_second_step_does_not_retrace(name):
     assert len(traces) == once
 
 
-@check
+@check_with_critics
 def test_I8_batch_norm_moves_in_training_only(name):
     model = make(name)
     networks = [network for networks in model.players.values() for network in networks]
@@ -327,7 +327,7 @@ def test_I10_replicas_draw_their_own_noise(name):
     assert not {tuple(k) for k in first} & {tuple(k) for k in values(model.keys(2))}
 
 
-@check
+@check_with_critics
 def test_I11_sample_rows_depend_on_their_seed_only(name):
     model = make(name)
     together = sample(model, SEEDS).numpy()
