@@ -55,6 +55,8 @@ def comparison(data, answers, path):
 def lines(rows, path, data=None):
     """Writes lines of rows of data as one PNG: images line by line, or points in a colour for each line, over `data`.
 
+    Points of one number are a histogram of all lines.
+
     Args:
         rows: list of float arrays [n, height, width, 1 or 3] or [n, size], which may differ in n >= 1.
         path: where the PNG goes.
@@ -65,6 +67,8 @@ def lines(rows, path, data=None):
         columns = max(lengths)
         rest = [np.ones([columns - len(line), *line.shape[1:]]) for line in rows]  # as white as what is between
         grid(np.concatenate([image for pair in zip(rows, rest, strict=True) for image in pair]), path, columns)
+    elif np.shape(rows[0])[1] == 1:
+        histogram(np.concatenate(rows), path, data)
     else:
         scatter(np.concatenate(rows), path, data=data, labels=np.arange(len(rows)).repeat(lengths))
 

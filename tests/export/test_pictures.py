@@ -3,8 +3,20 @@
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.figure import Figure
 
-from export.pictures import GAP, columns_of, grid, labels_of, lines, number_of_images, picture, scatter
+from export.pictures import (
+    GAP,
+    columns_of,
+    comparison,
+    draw_histogram,
+    grid,
+    labels_of,
+    lines,
+    number_of_images,
+    picture,
+    scatter,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +51,33 @@ def test_scatter(tmp_path):
     scatter(points, tmp_path / "two.png", data=points + 1)
     one, two = (np.asarray(PIL.Image.open(tmp_path / name)) for name in ("one.png", "two.png"))
     assert one.shape == two.shape and (one != two).any()
+
+
+def test_histogram():
+    """Bars of the data, and outline of the samples, are densities over the same bins."""
+    rng = np.random.default_rng(0)
+    axes = Figure().add_subplot()
+    draw_histogram(axes, rng.normal(size=[20_000, 1]), rng.normal(size=[20_000, 1]), num_bins=40)
+    bars, outline = axes.patches[:40], axes.patches[40].get_xy()
+    middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in bars])
+    density = np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose([bar.get_height() for bar in bars], density, atol=0.04)
+    assert abs(outline[:, 1].max() - density.max()) < 0.04
+    assert abs(middles[-1] - 2.576) < 0.2  # 99 % of all
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda rows, path: picture(rows, path, data=rows),
+        lambda rows, path: picture(rows, path, num_classes=2),
+        lambda rows, path: lines([rows[:10], rows[10:]], path),
+        lambda rows, path: comparison(rows, rows, path),
+    ],
+)
+def test_numbers_are_drawn_as_histograms(draw, tmp_path):
+    draw(np.random.default_rng(0).normal(size=[50, 1]), tmp_path / "picture.png")
+    assert PIL.Image.open(tmp_path / "picture.png").size == (600, 480)
 
 
 @pytest.mark.parametrize("num_classes", [1, 2, 3, 8, 10, 25, 100])
