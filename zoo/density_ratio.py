@@ -54,7 +54,7 @@ class DensityRatio(Game):
     default_optimizers = {"classifier": {"optimizer": "adam", "learning_rate": 1e-3}}
     metric_names = ("accuracy",)
     labelled = True
-    zero_allowed = ("seed", "numerator")
+    zero_allowed = ("numerator",)
     exceptions = {
         "I11": "it draws no samples: q is known by samples alone",
         "I13": "it draws no samples; tests/zoo/test_density_ratio.py says how near it comes to known ratios",

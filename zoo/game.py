@@ -68,7 +68,7 @@ class Game(keras.Model):
     default_optimizers = {}
     metric_names = ()
     conditional = False
-    zero_allowed = ("seed",)
+    zero_allowed = ()
     exceptions = {}
 
     def __init__(self, *, data_shape, seed, name=None):
@@ -110,7 +110,7 @@ class Game(keras.Model):
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
             least = 0 if name in self.zero_allowed else 1
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int) and number < least and not isinstance(number, bool):
+                if isinstance(number, int) and name != "seed" and number < least and not isinstance(number, bool):
                     raise ValueError(f"{name} must be at least {least}, not {value}.")
                 if isinstance(number, float) and not number >= 0.0:
                     raise ValueError(f"{name} must not be negative, but is {value}.")

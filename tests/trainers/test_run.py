@@ -247,7 +247,7 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(two_runs, tmp_path, 
 
 
 def test_a_picture_that_finds_no_room_stops_the_run(two_runs, tmp_path, monkeypatch):
-    def full(rows, path, num_classes):
+    def full(rows, path, num_classes, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(pictures, "picture", full)
@@ -356,7 +356,7 @@ def test_a_run_directory_that_can_not_be(run_dir, tmp_path):
 
 def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkeypatch):
     shown = []
-    monkeypatch.setattr(pictures, "picture", lambda rows, path, num_classes: shown.append(rows))
+    monkeypatch.setattr(pictures, "picture", lambda rows, path, num_classes, data: shown.append(rows))
     arguments = [*SMALL_GAN, "--num_steps=6", "--generator.learning_rate=0.01"]
     ema = ["--generator.use_ema", "--generator.ema_momentum=0.9"]
     often = train_here(tmp_path / "often", *arguments, *ema, "--sample_every=2")

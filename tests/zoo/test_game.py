@@ -15,7 +15,7 @@ from zoo.vae import VAE
 LR = 0.1
 
 
-class Bilinear(Game):
+class ProductGame(Game):
     default_optimizers = {
         "x": {"optimizer": "sgd", "learning_rate": LR},
         "y": {"optimizer": "sgd", "learning_rate": LR, "momentum": 0.5},
@@ -60,7 +60,7 @@ STEP = {  # (x, y) -> (x, y) after one round
 
 
 def bilinear(optimizers=None, **arguments):
-    model = Bilinear(**arguments)
+    model = ProductGame(**arguments)
     model.compile(optimizers or {"x": SGD(LR), "y": SGD(LR)}, jit_compile=False)
     return model
 
@@ -95,11 +95,11 @@ def test_gradient_is_that_of_the_mean_over_any_shape():
 @pytest.mark.parametrize("players", [("x",), ("x", "y", "z"), ("generator", "discriminator")])
 def test_compile_wants_exactly_the_players(players):
     with pytest.raises(ValueError, match=r"its players \['x', 'y'\], not for"):
-        Bilinear().compile({player: SGD() for player in players})
+        ProductGame().compile({player: SGD() for player in players})
 
 
 def test_compile_takes_names_and_defaults():
-    model = Bilinear()
+    model = ProductGame()
     model.compile({"x": "adam", "y": "sgd"})
     assert isinstance(model.optimizers["x"], keras.optimizers.Adam)
     model.compile()
@@ -186,13 +186,13 @@ def test_tracker_remembers_the_first_step_that_was_not_finite():
 
 def test_a_subclass_loads_from_its_file_with_all_it_was_compiled_with(tmp_path):
     schedule = make_optimizer("sgd", {"schedule": "CosineDecay", "decay_steps": 10}, 0.2)
-    model = Bilinear(simultaneous=False, seed=4)
+    model = ProductGame(simultaneous=False, seed=4)
     model.compile({"x": schedule, "y": SGD(LR)}, jit_compile=False, steps_per_execution=3)
     model.track({"value": tf.constant(np.nan)})
     model.train_step(DATA)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    assert type(again) is Bilinear and again.get_config() == model.get_config() and again.simultaneous is False
+    assert type(again) is ProductGame and again.get_config() == model.get_config() and again.simultaneous is False
     assert again.compile_options == {"jit_compile": False, "steps_per_execution": 3}
     assert again.trackers["value"].first_nonfinite_step == -1  # logs are no state
     for m in (model, again):
