@@ -23,7 +23,7 @@ from trainers.data import held_out_batches, load
 from trainers.evaluate import energy_distance
 from trainers.run import train
 from zoo import MODELS
-from zoo.parts import adversarial, penalties
+from zoo.parts import adversarial, networks, penalties
 
 ROOT = Path(__file__).parents[2]
 DIGITS = load("digits")  # 8x8, whatever side a flagfile enlarges them to: checks are to be fast
@@ -48,9 +48,6 @@ def check(function, variants=()):
 
 check_with_critics = functools.partial(check, variants=CRITICS)
 check_with_variants = functools.partial(check, variants=VARIANTS)
-# A penalty's gradient jumps where a leaky ReLU has its kink, so that the last bit decides: tests/zoo/parts/
-# test_penalties.py compares the compilers on a smooth D.
-check_with_smooth_variants = functools.partial(check, variants=[v for v in VARIANTS if "--penalty" not in v])
 
 
 @pytest.fixture(autouse=True)
@@ -282,8 +279,27 @@ def test_I8_batch_norm_moves_in_training_only(name):
     assert all(changed(before, statistics))
 
 
+@pytest.fixture
+def smooth_units(monkeypatch):
+    """Networks without kinks. At one, where a unit's slope jumps, the last bit decides which gradient is right."""
+
+    def smooth(negative_slope):
+        return lambda: keras.layers.Activation(
+            lambda x: negative_slope * x + (1.0 - negative_slope) * keras.ops.softplus(x)
+        )
+
+    def log_sum_exp(layer, x):
+        groups = keras.ops.reshape(x, (-1, *x.shape[1:-1], x.shape[-1] // layer.pieces, layer.pieces))
+        return keras.ops.logsumexp(groups, axis=-1)
+
+    monkeypatch.setitem(networks.ACTIVATIONS, "relu", smooth(0.0))
+    monkeypatch.setitem(networks.ACTIVATIONS, "leaky_relu", smooth(0.2))
+    monkeypatch.setattr(networks.Maxout, "call", log_sum_exp)
+
+
 @pytest.mark.slow
-@check_with_smooth_variants
+@check_with_variants
+@pytest.mark.usefixtures("smooth_units")
 def test_I9_eager_graph_and_xla_agree(name):
     """Weights to 1e-5, and where their gradients are larger than 1, to 1e-5 of these."""
     results, rate = [], 0.01

@@ -37,7 +37,8 @@ def digits(tmp_path_factory):
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_served_model_does_what_it_does_on_the_disk(core, digits, kind, tmp_path, capsys):
     with kind(Models({"a model": [core]})) as server:
-        here, there = [f"--model_dir={core.export_dir}"], [f"--server={server.address}", "--model=a model"]
+        here = [f"--model_dir={core.export_dir}"]
+        there = [f"--server={server.address}", "--model=a model", "--timeout=300"]  # a first request traces
         draws = "sample" in core.signature_def
         conditional = draws and "label" in core.specs("sample")
         asked = [["--num=70", "--seed=9000000000"], []] if draws else []
