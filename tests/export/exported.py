@@ -31,18 +31,17 @@ def digits_model(name):
     return settings.model_class(**arguments)
 
 
-class Exported:
-    """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
+class Loaded:
+    """A SavedModel in Python, and rows to ask it with.
 
-    def __init__(self, model, directory, **options):
-        self.model = model
-        self.export_dir = directory
-        self.version = export_model(model, directory, metadata={}, **options)
-        self.loaded = tf.saved_model.load(str(self.version))
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        with self.session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(self.version))
-        self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
+    Args:
+        version: directory of a version.
+        num_classes: int, of a conditional model.
+    """
+
+    def __init__(self, version, num_classes=0):
+        self.version, self.num_classes = version, num_classes
+        self.loaded = tf.saved_model.load(str(version))
 
     def specs(self, name):
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
@@ -50,12 +49,6 @@ class Exported:
 
     def call(self, name, inputs):
         return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
-
-    def run(self, name, inputs):
-        """The same in a session."""
-        signature = self.signature_def[name]
-        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
-        return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
 
     def rows(self, name, batch, rng):
         """Good rows of a signature's inputs, drawn by a numpy generator."""
@@ -65,7 +58,7 @@ class Exported:
             if key == "seed":
                 inputs[key] = rng.integers(-(2**63), 2**63 - 1, shape, endpoint=True)
             elif key == "label":
-                inputs[key] = rng.integers(0, self.model.num_classes, shape)
+                inputs[key] = rng.integers(0, self.num_classes, shape)
             elif key in ("images", "alpha"):
                 inputs[key] = rng.random(shape, np.float32)
             else:
@@ -73,8 +66,43 @@ class Exported:
         return inputs
 
 
+class Exported(Loaded):
+    """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
+
+    def __init__(self, model, directory, **options):
+        super().__init__(export_model(model, directory, metadata={}, **options), getattr(model, "num_classes", 0))
+        self.model = model
+        self.export_dir = directory
+        self.session = tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(self.version))
+        self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
+
+    def run(self, name, inputs):
+        """The same in a session."""
+        signature = self.signature_def[name]
+        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
+        return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
+
+
 def tensors(inputs):
     return {key: tf.constant(value) for key, value in inputs.items()}
+
+
+def assert_same(answer, expected, tolerance=1e-6, pixel_tolerance=0):
+    """Integers and strings exactly, floats to the tolerance; PNG files exactly, or pixel by pixel."""
+    assert set(answer) == set(expected)
+    for key, value in expected.items():
+        assert answer[key].shape == value.shape and answer[key].dtype == value.dtype, key
+        if value.dtype == object and pixel_tolerance:
+            for pngs in zip(answer[key], value, strict=True):
+                if pngs != (b"", b""):  # of a bad row
+                    left, right = (tf.io.decode_png(png).numpy().astype(int) for png in pngs)
+                    assert np.abs(left - right).max() <= pixel_tolerance
+        elif value.dtype.kind == "f":
+            np.testing.assert_allclose(answer[key], value, rtol=tolerance, atol=tolerance, err_msg=key)
+        else:
+            np.testing.assert_array_equal(answer[key], value, err_msg=key)
 
 
 class Refused(Exception):
