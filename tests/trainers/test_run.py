@@ -50,9 +50,15 @@ def train_here(run_dir, *arguments):
     return run_dir
 
 
+def interruptible():
+    """What it is at a terminal; of a job in the background some shells have it ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(run_dir, *arguments, **options):
     command = [sys.executable, "-m", "trainers.run", f"--run_dir={run_dir}", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+    return subprocess.Popen(command, **{"preexec_fn": interruptible, **pipes, **options})
 
 
 def state(run_dir):
