@@ -44,14 +44,14 @@ class Tracker(keras.metrics.Mean):
         pass
 
 
-def all_before_any(grads, outcome):
-    """The gradients, none of which a graph uses before it has computed all of them and the outcome.
+def all_before_any(grads):
+    """The gradients, none of which a graph uses before it has computed all of them.
 
     It should not need to be told. But Keras sums gradients over replicas, be it only one, in one `IdentityN` for all,
     which makes every update wait for every use of the weights. TensorFlow's dependency optimizer then drops the orders
     to wait that this implies, and the `IdentityN` after them: some uses would see updated weights, as chance has it.
     """
-    with tf.control_dependencies([tf.group(*tf.nest.flatten((grads, outcome), expand_composites=True))]):
+    with tf.control_dependencies([tf.group(*tf.nest.flatten(grads, expand_composites=True))]):
         return tf.nest.map_structure(tf.identity, grads, expand_composites=True)
 
 
@@ -241,7 +241,7 @@ class Game(keras.Model):
             return outcome, {p: tape.gradient(objectives[p], self.weights_of(p)) for p in objectives}
 
         outcome, grads = (tf.function(gradients, jit_compile=True) if self.jit_gradients else gradients)()
-        grads = all_before_any(grads, outcome)
+        grads = all_before_any(grads)
         for player in grads:
             self.optimizers[player].apply(grads[player], self.weights_of(player))
         self.track(outcome)
