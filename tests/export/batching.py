@@ -47,7 +47,7 @@ def batched_with_strangers(version, num_classes):
     """200 requests of 1 to 8 rows from 24 threads get, merged, the answers that they get alone; bad rows are theirs."""
     core = Loaded(version, num_classes)
     rng = np.random.default_rng(1)
-    for name in core.loaded.signatures:
+    for name in sorted({*core.loaded.signatures} - {"serving_default"}):  # the default is one of the others
         ask = batching(core, name)
         requests, goods = [], []
         for i in range(REQUESTS):

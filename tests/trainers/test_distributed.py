@@ -116,8 +116,6 @@ TWO = ["--strategy=mirrored", "--num_replicas=2"]
 JOBS = {  # model and --jit_compile -> the steps at which a part of the run ends
     ("plain", "false"): (2, 4),
     ("vae", "true"): (2,),
-    ("vae", "false"): (2,),
-    ("dcgan", "true"): (2,),
     ("dcgan", "false"): (2, 4),
 }
 
