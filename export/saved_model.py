@@ -129,6 +129,8 @@ def by_row(function, specs, num_classes=None):
         num_classes: int, needed if there is a `label`.
     """
 
+    only_seeds = set(specs) == {"seed"}
+
     def is_good(name, x):
         if name == "label":
             return (x >= 0) & (x < num_classes)
@@ -140,13 +142,21 @@ def by_row(function, specs, num_classes=None):
         inputs = {name: tf.ensure_shape(x, specs[name].shape) for name, x in inputs.items()}
         # Stacked, not chained by `&`, which would broadcast inputs of different batches.
         valid = tf.reduce_all(tf.stack([is_good(name, x) for name, x in inputs.items()]), axis=0)
-        inputs = {name: _blank_unless(valid, x) for name, x in inputs.items()}
+        if not only_seeds:
+            inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
         if "images" in inputs:
             inputs["images"] = tf.clip_by_value(inputs["images"], 0.0, 1.0)
         outputs = function(**inputs)
-        valid = tf.reduce_all(tf.stack([valid, *map(_is_finite, outputs.values())]), axis=0)
-        outputs = {name: _blank_unless(valid, x) for name, x in outputs.items()}
-        return outputs if set(specs) == {"seed"} else {**outputs, "valid": valid}
+
+        def blanked():
+            good = tf.reduce_all(tf.stack([valid, *map(_is_finite, outputs.values())]), axis=0)
+            return _blank_unless(good, outputs), good
+
+        # The usual case is to be cheap: where a sum is finite, all its terms are, and no row needs to be looked at.
+        sums = [tf.reduce_sum(x) for x in outputs.values() if x.dtype.is_floating]
+        all_good = tf.reduce_all(tf.stack([tf.reduce_all(valid), *map(tf.math.is_finite, sums)]))
+        outputs, valid = tf.cond(all_good, lambda: (outputs, valid), blanked)
+        return outputs if only_seeds else {**outputs, "valid": valid}
 
     return checked
 
@@ -159,8 +169,12 @@ def _all_of_row(condition):
     return tf.reduce_all(condition, axis=list(range(1, condition.shape.rank)))
 
 
-def _blank_unless(valid, x):
-    return tf.where(tf.reshape(valid, [-1] + [1] * (x.shape.rank - 1)), x, tf.zeros_like(x))
+def _blank_unless(valid, rows):
+    """Dict of tensors like `rows`, with zeros or empty strings in the rows that are not valid."""
+    return {
+        name: tf.where(tf.reshape(valid, [-1] + [1] * (x.shape.rank - 1)), x, tf.zeros_like(x))
+        for name, x in rows.items()
+    }
 
 
 def describe(model, traced, metadata):

@@ -346,3 +346,15 @@ def test_an_answer_that_is_not_finite_is_blank(dtype):
     assert tf.cast(answer["z"], tf.float32).numpy().tolist() == [[1, 1], [0, 0], [1, 1]]
     assert answer["seed"].numpy().tolist() == [7, 0, 9]
     assert answer["text"].numpy().tolist() == [b"7", b"", b"9"]
+
+
+def test_large_finite_numbers_are_good():
+    """Their sum overflows."""
+    function = tf.function(by_row(lambda z: {"points": z}, {"z": tf.TensorSpec([None, 2])}))
+    x = np.array([[3e38, 3e38], [np.inf, -np.inf], [-3e38, 1.0]], np.float32)
+    answer = function(z=tf.constant(x))
+    np.testing.assert_array_equal(answer["points"], [x[0], [0, 0], x[2]])
+    assert answer["valid"].numpy().tolist() == [True, False, True]
+    answer = function(z=tf.constant(x[[0, 2]]))
+    np.testing.assert_array_equal(answer["points"], x[[0, 2]])
+    assert answer["valid"].numpy().all()
