@@ -1,7 +1,7 @@
 """What every model of the zoo must do. A model joins by being in `MODELS` and having configs/NAME_digits.cfg.
 
 A check is one function; it runs over the models that do not exempt themselves, with a reason, in `exceptions`, and some
-run over the adversarial games of `VARIANTS` too.
+run over the adversarial games of `CRITICS` and `LOSSES` too.
 """
 
 import functools
@@ -40,7 +40,6 @@ LOSSES = [
     f"gan --generator_units=8 --discriminator_units=8 --loss={loss} --loss_parameter=0.3"
     for loss in typing.get_args(adversarial.Loss)
 ]
-VARIANTS = [*LOSSES, *CRITICS]
 
 
 def check(function, variants=()):
@@ -51,7 +50,7 @@ def check(function, variants=()):
 
 
 check_with_critics = functools.partial(check, variants=CRITICS)
-check_with_variants = functools.partial(check, variants=VARIANTS)
+check_with_losses = functools.partial(check, variants=[*LOSSES, *CRITICS])
 
 
 @pytest.fixture(autouse=True)
@@ -302,7 +301,7 @@ def smooth_units(monkeypatch):
 
 
 @pytest.mark.slow
-@check_with_variants
+@check_with_critics
 @pytest.mark.usefixtures("smooth_units")
 def test_I9_eager_graph_and_xla_agree(name):
     """Weights to 1e-5, and where their gradients are larger than 1, to 1e-5 of these."""
@@ -443,7 +442,7 @@ def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, tmp_p
     assert (tmp_path / "run" / "samples" / "step_001000.png").exists()
 
 
-@check_with_variants
+@check_with_losses
 def test_I14_mixed_float16_trains_without_nan(name):
     trains_without_nan(name, "mixed_float16")
 

@@ -188,7 +188,7 @@ def test_nonsense_is_refused_or_answered_row_by_row(core, server):
 
 
 def test_a_large_batch(core, server):
-    for name in core.signature_def:
+    for name in core.model.signatures():
         inputs = core.rows(name, 4096, np.random.default_rng(4))
         answer = server.run(name, inputs)
         last = server.run(name, {key: value[-3:] for key, value in inputs.items()})

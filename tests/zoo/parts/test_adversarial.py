@@ -1,5 +1,7 @@
 """Losses of both sides against the formulas, and their gradients at the optimal discriminator against the theory."""
 
+import typing
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -238,3 +240,26 @@ def test_packing_trains_and_judges_packs(make, label):
     model.minimize = lambda loss_fn: minimize(lambda: shapes.append(outcome := loss_fn()) or outcome)
     model.train_step(data)
     assert shapes[0]["discriminator"].shape == (3,)
+
+
+def test_every_loss_is_the_same_in_eager_graph_and_xla():
+    """What is all that a game's step has of its loss: values, gradients and the divergence, of D's outputs."""
+    outputs = tf.linspace([-3.1, 2.9], [3.0, -3.2], 50)
+
+    def of_all():
+        found = {}
+        for name in typing.get_args(adversarial.Loss):
+            pair = adversarial.loss_pair(name, 0.3)
+            found[name] = [
+                *value_and_gradient(lambda outputs: pair.discriminator(*tf.unstack(outputs, axis=1)), outputs),
+                *value_and_gradient(pair.generator, outputs[:, 1]),
+                pair.divergence(*tf.unstack(outputs, axis=1)),
+            ]
+        return found
+
+    eager = of_all()
+    assert len(eager) > 20
+    for jit_compile in (False, True):
+        for name, found in tf.function(of_all, jit_compile=jit_compile)().items():
+            for actual, expected in zip(found, eager[name], strict=True):
+                np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5, err_msg=name)
