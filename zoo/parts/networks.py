@@ -67,13 +67,13 @@ class Dropout(layers.Layer):
         if rate >= 1.0:
             raise ValueError(f"dropout must leave some units: give a share below 1, not {rate}.")
         self.rate = rate
+        self.start = keras.initializers.RandomUniform(0.0, 2.0**34)  # every layer drops units of its own
 
     def build(self, input_shape):
-        start = keras.initializers.RandomUniform(0.0, 2.0**34)  # every layer drops units of its own
         self.calls = self.add_weight(
             shape=(),
             dtype="int64",
-            initializer=lambda shape, dtype: keras.ops.cast(start(shape), dtype),
+            initializer=lambda shape, dtype: keras.ops.cast(self.start(shape), dtype),
             trainable=False,
             aggregation="only_first_replica",
             name="calls",
@@ -99,12 +99,13 @@ class SpectralNormalization(layers.Wrapper):
     def __init__(self, layer, **kwargs):
         super().__init__(layer, **kwargs)
         self.use_bias, layer.use_bias = layer.use_bias, False
+        self.start = keras.initializers.RandomNormal()
 
     def build(self, input_shape):
         super().build(input_shape)
         size = self.layer.kernel.shape[-1]
         self.u = self.add_weight(
-            shape=(size, 1), initializer="random_normal", trainable=False, aggregation="only_first_replica", name="u"
+            shape=(size, 1), initializer=self.start, trainable=False, aggregation="only_first_replica", name="u"
         )
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias") if self.use_bias else None
 
@@ -180,22 +181,21 @@ def mlp(
         name: str or None.
     """
     initializer = _initializer(initializer)
-    network = keras.Sequential([keras.Input(input_shape), layers.Flatten()], name=name)
+    stack = [keras.Input(input_shape), layers.Flatten()]
     for units in hidden_units:
         width = units * maxout_pieces if activation == "maxout" else units
         dense = layers.Dense(width, use_bias=not batch_norm, kernel_initializer=initializer)
-        network.add(_linear(dense, spectral_norm))
+        stack.append(_linear(dense, spectral_norm))
         if batch_norm:
-            network.add(_batch_normalization())
-        network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
+            stack.append(_batch_normalization())
+        stack.append(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
         if dropout:
-            network.add(Dropout(dropout))
-    if output_shape is None:
-        return network
-    output = layers.Dense(math.prod(output_shape), output_activation, kernel_initializer=initializer, dtype="float32")
-    network.add(_linear(output, spectral_norm))
-    network.add(layers.Reshape(output_shape, dtype="float32"))
-    return network
+            stack.append(Dropout(dropout))
+    if output_shape is not None:
+        options = {"kernel_initializer": initializer, "dtype": "float32"}
+        output = layers.Dense(math.prod(output_shape), output_activation, **options)
+        stack += [_linear(output, spectral_norm), layers.Reshape(output_shape, dtype="float32")]
+    return keras.Sequential(stack, name=name)
 
 
 def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", initializer=None, name=None):
@@ -232,13 +232,11 @@ def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activa
         options |= {"bias_axes": "no", "kernel_initializer": keras.initializers.RandomUniform(-limit, limit)}
         return layers.EinsumDense("bni,nio->bno", (num_networks, units), **options)
 
-    network, size = keras.Sequential([keras.Input((num_networks, input_size))], name=name), input_size
+    stack, size = [keras.Input((num_networks, input_size))], input_size
     for units in hidden_units:
-        network.add(dense(size, units))
-        network.add(ACTIVATIONS[activation]())
+        stack += [dense(size, units), ACTIVATIONS[activation]()]
         size = units
-    network.add(dense(size, output_size, dtype="float32"))
-    return network
+    return keras.Sequential([*stack, dense(size, output_size, dtype="float32")], name=name)
 
 
 def over_leading_axes(network, x, training=False):
@@ -307,21 +305,21 @@ def convolutional_encoder(
     check_square(data_shape)
     initializer = _initializer(initializer)
     options = {"strides": 2, "padding": "same", "kernel_initializer": initializer}
-    network = keras.Sequential([keras.Input(data_shape)], name=name)
+    stack = [keras.Input(data_shape)]
     for i in range(len(convolutional_sides(data_shape[0])) - 1):
         normalized = batch_norm and i > 0
         width = filters * 2**i * (maxout_pieces if activation == "maxout" else 1)
-        network.add(_linear(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options), spectral_norm))
+        stack.append(_linear(layers.Conv2D(width, kernel_size, use_bias=not normalized, **options), spectral_norm))
         if normalized:
-            network.add(_batch_normalization())
-        network.add(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
+            stack.append(_batch_normalization())
+        stack.append(Maxout(maxout_pieces) if activation == "maxout" else ACTIVATIONS[activation]())
         if dropout:
-            network.add(Dropout(dropout))
-    network.add(layers.Flatten())
+            stack.append(Dropout(dropout))
+    stack.append(layers.Flatten())
     if output_size is not None:
         output = layers.Dense(output_size, kernel_initializer=initializer, dtype="float32")
-        network.add(_linear(output, spectral_norm))
-    return network
+        stack.append(_linear(output, spectral_norm))
+    return keras.Sequential(stack, name=name)
 
 
 def convolutional_decoder(
@@ -346,21 +344,19 @@ def convolutional_decoder(
     options = {"strides": 2, "padding": "same", "kernel_initializer": initializer}
     sides = convolutional_sides(data_shape[0])
     widths = [filters * 2**i * _pieces(activation) for i in reversed(range(len(sides) - 1))]
-
-    network = keras.Sequential([keras.Input((latent_size,))], name=name)
+    stack = [keras.Input((latent_size,))]
 
     def add_hidden(*layers_before_activation):
-        for layer in layers_before_activation:
-            network.add(layer)
+        stack.extend(layers_before_activation)
         if batch_norm:
-            network.add(_batch_normalization())
-        network.add(ACTIVATIONS[activation]())
+            stack.append(_batch_normalization())
+        stack.append(ACTIVATIONS[activation]())
 
     small = (sides[0], sides[0], widths[0])
     projection = layers.Dense(math.prod(small), use_bias=not batch_norm, kernel_initializer=initializer)
     add_hidden(projection, layers.Reshape(small))
     for width in widths[1:]:
         add_hidden(layers.Conv2DTranspose(width, kernel_size, use_bias=not batch_norm, **options))
-    channels = data_shape[-1]
-    network.add(layers.Conv2DTranspose(channels, kernel_size, activation=output_activation, dtype="float32", **options))
-    return network
+    options |= {"activation": output_activation, "dtype": "float32"}
+    stack.append(layers.Conv2DTranspose(data_shape[-1], kernel_size, **options))
+    return keras.Sequential(stack, name=name)
