@@ -129,8 +129,6 @@ def by_row(function, specs, num_classes=None):
         num_classes: int, needed if there is a `label`.
     """
 
-    only_seeds = set(specs) == {"seed"}
-
     def is_good(name, x):
         if name == "label":
             return (x >= 0) & (x < num_classes)
@@ -142,8 +140,7 @@ def by_row(function, specs, num_classes=None):
         inputs = {name: tf.ensure_shape(x, specs[name].shape) for name, x in inputs.items()}
         # Stacked, not chained by `&`, which would broadcast inputs of different batches.
         valid = tf.reduce_all(tf.stack([is_good(name, x) for name, x in inputs.items()]), axis=0)
-        if not only_seeds:
-            inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
+        inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
         if "images" in inputs:
             inputs["images"] = tf.clip_by_value(inputs["images"], 0.0, 1.0)
         outputs = function(**inputs)
@@ -156,7 +153,7 @@ def by_row(function, specs, num_classes=None):
         sums = [tf.reduce_sum(x) for x in outputs.values() if x.dtype.is_floating]
         all_good = tf.reduce_all(tf.stack([tf.reduce_all(valid), *map(tf.math.is_finite, sums)]))
         outputs, valid = tf.cond(all_good, lambda: (outputs, valid), blanked)
-        return outputs if only_seeds else {**outputs, "valid": valid}
+        return outputs if set(specs) == {"seed"} else {**outputs, "valid": valid}
 
     return checked
 

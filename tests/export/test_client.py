@@ -41,10 +41,10 @@ def on_the_disk(tmp_path_factory):
     """What `export.sample` prints and draws, asked once for all servers."""
 
     @functools.cache
-    def ask(core, *flags):
+    def ask(export_dir, *flags):
         out = tmp_path_factory.mktemp("here") / "here.png"
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            run(sample.main, f"--model_dir={core.export_dir}", *flags, f"--out={out}")
+            run(sample.main, f"--model_dir={export_dir}", *flags, f"--out={out}")
         return printed.getvalue().replace(str(out), "PNG"), out.read_bytes() if out.exists() else b""
 
     return ask
@@ -61,7 +61,7 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
         asked += [["--label=3", "--num=5"]] if conditional else []
         for flags in asked:
             run(client.main, *there, *flags, f"--out={tmp_path / 'there.png'}")
-            assert on_the_disk(core, *flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
+            assert on_the_disk(core.export_dir, *flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
             assert capsys.readouterr().out == f"{tmp_path / 'there.png'}\n"
 
         data, groups = f"--data={digits}", f"--data={digits},{digits / '1.png'},{digits / '2.png'}"
@@ -77,15 +77,15 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
                 continue
             flags = [f"--task={task}", *data_flag, "--seed=5"]
             flags += ["--label=3"] if "label" in core.specs(signature) else []
-            printed, picture = on_the_disk(core, *flags)
+            printed, picture = on_the_disk(core.export_dir, *flags)
             (tmp_path / "there.png").unlink(missing_ok=True)
             run(client.main, *there, "--batch_size=3", *flags, f"--out={tmp_path / 'there.png'}")
             again = capsys.readouterr().out
             if task != "score":
                 assert (printed, again) == ("PNG\n", f"{tmp_path / 'there.png'}\n")
-                pixels = [np.asarray(PIL.Image.open(file)) for file in (tmp_path / "there.png", io.BytesIO(picture))]
-                pixels[0] = pixels[0].astype(int)
-                assert np.abs(pixels[0] - pixels[1]).max() <= 1  # requests of 3 rows round otherwise than one of 7
+                files = io.BytesIO(picture), tmp_path / "there.png"
+                left, right = (np.asarray(PIL.Image.open(file), int) for file in files)
+                assert np.abs(left - right).max() <= 1  # requests of 3 rows round otherwise than one of 7
             else:
                 table, other = ([line.split("\t") for line in text.splitlines()] for text in (printed, again))
                 assert [line[0] for line in table] == ["row", *(str(digits / f"{i}.png") for i in range(7)), "mean"]

@@ -243,17 +243,20 @@ def test_packing_trains_and_judges_packs(make, label):
 
 
 def test_every_loss_is_the_same_in_eager_graph_and_xla():
-    """What is all that a game's step has of its loss: values, gradients and the divergence, of D's outputs."""
+    """All that a game's step has of its loss: what each side minimises, with its gradient, and what is logged."""
     outputs = tf.linspace([-3.1, 2.9], [3.0, -3.2], 50)
 
     def of_all():
         found = {}
         for name in typing.get_args(adversarial.Loss):
             pair = adversarial.loss_pair(name, 0.3)
+            real, fake = tf.unstack(outputs, axis=1)
             found[name] = [
                 *value_and_gradient(lambda outputs: pair.discriminator(*tf.unstack(outputs, axis=1)), outputs),
-                *value_and_gradient(pair.generator, outputs[:, 1]),
-                pair.divergence(*tf.unstack(outputs, axis=1)),
+                *value_and_gradient(pair.generator, fake),
+                *value_and_gradient(pair.encoder, real),
+                pair.divergence(real, fake),
+                pair.score(real),
             ]
         return found
 
