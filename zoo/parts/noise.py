@@ -18,8 +18,25 @@ import math
 import tensorflow as tf
 
 
-def keys(seed, step, replica, num):
-    """List of `num` int64 [2] keys for `tf.random.stateless_*`, different for every (seed, step, replica, position).
+# Who draws by keys: the first of the numbers below 2**12 that each use has for its replicas. No two uses share a key.
+TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, DATA = 0, 1024, 2048, 2560, 3072, 4095
+
+# What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0.
+LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, BINARIZATION = 0, 1, 2, 3, 4, 2**30
+
+
+def stream(use, index=0):
+    """The stream of the per-row functions for the `index`-th draw of a use: an int, or an int64 tensor as `index` is.
+
+    Args:
+      use: `LATENT`, `POSTERIOR` or another of the uses above.
+      index: int or scalar integer tensor, 0 <= index < 2**32.
+    """
+    return use * 2**32 + (tf.cast(index, tf.int64) if tf.is_tensor(index) else index)
+
+
+def key(seed, step, replica, position=0):
+    """An int64 [2] key for `tf.random.stateless_*`, different for every (seed, step, replica, position).
 
     A key is `[seed, word]`, with (step, replica, position) packed into the 64 bits of the word. Packed, not hashed,
     keys can not coincide; TensorFlow scrambles them with Philox, so neighbours give unrelated noise. The word is
@@ -27,16 +44,20 @@ def keys(seed, step, replica, num):
 
     Args:
       seed: Python int, taken modulo 2**64, or scalar integer tensor.
-      step, replica: int or scalar integer tensor or variable, 0 <= step < 2**35 and 0 <= replica < 2**12.
-      num: Python int, at most 2**16, otherwise ValueError.
+      step, replica, position: int or scalar integer tensor or variable, 0 <= step < 2**35, 0 <= replica < 2**12 (the
+        number of the replica added to who draws, `TRAINING` or another of the above) and 0 <= position < 2**16.
     """
-    if not 0 <= num <= 2**16:
-        raise ValueError(f"num must be between 0 and 2**16, got {num}; draw larger tensors from fewer keys.")
+    if isinstance(position, int) and not 0 <= position < 2**16:
+        raise ValueError(f"position must be between 0 and 2**16 - 1, got {position}; draw larger tensors by fewer keys.")
     if not tf.is_tensor(seed):
         seed = (int(seed) + 2**63) % 2**64 - 2**63
-    seed, step, replica = (tf.cast(value, tf.int64) for value in (seed, step, replica))
-    word = (step - 2**35) * 2**28 + replica * 2**16
-    return [tf.stack([seed, word + i]) for i in range(num)]
+    seed, step, replica, position = (tf.cast(value, tf.int64) for value in (seed, step, replica, position))
+    return tf.stack([seed, (step - 2**35) * 2**28 + replica * 2**16 + position])
+
+
+def keys(seed, step, replica, num):
+    """List of `num` keys, those of the positions 0 ... num - 1."""
+    return [key(seed, step, replica, i) for i in range(num)]
 
 
 def uniform(key, shape):
