@@ -17,6 +17,7 @@ from export import pictures
 from export.publish import write_atomically
 from trainers import rundir
 from trainers.cli import UserError
+from zoo.game import kind_of
 
 
 class _EverySteps(keras.callbacks.Callback):
@@ -79,16 +80,16 @@ class Log(_EverySteps):
             print(f"step {step}/{self.num_steps}  {values}  {pace}", flush=True)
 
     def check(self, step, logs):
-        for player in self.model.players:
-            value = logs[f"{player}_loss"]
+        for move in self.model.moves:
+            value = logs[f"{move}_loss"]
             if not math.isfinite(value):
-                first = int(self.model.trackers[f"{player}_loss"].first_nonfinite_step.numpy())
+                first = int(self.model.trackers[f"{move}_loss"].first_nonfinite_step.numpy())
                 step = first + 1 if first >= 0 else step  # -1, never, where it was another replica's loss
                 good = rundir.checkpoints(self.path)
                 last = f"the last good checkpoint, {good[-1][1]}, stays" if good else "no checkpoint had been written"
                 raise UserError(
-                    f"the loss of the {player} became {value} at step {step}: training stopped, {last}; "
-                    f"try a smaller --{player}.learning_rate."
+                    f"the loss of the {move} became {value} at step {step}: training stopped, {last}; "
+                    f"try a smaller --{kind_of(move)}.learning_rate."
                 )
 
 

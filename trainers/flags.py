@@ -16,7 +16,7 @@ from absl import flags as absl_flags
 
 from trainers.cli import UserError
 from zoo import MODELS
-from zoo.game import OPTIMIZERS
+from zoo.optimizers import OPTIMIZERS
 
 # Flags that say how a run is carried out and not what it computes: they may change when a run is resumed.
 OPERATIONAL = {
@@ -108,13 +108,6 @@ def model_arguments(cls):
     return {name: p for name, p in cls.arguments().items() if name not in ("data_shape", "num_classes", "seed", "name")}
 
 
-def argument_help(cls):
-    """Dict, argument -> its text in the class docstring's `Args:` section, on one line."""
-    section = re.search(r"\n    Args:\n(.*?)(\n\n|\Z)", cls.__doc__ or "", re.S)
-    entries = re.findall(r"^ {8}(\w+): (.*?)(?=^ {8}\w|\Z)", section.group(1) if section else "", re.S | re.M)
-    return {name: " ".join(text.split()) for name, text in entries}
-
-
 def _settings_of(callable_, skipped):
     """Dict, name -> (annotation, default, whether it must be given) of the parameters of an optimizer or schedule."""
     settings = {}
@@ -204,7 +197,7 @@ def parse(argv):
             _print_help(first, "Flags of every model; --model=NAME --help shows that model's own.")
         raise UserError(f"--model is missing: give one of {', '.join(sorted(MODELS))}, or a --flagfile that does.")
     cls = MODELS[first.model]
-    helps = argument_help(cls)
+    helps = cls.argument_help()
 
     def define_players(flags):
         for player, defaults in cls.default_optimizers.items():

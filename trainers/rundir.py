@@ -26,7 +26,8 @@ import tensorflow as tf
 from export import publish
 from trainers import flags
 from trainers.cli import UserError
-from zoo.game import make_optimizer
+from zoo.game import kind_of
+from zoo.optimizers import make_optimizer, with_loss_scale
 
 
 @dataclass(frozen=True)
@@ -128,10 +129,10 @@ def save(model, path, step, keep):
         UserError: if it can not be written; those before stay.
         FloatingPointError: if a weight is not finite; those before stay.
     """
-    for player in model.players:
-        for weight in model.weights_of(player):
+    for move in model.moves:
+        for weight in model.weights_of(move):
             if not np.all(np.isfinite(weight.numpy())):
-                raise FloatingPointError(f"the weight {weight.path} of the {player} is not finite at step {step}")
+                raise FloatingPointError(f"the weight {weight.path} of the {move} is not finite at step {step}")
     file = Path(path) / "checkpoints" / f"step_{step:08d}.keras"
 
     def write(temporary):
@@ -207,9 +208,9 @@ def make_model(settings, facts, **compile_options):
         arguments["num_classes"] = facts["num_classes"]
     try:
         model = settings.model_class(**arguments, **settings.model_settings)
-        optimizers = {player: make_optimizer(**kw) for player, kw in settings.optimizers.items()}
+        optimizers = {move: make_optimizer(**settings.optimizers[kind_of(move)]) for move in model.moves}
         if settings.precision == "mixed_float16":  # also where the weights are read back in another precision
-            optimizers = {player: keras.optimizers.LossScaleOptimizer(o) for player, o in optimizers.items()}
+            optimizers = {move: with_loss_scale(optimizer) for move, optimizer in optimizers.items()}
     except ValueError as error:
         message = " ".join(str(error).split()).rstrip(".")
         raise UserError(f"--model={settings.model} --dataset={settings.dataset}: {message}.") from error

@@ -1,16 +1,16 @@
 """A zoo of deep generative models. `MODELS` is its only table: the name on the command line -> the class."""
 
-from zoo.ali import ALI
-from zoo.avb import AVB
-from zoo.bilinear import Bilinear
-from zoo.cgan import CGAN
-from zoo.dbm import DBM
-from zoo.dcgan import DCGAN
-from zoo.density_ratio import DensityRatio
-from zoo.gan import GAN
-from zoo.gmmn import GMMN
-from zoo.pushforward import Pushforward
-from zoo.vae import VAE
+from zoo.adversarial.ali import ALI
+from zoo.adversarial.cgan import CGAN
+from zoo.adversarial.dcgan import DCGAN
+from zoo.adversarial.gan import GAN
+from zoo.energy.dbm import DBM
+from zoo.implicit.density_ratio import DensityRatio
+from zoo.implicit.gmmn import GMMN
+from zoo.studies.bilinear import Bilinear
+from zoo.studies.pushforward import Pushforward
+from zoo.variational.avb import AVB
+from zoo.variational.vae import VAE
 
 MODELS = {
     "ali": ALI,

@@ -1,47 +1,23 @@
-"""The one abstraction of the zoo: a game of players that minimise their own losses.
+"""The one abstraction of the zoo: a game of players that minimise their own losses in moves.
 
-Every model is a `Game`: players (each some networks and one optimizer), one loss per player, and a schedule of moves,
-which is `train_step` itself, written in the order of the paper. This file is the only one that differentiates with
-respect to weights, applies gradients or knows about distribution strategies.
+Every model is a `Game`: moves (each some networks and one optimizer), one loss per move, and a schedule of moves, which
+is `train_step` itself, written in the order of the paper. This file is the only one that differentiates with respect
+to weights, applies gradients or knows about distribution strategies.
 """
 
 import contextlib
 import inspect
-import typing
+import re
 
 import keras
 import tensorflow as tf
 
+from zoo.configuration import Argument, Configured
+from zoo.keys import Keys, step_that_draws
+from zoo.logs import Counter, Tracker
+from zoo.optimizers import Averages, make_optimizer, unscaled, with_loss_scale
 from zoo.parts import noise
-
-
-class Tracker(keras.metrics.Mean):
-    """Mean of a logged value, and the first step at which it was not finite (-1: never).
-
-    It is a window on the run and not part of its state: files of weights do not hold it.
-    """
-
-    def __init__(self, name):
-        super().__init__(name=name, dtype="float32")
-        self.first_nonfinite_step = keras.Variable(
-            -1, dtype="int64", trainable=False, aggregation="only_first_replica", name="first_nonfinite_step"
-        )
-
-    def track(self, values, step):
-        values = tf.cast(values, tf.float32)
-        self.update_state(values)
-        first = self.first_nonfinite_step.value
-        self.first_nonfinite_step.assign(tf.where(tf.reduce_all(tf.math.is_finite(values)) | (first >= 0), first, step))
-
-    def reset_state(self):
-        super().reset_state()
-        self.first_nonfinite_step.assign(-1)
-
-    def save_own_variables(self, store):
-        pass
-
-    def load_own_variables(self, store):
-        pass
+from zoo.serving import Serving
 
 
 def all_before_any(grads):
@@ -55,104 +31,111 @@ def all_before_any(grads):
         return tf.nest.map_structure(tf.identity, grads, expand_composites=True)
 
 
-class Game(keras.Model):
+class Game(Configured, Keys, Averages, Serving, keras.Model):
     """A deep generative model as a game.
 
-    A subclass has keyword-only constructor arguments of plain values, stored by `set_arguments` (they are its
-    configuration), builds its networks in the constructor, and defines `players`, its losses, `train_step`,
+    A subclass has keyword-only constructor arguments of plain values (they are its configuration), which it hands on by
+    `super().__init__(locals())`; builds its networks in `make_networks`; and defines `moves`, its losses, `train_step`,
     `test_step` and, unless it samples through `decode`, `sample`.
 
-    Class attributes that a subclass sets:
-        default_optimizers: dict, player -> dict with `optimizer` (a name Keras knows) and its settings.
-        metric_names: tuple of the names of what is logged besides `<player>_loss`.
-        conditional: whether `sample` takes the `label` of each row.
+    Class attributes that a subclass sets, beside those of `Configured` and `Serving`:
+        default_optimizers: dict, kind of moves -> dict with `optimizer` (a name Keras knows) and its settings.
+        metric_names: tuple of the names of what is logged besides `<move>_loss`.
         labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
-        zero_allowed: tuple of the names of int arguments that may be 0.
+        revision: int, raised when the same seed comes to give other weights than before: a run that was begun with
+            another one can not be resumed.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
-        seed: int, the seed of all noise drawn in training (networks are initialised from Keras's global seed).
-        name: str or None, Keras's name of the model.
+        arguments: dict of the subclass's arguments, those of `shared_arguments` below among them.
+
+    Raises:
+        ValueError: for an argument out of its range.
     """
 
+    shared_arguments = {
+        "data_shape": Argument(
+            inspect.Parameter.empty,
+            inspect.Parameter.empty,
+            "tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.",
+        ),
+        "seed": Argument(int, 0, "int, the seed of all noise drawn in training."),
+        "name": Argument(str | None, None, "str or None."),
+    }
     default_optimizers = {}
     metric_names = ()
-    conditional = False
-    zero_allowed = ()
+    revision = 1
     exceptions = {}
 
-    def __init__(self, *, data_shape, seed, name=None):
-        super().__init__(name=name)
-        self.data_shape = tuple(int(n) for n in data_shape)
-        self.seed = seed
-        if len(self.data_shape) not in (1, 3) or min(self.data_shape) < 1:
-            raise ValueError(f"data_shape must be (height, width, channels) or (size,), not {tuple(data_shape)}.")
+    def __init__(self, arguments):
+        super().__init__(name=arguments["name"])
+        shape = tuple(int(n) for n in arguments["data_shape"])
+        if len(shape) not in (1, 3) or min(shape) < 1:
+            raise ValueError(f"data_shape must be (height, width, channels) or (size,), not {shape}.")
+        self.set_arguments({**arguments, "data_shape": shape})
+        self.check_arguments()
         self.step = self.add_weight(
             shape=(), dtype="int64", initializer="zeros", trainable=False, name="step", aggregation="only_first_replica"
         )
-        self.trackers = {
-            name: Tracker(name) for name in [*(f"{p}_loss" for p in self.default_optimizers), *self.metric_names]
-        }
+        self.test_steps = Counter("test_steps")
+        self.trackers = {}
+        self.make_networks()
         self.built = True  # networks are built in constructors; Keras must not try to call the model on data
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
+        for name, use in (("train_step", noise.TRAINING), ("test_step", noise.TEST)):
+            if name in vars(cls):
+                setattr(cls, name, step_that_draws(vars(cls)[name], use))
         keras.saving.register_keras_serializable("zoo")(cls)  # `.keras` files then load without `custom_objects`
 
-    # --- Configuration -------------------------------------------------------------------------------------------
+    def check_arguments(self):
+        """Raises ValueError for arguments that do not go together."""
 
-    @classmethod
-    def arguments(cls):
-        """The constructor's parameters: dict, name -> `inspect.Parameter`."""
-        return {name: p for name, p in inspect.signature(cls.__init__).parameters.items() if name != "self"}
+    def make_networks(self):
+        """Builds the networks, from the arguments, which are attributes by now."""
 
-    def set_arguments(self, values):
-        """Stores the arguments of a constructor under their own names; called there as `set_arguments(locals())`.
+    # --- Moves -------------------------------------------------------------------------------------------------------
 
-        Raises:
-            ValueError: for a value outside the choices of its `Literal`, a count below 1, or a negative number.
+    @property
+    def moves(self):
+        """Dict, move -> list of the networks that it changes; every trainable weight is in at least one of them.
+
+        In most models a player has one move, and they share the name. Which there are may depend on the arguments:
+        `generator_0` and `generator_1` are moves of the kind `generator`, whose optimizers have the same settings.
         """
-        for name, parameter in self.arguments().items():
-            value = tuple(values[name]) if isinstance(values[name], list) else values[name]  # JSON knows no tuples
-            value = float(value) if parameter.annotation is float else value
-            choices = typing.get_args(parameter.annotation)
-            if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
-            least = 0 if name in self.zero_allowed else 1
-            for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int) and name != "seed" and number < least and not isinstance(number, bool):
-                    raise ValueError(f"{name} must be at least {least}, not {value}.")
-                if isinstance(number, float) and not number >= 0.0:
-                    raise ValueError(f"{name} must not be negative, but is {value}.")
-            if name not in ("data_shape", "name"):  # set by `Game` and Keras
-                setattr(self, name, value)
+        raise NotImplementedError(f"{type(self).__name__} does not say what its moves are.")
 
-    def get_config(self):
-        """The constructor's arguments as they were passed."""
-        return {argument: getattr(self, argument) for argument in self.arguments()}
+    @property
+    def labelled(self):
+        return self.conditional
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
+    @property
+    def batches_per_step(self):
+        """Minibatches of data that one `train_step` takes, concatenated along axis 0."""
+        return 1
+
+    def weights_of(self, move):
+        """The trainable weights that a move changes, a list."""
+        return [weight for network in self.moves[move] for weight in network.trainable_variables]
 
     def compile(self, optimizers=None, *, jit_compile="auto", steps_per_execution=1, run_eagerly=False):
-        """Gives each player its optimizer.
+        """Gives each move its optimizer.
 
         Args:
-            optimizers: dict, player -> Keras optimizer (or its name); None takes the paper's, `default_optimizers`.
+            optimizers: dict, move -> Keras optimizer (or its name); None takes the paper's, `default_optimizers`.
             jit_compile: True, False, or "auto" for True where there is a GPU. The whole step is compiled by XLA on one
                 device; under a strategy only the gradient computation is, because XLA can not span replicas.
             steps_per_execution: int, training steps that run in one call of the compiled function.
             run_eagerly: bool, run without `tf.function`, for debugging.
 
         Raises:
-            ValueError: if `optimizers` does not name exactly the players.
+            ValueError: if `optimizers` does not name exactly the moves, or two moves would average one weight.
         """
-        optimizers = optimizers or {p: make_optimizer(**kw) for p, kw in self.default_optimizers.items()}
-        if set(optimizers) != set(self.players):
+        optimizers = optimizers or {m: make_optimizer(**self.default_optimizers[kind_of(m)]) for m in self.moves}
+        if set(optimizers) != set(self.moves):
             raise ValueError(
-                f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.players)}, "
+                f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.moves)}, "
                 f"not for {sorted(optimizers)}."
             )
         self.compile_options = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
@@ -167,15 +150,18 @@ class Game(keras.Model):
             run_eagerly=run_eagerly,
         )
         self.loss = loss
-        scales_loss = self.dtype_policy.name == "mixed_float16"
         self.optimizers = {}
-        for player, optimizer in optimizers.items():
+        for move, optimizer in optimizers.items():
             optimizer = keras.optimizers.get(optimizer)
-            if scales_loss and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-                optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+            if self.dtype_policy.name == "mixed_float16":
+                optimizer = with_loss_scale(optimizer)
             if not optimizer.built:
-                optimizer.build(self.weights_of(player))
-            self.optimizers[player] = optimizer
+                optimizer.build(self.weights_of(move))
+            self.optimizers[move] = optimizer
+        averaged = [id(w) for m, o in self.optimizers.items() if unscaled(o).use_ema for w in self.weights_of(m)]
+        if len(averaged) > len(set(averaged)):
+            raise ValueError("a network that several moves change can have use_ema in one of their optimizers only.")
+        self.trackers = {name: Tracker(name) for name in [*(f"{m}_loss" for m in self.moves), *self.metric_names]}
 
     @property
     def jit_compile(self):
@@ -187,69 +173,109 @@ class Game(keras.Model):
         self._jit_compile = value
 
     def get_compile_config(self):
-        optimizers = {p: keras.saving.serialize_keras_object(o) for p, o in self.optimizers.items()}
+        optimizers = {m: keras.saving.serialize_keras_object(o) for m, o in self.optimizers.items()}
         return {"optimizers": optimizers, **self.compile_options}
 
     def compile_from_config(self, config):
-        optimizers = {p: keras.saving.deserialize_keras_object(o) for p, o in config["optimizers"].items()}
+        optimizers = {m: keras.saving.deserialize_keras_object(o) for m, o in config["optimizers"].items()}
         self.compile(**{**config, "optimizers": optimizers})
 
-    # --- Playing -------------------------------------------------------------------------------------------------
+    def minimize(self, loss_fn, lookahead=None):
+        """Simultaneous moves: one forward pass, the gradients of all moves in it, then all updates.
 
-    @property
-    def players(self):
-        """Dict, player -> list of its networks; together they hold every trainable weight once."""
-        raise NotImplementedError(f"{type(self).__name__} does not say who its players are.")
+        A weight without a gradient is left alone. State of networks, such as the averages of batch normalisation,
+        changes in the moves of these networks only, whoever else makes use of them.
 
-    @property
-    def labelled(self):
-        return self.conditional
+        Args:
+            loss_fn: function without arguments that returns a dict: move -> its loss per example, of any shape, and
+                metric name -> values to log. A move's gradient is that of its mean loss by its own weights.
+            lookahead: None, or a function like `loss_fn`: gradients are then those at the point where the moves in it
+                lead, and what they update is the weights from before (extragradient; Korpelevich 1976).
+        """
+        if lookahead:
+            with self._ahead(lookahead):
+                outcome, grads, state = self._gradients(loss_fn)
+        else:
+            outcome, grads, state = self._gradients(loss_fn)
+        self._apply(grads)
+        for variable, value in state:
+            variable.assign(value)
+        self.track(outcome)
 
-    @property
-    def batches_per_step(self):
-        """Minibatches of data that one `train_step` takes, concatenated along axis 0."""
-        return 1
+    def descend(self, move, gradients):
+        """A move along a ready-made gradient, of no loss that could be differentiated.
 
-    def weights_of(self, player):
-        return [weight for network in self.players[player] for weight in network.trainable_variables]
+        Args:
+            gradients: list of tensors in the order of `weights_of(move)`; None leaves a weight alone.
+        """
+        shares = [None if g is None else self._share(move, g) for g in gradients]
+        self._apply({move: shares})
 
-    def keys(self, num):
-        """`num` random keys, a pure function of (seed, step, replica): a resumed run draws what it would have drawn."""
-        return noise.keys(self.seed, self.step.value, self.replica_id(), num)
+    def _share(self, move, value):
+        """A loss or gradient as a replica hands it to the optimizer, which sums over replicas: here it becomes a mean.
+
+        This is the only place that divides by their number.
+        """
+        share = tf.cast(value, tf.float32) / tf.distribute.get_strategy().num_replicas_in_sync
+        return self.optimizers[move].scale_loss(share)
+
+    def _gradients(self, loss_fn):
+        """What `loss_fn` returns, the gradients of the moves in it, and the state of their networks after it."""
+        movers, changed = [], []
+
+        def gradients():
+            scope = keras.StatelessScope()  # keeps what networks would do to their state
+            with tf.GradientTape(persistent=True) as tape:
+                with scope:
+                    outcome = loss_fn()
+                movers[:] = [move for move in outcome if move in self.optimizers]
+                objectives = {move: self._share(move, tf.reduce_mean(outcome[move])) for move in movers}
+            changed[:] = [v for v in self._state_of(movers) if scope.get_current_value(v) is not None]
+            grads = {move: tape.gradient(objectives[move], self.weights_of(move)) for move in movers}
+            return outcome, grads, [scope.get_current_value(v) for v in changed]
+
+        outcome, grads, values = (tf.function(gradients, jit_compile=True) if self.jit_gradients else gradients)()
+        return outcome, grads, list(zip(changed, values, strict=True))
+
+    def _state_of(self, movers):
+        """The variables beside weights that these moves change: those of their networks, and all counts of draws.
+
+        An integer counts what has been drawn, in whoever's move, so that nothing is drawn twice.
+        """
+        own = {id(v) for move in movers for network in self.moves[move] for v in network.non_trainable_variables}
+        return [v for v in self.non_trainable_variables if id(v) in own or v.dtype == "int64"]
+
+    def _apply(self, gradients):
+        pairs = {
+            move: [(g, w) for g, w in zip(grads, self.weights_of(move), strict=True) if g is not None]
+            for move, grads in gradients.items()
+        }
+        fenced = all_before_any({move: [g for g, _ in of_move] for move, of_move in pairs.items()})
+        for move, grads in fenced.items():
+            if grads:
+                self.optimizers[move].apply(grads, [w for _, w in pairs[move]])
+
+    @contextlib.contextmanager
+    def _ahead(self, loss_fn):
+        """Within this block the weights are where the moves of `loss_fn` lead. Their optimizers keep what they saw."""
+        outcome, grads, _ = self._gradients(loss_fn)
+        weights = [w for move in grads for w in self.weights_of(move)]
+        before = [tf.identity(w.value) for w in weights]
+        self._apply(grads)
+        yield
+        for weight, value in zip(weights, before, strict=True):
+            weight.assign(value)
 
     def replica_id(self):
         context = tf.distribute.get_replica_context()
         return context.replica_id_in_sync_group if context else 0
 
-    def minimize(self, loss_fn):
-        """One simultaneous move: one forward pass, the gradients of all players in it, then all updates.
-
-        Args:
-            loss_fn: function without arguments that returns a dict: player -> its loss per example, of any shape, and
-                metric name -> values to log. A player's gradient is that of its mean loss by its own weights.
-        """
-
-        def gradients():
-            with tf.GradientTape(persistent=True) as tape:
-                outcome = loss_fn()
-                losses = {player: tf.reduce_mean(outcome[player]) for player in outcome if player in self.optimizers}
-                objectives = {}
-                for player, loss in losses.items():
-                    # `apply` sums over replicas: this is the one place that makes a mean of it.
-                    share = tf.cast(loss, tf.float32) / tf.distribute.get_strategy().num_replicas_in_sync
-                    objectives[player] = self.optimizers[player].scale_loss(share)
-            return outcome, {p: tape.gradient(objectives[p], self.weights_of(p)) for p in objectives}
-
-        outcome, grads = (tf.function(gradients, jit_compile=True) if self.jit_gradients else gradients)()
-        grads = all_before_any(grads)
-        for player in grads:
-            self.optimizers[player].apply(grads[player], self.weights_of(player))
-        self.track(outcome)
+    # --- Logs --------------------------------------------------------------------------------------------------------
 
     def track(self, outcome):
-        """Logs a dict as `minimize` takes it: the losses of players and the values of metrics."""
+        """Logs a dict as `minimize` takes it: the losses of moves and the values of metrics."""
         for name, values in outcome.items():
-            self.trackers[f"{name}_loss" if name in self.players else name].track(values, self.step.value)
+            self.trackers[f"{name}_loss" if name in self.moves else name].track(values, self.step.value)
 
     def logs(self):
         """What a step returns to Keras: metric name -> mean since the last reset."""
@@ -267,154 +293,11 @@ class Game(keras.Model):
     def metrics(self):
         return list(self.trackers.values())
 
-    def keep_averages(self):
-        """Replaces the weights of players whose optimizer has `use_ema` by their moving averages, for good.
-
-        Returns:
-            list of (weight, its value before), to undo it.
-        """
-        replaced = []
-        for player, optimizer in self.optimizers.items():
-            optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-            if optimizer.use_ema and optimizer.iterations.numpy() > 0:  # before the first step there is no average
-                replaced += [(weight, weight.numpy()) for weight in self.weights_of(player)]
-                optimizer.finalize_variable_values(self.weights_of(player))
-        return replaced
-
-    @contextlib.contextmanager
-    def averaged(self):
-        """Within this block players whose optimizer has `use_ema` play with the moving averages of their weights."""
-        replaced = self.keep_averages()
-        try:
-            yield self
-        finally:
-            for weight, value in replaced:
-                weight.assign(value)
-
-    # --- Sampling and serving ------------------------------------------------------------------------------------
-
-    @property
-    def data_range(self):
-        """`(low, high)` of the pixels the networks work with; None for points, which are taken as they are."""
-        return (0.0, 1.0) if len(self.data_shape) == 3 else None
-
-    @property
-    def data_name(self):
-        """What signatures call one row of data: "images" or "points"."""
-        return "images" if len(self.data_shape) == 3 else "points"
-
-    def to_served(self, x):
-        """From the networks' range to what is served: float32, pixels in [0, 1]."""
-        x = tf.cast(x, tf.float32)
-        if self.data_range is None:
-            return x
-        low, high = self.data_range
-        return tf.clip_by_value((x - low) / (high - low), 0.0, 1.0)
-
-    def from_served(self, x):
-        """The inverse of `to_served`."""
-        if self.data_range is None:
-            return x
-        low, high = self.data_range
-        return low + (high - low) * x
-
-    def decode(self, z, **label):
-        """Served data [batch, *data_shape] at latent points z [batch, latent_size]."""
-        raise NotImplementedError(f"{type(self).__name__} has no decoder.")
-
-    def latent(self, seeds):
-        """The latent point z [batch, latent_size], float32, that `sample` decodes for each int64 seed [batch]."""
-        return self.latent_prior.rows(seeds, self.latent_size)
-
-    def sample(self, seeds, **label):
-        """One row of served data per int64 seed [batch]; no row depends on another."""
-        return self.decode(self.latent(seeds), **label)
-
-    def interpolate(self, z_from, z_to, alpha, **label):
-        """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015."""
-        return self.decode(z_from + alpha[:, None] * (z_to - z_from), **label)
-
-    def signatures(self):
-        """The export contract: dict, name -> (function of named tensors that returns a dict, dict of input specs).
-
-        Dimension 0 of every input and output is the batch, and every row is independent of the others. The first is the
-        default of a server; a model that draws no samples has no "sample" here.
-        """
-        seed = {"seed": tf.TensorSpec([None], tf.int64), **self.label_spec}
-        signatures = {"sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed)}
-        if hasattr(self, "latent_size"):
-            latent = {"z": tf.TensorSpec([None, self.latent_size], tf.float32)}
-            ends = {"z_from": latent["z"], "z_to": latent["z"], "alpha": tf.TensorSpec([None], tf.float32)}
-            signatures |= {
-                "latent": (lambda seed: {"z": self.latent(seed)}, {"seed": seed["seed"]}),
-                "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {**latent, **self.label_spec}),
-                "interpolate": (
-                    lambda **inputs: {self.data_name: self.interpolate(**inputs)},
-                    {**ends, **self.label_spec},
-                ),
-            }
-        if self.data_name == "images":
-
-            def sample_png(seed, **label):
-                return {"image_bytes": encode_png(self.sample(seed, **label))}
-
-            signatures["sample_png"] = (sample_png, seed)
-        return signatures
-
-    def before_export(self, results):
-        """Completes a trained model for serving, for those that need more than their weights.
-
-        Args:
-            results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
-
-        Returns:
-            dict of numbers for the model card.
-        """
-        return {}
-
-    @property
-    def data_spec(self):
-        return {self.data_name: tf.TensorSpec([None, *self.data_shape], tf.float32)}
-
-    @property
-    def label_spec(self):
-        return {"label": tf.TensorSpec([None], tf.int64)} if self.conditional else {}
+    def reset_metrics(self):
+        super().reset_metrics()
+        self.test_steps.reset_state()
 
 
-def encode_png(images):
-    """PNG files, string [batch], of images [batch, height, width, 1 or 3] in [0, 1]."""
-    pixels = tf.cast(tf.round(images * 255.0), tf.uint8)
-    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
-
-
-# Keras's optimizers by their names in lower case, without those that wrap others. Unlike `keras.optimizers.get`, to
-# find a class here does not start TensorFlow, which must come after its devices have been divided.
-OPTIMIZERS = {
-    name.lower(): cls
-    for name, cls in vars(keras.optimizers).items()
-    if isinstance(cls, type) and "learning_rate" in inspect.signature(cls).parameters
-}
-
-
-def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **settings):
-    """A Keras optimizer from plain values.
-
-    Args:
-        optimizer: str, a name in `OPTIMIZERS`.
-        schedule: dict or None, `{"schedule": NAME, ...}`: the name and settings of a class in
-            `keras.optimizers.schedules`, which starts at `learning_rate` if it has an initial one.
-        learning_rate: float.
-        **settings: further arguments of the optimizer.
-
-    Raises:
-        ValueError: for a setting out of its range.
-    """
-    if not learning_rate >= 0.0:
-        raise ValueError(f"learning_rate must not be negative, but is {learning_rate}.")
-    if schedule:
-        schedule = dict(schedule)
-        make_schedule = getattr(keras.optimizers.schedules, schedule.pop("schedule"))
-        if "initial_learning_rate" in inspect.signature(make_schedule).parameters:
-            schedule["initial_learning_rate"] = learning_rate
-        learning_rate = make_schedule(**schedule)
-    return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)
+def kind_of(move):
+    """The kind of a move: its name without the number that tells it from others of its kind."""
+    return re.sub(r"_\d+$", "", move)

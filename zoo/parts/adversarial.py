@@ -162,5 +162,10 @@ def state_of_game(pair, real, fake):
 
 
 def verdict(pair, output):
-    """What `discriminate` answers, each [batch]: D's output, and, where D is a classifier, the probability of real."""
-    return {"logits": output, **({"probability": pair.probability(output)} if pair.probability else {})}
+    """What `discriminate` answers of D's output, each [batch].
+
+    Where D is a classifier, `logits` and the `probability` of real; else a `score`, the larger the more real.
+    """
+    if pair.probability:
+        return {"logits": output, "probability": pair.probability(output)}
+    return {"score": output}

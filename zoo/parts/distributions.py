@@ -1,4 +1,4 @@
-"""Priors, posteriors and likelihoods: densities from TensorFlow Probability, draws from `noise`.
+"""Priors, Gaussians and likelihoods: densities from TensorFlow Probability, draws from `noise`.
 
 TFP's own `sample(seed=...)` converts random bits in a way that differs between a graph and XLA, so it is not used.
 """
@@ -70,33 +70,3 @@ class Likelihood:
 
 
 LIKELIHOODS = {"bernoulli": Likelihood(1, bernoulli), "gaussian": Likelihood(2, gaussian)}
-
-
-def reparameterize(posterior, epsilon):
-    """z = mu + sigma * epsilon (Kingma and Welling 2014, section 2.4), broadcast over leading axes of `epsilon`."""
-    return posterior.mean() + posterior.stddev() * epsilon
-
-
-def kl_to_standard_normal(posterior):
-    """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch].
-
-    Kingma and Welling 2014, appendix B.
-    """
-    mean, variance = posterior.mean(), posterior.variance()
-    return 0.5 * tf.reduce_sum(variance + tf.square(mean) - 1.0 - tf.math.log(variance), axis=-1)
-
-
-def log_weights(likelihood, x, posterior, prior, epsilon):
-    """log w = log p(x|z) + log p(z) - log q(z|x) in nats [K, batch], at z = mu + sigma * epsilon drawn from q.
-
-    Their `estimators` bound log p(x) whatever q is (Burda et al. 2016, equation 7).
-
-    Args:
-        likelihood: function of z that gives the distribution p(x|z).
-        x: data [batch, ...].
-        posterior: q, a Gaussian with batch shape [batch], or [] for one that does not depend on x.
-        prior: the distribution p(z) of one vector.
-        epsilon: standard normal noise [K, batch, latent_size].
-    """
-    z = reparameterize(posterior, epsilon)
-    return likelihood(z).log_prob(x) + prior.log_prob(z) - posterior.log_prob(z)

@@ -5,8 +5,6 @@ log_w[k] = log p(x, z_k) - log q(z_k | x),   z_k ~ q(z | x),   k = 1 .. K along 
 
 import tensorflow as tf
 
-from zoo.parts import noise
-
 
 def elbo(log_w):
     """The evidence lower bound E_q[log w], the mean over the K draws (Kingma and Welling 2014, equation 2).
@@ -36,22 +34,15 @@ def iwae(log_w):
 ESTIMATORS = {"elbo": elbo, "iwae": iwae}
 
 
-def bounds_of_rows(log_weights, seeds, latent_size, num_samples):
-    """Both bounds on log p(x) of each row, from draws that depend on the seed of that row alone.
+def bounds_of_rows(log_weights, num_samples):
+    """Both bounds on log p(x) of each row, one draw at a time, so that memory does not grow with their number.
 
     Args:
-        log_weights: function of standard normal noise [batch, latent_size] that returns log-weights [batch].
-        seeds: int64 [batch]; the draws use their streams 1 .. num_samples.
-        latent_size: int.
+        log_weights: function of the number of a draw, a scalar tensor, that returns log-weights [batch].
         num_samples: int, draws for each row.
 
     Returns:
         dict of float32 [batch] in nats: `elbo` and the importance-weighted `log_prob_lower_bound`.
     """
-    streams = tf.range(1, num_samples + 1, dtype=tf.int64)
-    log_w = tf.map_fn(  # one draw at a time: memory does not grow with their number
-        lambda stream: log_weights(noise.normal_rows(seeds, latent_size, stream)),
-        streams,
-        fn_output_signature=tf.float32,
-    )
+    log_w = tf.map_fn(log_weights, tf.range(num_samples), fn_output_signature=tf.float32)
     return {"elbo": elbo(log_w), "log_prob_lower_bound": iwae(log_w)}

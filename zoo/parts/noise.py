@@ -14,12 +14,12 @@ Reference: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1
 """
 
 import math
+from typing import NamedTuple
 
 import tensorflow as tf
 
-
 # Who draws by keys: the first of the numbers below 2**12 that each use has for its replicas. No two uses share a key.
-TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, DATA = 0, 1024, 2048, 2560, 3072, 4095
+TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS, DATA = 0, 1024, 2048, 2560, 3072, 3584, 4095
 
 # What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0.
 LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, BINARIZATION = 0, 1, 2, 3, 4, 2**30
@@ -48,7 +48,7 @@ def key(seed, step, replica, position=0):
         number of the replica added to who draws, `TRAINING` or another of the above) and 0 <= position < 2**16.
     """
     if isinstance(position, int) and not 0 <= position < 2**16:
-        raise ValueError(f"position must be between 0 and 2**16 - 1, got {position}; draw larger tensors by fewer keys.")
+        raise ValueError(f"position must be between 0 and 2**16 - 1, got {position}; draw by fewer keys.")
     if not tf.is_tensor(seed):
         seed = (int(seed) + 2**63) % 2**64 - 2**63
     seed, step, replica, position = (tf.cast(value, tf.int64) for value in (seed, step, replica, position))
@@ -58,6 +58,50 @@ def key(seed, step, replica, position=0):
 def keys(seed, step, replica, num):
     """List of `num` keys, those of the positions 0 ... num - 1."""
     return [key(seed, step, replica, i) for i in range(num)]
+
+
+class Noise(NamedTuple):
+    """What one row of some draw takes: `kind` is "normal" or "uniform", `shape` a tuple of ints."""
+
+    kind: str
+    shape: tuple
+
+
+def leaves(nest):
+    """List of the `Noise` in a nest of tuples; a `Noise` itself is a nest of one."""
+    return [nest] if isinstance(nest, Noise) else [leaf for part in nest for leaf in leaves(part)]
+
+
+def of_keys(nest, leading, key_of):
+    """A nest of `Noise` as tensors [*leading, *shape], each from a key of its own, for training.
+
+    Args:
+      nest: nest of `Noise`.
+      leading: list of ints or scalar integer tensors.
+      key_of: function of the number of a leaf that gives its key.
+    """
+    draws = {"normal": normal, "uniform": uniform}
+    return _fill(nest, lambda leaf, j: draws[leaf.kind](key_of(j), [*leading, *leaf.shape]))
+
+
+def of_rows(nest, seeds, use, index=0):
+    """A nest of `Noise` as tensors [batch, *shape], row i a function of seeds[i], `use` and `index`, for serving.
+
+    Leaf j of n has the stream `stream(use, n * index + j)`.
+    """
+    draws, num = {"normal": normal_rows, "uniform": uniform_rows}, len(leaves(nest))
+    return _fill(nest, lambda leaf, j: draws[leaf.kind](seeds, leaf.shape, stream(use, num * index + j)))
+
+
+def _fill(nest, draw, first=0):
+    """The nest with draw(leaf, number of the leaf) in the place of each leaf."""
+    if isinstance(nest, Noise):
+        return draw(nest, first)
+    filled = []
+    for part in nest:
+        filled.append(_fill(part, draw, first))
+        first += len(leaves(part))
+    return tuple(filled)
 
 
 def uniform(key, shape):

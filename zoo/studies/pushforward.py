@@ -34,7 +34,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.game import Game
-from zoo.parts import distributions, networks, noise
+from zoo.parts import distributions, layers, noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,10 +68,7 @@ class Pushforward(Game):
     """A function of Gaussian noise, by maximum likelihood: an implicit model of known density (Devroye 1986).
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
         function: "exp" or "square" for positive points, "sigmoid" for images and for points in (0, 1); f.
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range, or images that are not the values of f.
@@ -91,26 +88,29 @@ class Pushforward(Game):
     default_optimizers = {"generator": {"optimizer": "adam", "learning_rate": 0.02}}
     metric_names = ("mu", "sigma")
     latent_prior = distributions.PRIORS["normal"]
+    draws = ("level",)
 
     def __init__(
         self,
         *,
         data_shape,
         function: Literal[tuple(FUNCTIONS)] = "sigmoid",
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        if self.data_name == "images" and function != "sigmoid":
-            raise ValueError(f"pixels lie in [0, 1], and the values of {function} do not: choose the function sigmoid")
-        self.f = FUNCTIONS[function]
+        super().__init__(locals())
+
+    def check_arguments(self):
+        if self.data_name == "images" and self.function != "sigmoid":
+            raise ValueError(f"pixels lie in [0, 1], and {self.function} has other values: choose the function sigmoid")
+
+    def make_networks(self):
         # Not mu = 0, where the likelihood of a square, even in mu, has no slope.
         start = np.full(self.data_shape, 0.5)
-        self.generator = networks.Parameters("generator", mu=start, log_sigma=0.0 * start)
+        self.generator = layers.Numbers("generator", mu=start, log_sigma=0.0 * start)
 
     @property
-    def players(self):
+    def moves(self):
         return {"generator": [self.generator]}
 
     @property
@@ -120,6 +120,10 @@ class Pushforward(Game):
     @property
     def data_range(self):
         return (0.0, 1.0) if self.function == "sigmoid" else None
+
+    @property
+    def f(self):
+        return FUNCTIONS[self.function]
 
     def u(self):
         """The distribution N(mu, sigma^2) of each element before f."""
@@ -145,8 +149,8 @@ class Pushforward(Game):
         return {"generator": -self.density(x), "mu": u.loc, "sigma": u.scale}
 
     def draw_within_levels(self, x):
-        (key,) = self.keys(1)
-        return self.within_levels(x, (tf.floor(PARTS * noise.uniform(key, tf.shape(x))) + 0.5) / PARTS)
+        uniform = noise.uniform(self.key("level"), tf.shape(x))
+        return self.within_levels(x, (tf.floor(PARTS * uniform) + 0.5) / PARTS)
 
     def train_step(self, x):
         x = self.draw_within_levels(x)

@@ -26,33 +26,18 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from zoo import dcgan
-from zoo.game import Game
-from zoo.gan import GAN
-from zoo.parts import adversarial, distributions, networks, penalties
+from zoo.adversarial import dcgan
+from zoo.adversarial.adversarial_game import AdversarialGame
+from zoo.parts import adversarial, networks, penalties
 
 
-class CGAN(GAN):
+class CGAN(AdversarialGame):
     """Conditional generative adversarial network, for images and for points with class labels.
 
     To condition on other vectors than those of classes, override `condition_size` and `condition`.
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
         num_classes: int, labels are 0 ... num_classes - 1.
-        latent_size: int, the length of z.
-        prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
-        loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
-        loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
-        penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.
-        penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
-        penalty_decay: float, a factor of the weight for every 1,000 steps.
-        weight_constraint: "none"; "clipping", D's weights within `clip_value` (Arjovsky et al. 2017); or
-            "spectral_norm", the largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).
-        clip_value: float, the largest magnitude of a clipped weight.
-        packing: int, samples that D judges together (PacGAN, Lin et al. 2018).
-        discriminator_batch_norm: bool, batch normalisation in D (convolutional), which a penalty can not have.
-        num_discriminator_steps: int, discriminator steps for each generator step; each has a fresh minibatch.
         network: "mlp", or "convolutional" for square images.
         generator_units: tuple of ints, widths of the generator's hidden layer of z, that of y, and of the joint ones
             (mlp).
@@ -60,8 +45,6 @@ class CGAN(GAN):
             ones (mlp).
         dropout: float in [0, 1), the share of the discriminator's hidden units that is dropped in training (mlp).
         filters: int, channels next to the image, doubled at each halving of the side (convolutional).
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range, or data that `network` can not take.
@@ -85,61 +68,65 @@ class CGAN(GAN):
         *,
         data_shape,
         num_classes,
-        latent_size: int = 100,
-        prior: Literal[tuple(distributions.PRIORS)] = "uniform",
-        loss: adversarial.Loss = "non_saturating",
-        loss_parameter: float = 0.5,
-        penalty: Literal["none", *penalties.PENALTIES] = "none",
-        penalty_weight: float = 10.0,
-        penalty_decay: float = 1.0,
-        weight_constraint: penalties.WeightConstraint = "none",
-        clip_value: float = 0.01,
-        packing: int = 1,
-        discriminator_batch_norm: bool = True,
-        num_discriminator_steps: int = 1,
+        latent_size,
+        prior,
+        loss,
+        loss_parameter,
+        penalty,
+        penalty_weight,
+        penalty_decay,
+        weight_constraint,
+        clip_value,
+        packing,
+        discriminator_batch_norm,
+        num_discriminator_steps,
         network: Literal["mlp", "convolutional"] = "mlp",
         generator_units: tuple[int, ...] = (200, 1000, 1200),
         discriminator_units: tuple[int, ...] = (240, 50, 240),
         dropout: float = 0.5,
         filters: int = 64,
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        Game.__init__(self, data_shape=data_shape, seed=seed, name=name)  # not GAN's, whose networks take no y
-        self.set_arguments(locals())
-        self.game = adversarial.loss_pair(loss, loss_parameter)
-        if dropout >= 1.0:
-            raise ValueError(f"dropout must be less than 1, but is {dropout}.")
+        super().__init__(locals())
+
+    def check_arguments(self):
+        if self.dropout >= 1.0:
+            raise ValueError(f"dropout must be less than 1, but is {self.dropout}.")
         for units in ("generator_units", "discriminator_units"):
             if len(getattr(self, units)) < 2:
                 raise ValueError(f"{units} must be two widths or more, not {getattr(self, units)}.")
-        spectral_norm = weight_constraint == "spectral_norm"
-        packed_data, (packed_size,) = (
-            adversarial.packed_shape(shape, packing) for shape in (self.data_shape, (self.condition_size,))
-        )
-        if network == "mlp":
+        if self.network == "convolutional":
+            penalties.check(self)
+
+    def make_networks(self):
+        spectral_norm = self.weight_constraint == "spectral_norm"
+        (packed_size,) = adversarial.packed_shape((self.condition_size,), self.packing)
+        if self.network == "mlp":
             self.generator = joint_mlp(
-                [(latent_size,), (self.condition_size,)],
-                generator_units,
+                [(self.latent_size,), (self.condition_size,)],
+                self.generator_units,
                 self.data_shape,
                 activation="relu",
                 output_activation="tanh" if self.data_range else None,
             )
             self.discriminator = joint_mlp(
-                [packed_data, (packed_size,)],
-                discriminator_units,
+                [self.packed_data_shape, (packed_size,)],
+                self.discriminator_units,
                 (1,),
                 activation="maxout",
                 spectral_norm=spectral_norm,
-                dropout=dropout,
+                dropout=self.dropout,
             )
         else:
-            penalties.check(self)
-            self.generator = dcgan.generator(latent_size + self.condition_size, self.data_shape, filters)
+            self.generator = dcgan.generator(self.latent_size + self.condition_size, self.data_shape, self.filters)
             self.discriminator = dcgan.discriminator(
-                packed_data, filters, 1 + packed_size, batch_norm=discriminator_batch_norm, spectral_norm=spectral_norm
+                self.packed_data_shape,
+                self.filters,
+                1 + packed_size,
+                batch_norm=self.discriminator_batch_norm,
+                spectral_norm=spectral_norm,
             )
-        self.constrain_weights()
 
     @property
     def condition_size(self):
@@ -150,44 +137,19 @@ class CGAN(GAN):
         """y, float32 [batch, condition_size], of labels [batch]."""
         return tf.one_hot(label, self.num_classes)
 
+    def conditions(self, label):
+        return [self.condition(label)]
+
     def G(self, z, y, training=True):
         inputs = [z, y] if self.network == "mlp" else tf.concat([z, y], axis=-1)
         return self.generator(inputs, training=training)
 
-    def D(self, x, y, training=True):
+    def D_output(self, x, y, training=True):
         if self.network == "mlp":
             return self.discriminator([x, y], training=training)[:, 0]
         output = self.discriminator(x, training=training)
         psi, V = output[:, 0], output[:, 1:]
         return psi + tf.reduce_sum(y * V, axis=-1)
-
-    def train_step(self, data):
-        x, label = data
-        k = self.num_discriminator_steps
-        minibatches, conditions = tf.split(x, k), tf.split(self.condition(label), k)
-        keys = self.keys(2 * k + 1)
-        for i in range(k):
-            x, y, z = minibatches[i], conditions[i], self.draw_z(keys[i], minibatches[i])
-            key = keys[k + 1 + i]
-            # ascend log D(x|y) + log(1 - D(G(z|y)|y))
-            self.minimize(lambda: self.discriminator_losses(x, z, y, key=key))
-        z = self.draw_z(keys[k], x)
-        self.minimize(lambda: self.generator_losses(z, y))  # descend log(1 - D(G(z|y)|y)), or as `loss` says
-        return self.next_step()
-
-    def test_step(self, data):
-        x, label = data
-        y, z = self.condition(label), self.draw_z(*self.keys(1), x)
-        self.track(self.discriminator_losses(x, z, y, training=False) | self.generator_losses(z, y, training=False))
-        return self.logs()
-
-    def decode(self, z, label):
-        """Served data [batch, *data_shape] of class `label` [batch] at latent points z [batch, latent_size]."""
-        return super().decode(z, self.condition(label))
-
-    def discriminate(self, x, label):
-        """Like GAN's: whether served data [batch, *data_shape] is a real example of its label [batch]."""
-        return super().discriminate(x, self.condition(label))
 
 
 def joint_mlp(

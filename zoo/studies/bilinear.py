@@ -16,8 +16,8 @@ while in continuous time, x' = -y and y' = x, r never changes:
 
 The training data make no difference: the game has none.
 
-Departures from the papers: none while both players have plain SGD. With another optimizer, the look ahead is one of its
-moves, too, and counts in its state.
+Departures from the papers: none while both players have plain SGD. With another optimizer, the look ahead counts in its
+state, too.
 """
 
 from typing import Literal
@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.game import Game
-from zoo.parts.networks import Parameters
+from zoo.parts.layers import Numbers
 
 
 class Bilinear(Game):
@@ -38,8 +38,6 @@ class Bilinear(Game):
         play: "simultaneous", "alternating" (x moves first) or "extragradient", the moves of one step.
         x0: float >= 0, where x starts.
         y0: float >= 0, where y starts.
-        seed: int; the game is without noise.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -75,15 +73,16 @@ class Bilinear(Game):
         play: Literal["simultaneous", "alternating", "extragradient"] = "simultaneous",
         x0: float = 1.0,
         y0: float = 1.0,
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        self.x, self.y = Parameters("x", position=x0), Parameters("y", position=y0)
+        super().__init__(locals())
+
+    def make_networks(self):
+        self.x, self.y = Numbers("x", position=self.x0), Numbers("y", position=self.y0)
 
     @property
-    def players(self):
+    def moves(self):
         return {"x": [self.x], "y": [self.y]}
 
     @property
@@ -107,13 +106,8 @@ class Bilinear(Game):
             self.minimize(lambda: {"x": self.losses()["x"]})  # x <- x - eta y
             self.minimize(lambda: {"y": self.losses()["y"]})  # y <- y + eta x, of the x that has moved
         else:
-            start = self.position
-            self.minimize(self.losses)  # x~ = x - eta y,  y~ = y + eta x
-            ahead = self.position
-            self.minimize(self.losses)  # x~ - eta y~,     y~ + eta x~
-            moved = self.position
-            for player, w, w_ahead, w_moved in zip((self.x, self.y), start, ahead, moved, strict=True):
-                player.position.assign(w + (w_moved - w_ahead))  # x <- x - eta y~,  y <- y + eta x~
+            # x <- x - eta y~,  y <- y + eta x~,  where  x~ = x - eta y,  y~ = y + eta x
+            self.minimize(self.losses, lookahead=self.losses)
         self.track(self.whereabouts())
         return self.next_step()
 

@@ -34,15 +34,12 @@ class GMMN(Game):
     Minibatches should be large: 100 and more.
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
         latent_size: int, the length of z.
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
         discrepancy: "mmd", "energy", "mean" or "covariance": what is made small.
         bandwidths: tuple of floats, those of the kernels of "mmd", in units of the root of the mean squared distance of
             two rows of data.
         generator_units: tuple of ints, widths of the generator's hidden layers.
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -59,6 +56,7 @@ class GMMN(Game):
     """
 
     default_optimizers = {"generator": {"optimizer": "adam", "learning_rate": 1e-3}}
+    draws = ("z",)
 
     def __init__(
         self,
@@ -69,19 +67,23 @@ class GMMN(Game):
         discrepancy: Literal["mmd", "energy", "mean", "covariance"] = "mmd",
         bandwidths: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0),
         generator_units: tuple[int, ...] = (64, 256, 256, 784),
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        if not bandwidths or min(bandwidths) <= 0.0:
-            raise ValueError(f"bandwidths must be one or more positive numbers, not {bandwidths}.")
+        super().__init__(locals())
+
+    def check_arguments(self):
+        if not self.bandwidths or min(self.bandwidths) <= 0.0:
+            raise ValueError(f"bandwidths must be one or more positive numbers, not {self.bandwidths}.")
+
+    def make_networks(self):
+        output_activation = "sigmoid" if self.data_range else None
         self.generator = networks.mlp(
-            (latent_size,), generator_units, self.data_shape, output_activation="sigmoid" if self.data_range else None
+            (self.latent_size,), self.generator_units, self.data_shape, output_activation=output_activation
         )
 
     @property
-    def players(self):
+    def moves(self):
         return {"generator": [self.generator]}
 
     @property
@@ -103,8 +105,7 @@ class GMMN(Game):
         return {"generator": loss}
 
     def draw_z(self, x):
-        (key,) = self.keys(1)
-        return self.latent_prior.draw(key, [tf.shape(x)[0], self.latent_size])
+        return self.latent_prior.draw(self.key("z"), [tf.shape(x)[0], self.latent_size])
 
     def train_step(self, x):
         z = self.draw_z(x)

@@ -34,8 +34,9 @@ import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from zoo.game import Game
-from zoo.parts import adversarial, distributions, estimators, networks, noise
+from zoo.parts import adversarial, networks, noise
+from zoo.parts.posteriors import Gaussian, Implicit
+from zoo.variational.autoencoder import Autoencoder
 
 SMALLEST_VARIANCE = 1e-6  # of r: keeps z~ finite where all rows of a batch share their noise
 MOMENT_DRAWS = 1000  # of the noise basis, where there is no minibatch to take its moments from
@@ -45,18 +46,15 @@ def to_tensors(*values):  # Keras refuses arrays beside tensors
     return [tf.convert_to_tensor(value) for value in values]
 
 
-class AVB(Game):
+class AVB(Autoencoder):
     """Adversarial variational Bayes (Mescheder, Nowozin and Geiger 2017), with or without adaptive contrast.
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
         latent_size: int, the length of z.
-        network: "mlp", or "convolutional" for square images.
         hidden_units: tuple of ints, widths of the hidden layers on x and, reversed, of the decoder's (mlp); of the
             layers that join the noise to a convolutional encoder.
         filters: int, channels at the image's end, doubled at each halving (convolutional).
         activation: str, the activation of hidden layers.
-        likelihood: "bernoulli" for data in [0, 1], or "gaussian" with a mean and a variance for every number in x.
         adaptive_contrast: bool, compare q(z|x) with a Gaussian of its moments instead of p(z). The encoder is then
             z = z_0(x) + sum_i a_i(x) v_i(eps_i), whose moments are known once those of v_i are.
         num_basis: int, the number of the v_i (adaptive contrast).
@@ -67,9 +65,6 @@ class AVB(Game):
         adversary_units: tuple of ints. bilinear: widths of the hidden layers on z, and of theta and s. residual: the
             width of the first layer, then of each block's hidden layer.
         num_adversary_steps: int, adversary steps for each step of encoder and decoder; each has a fresh minibatch.
-        log_prob_samples: int, draws of z behind each row that the exported `log_prob` scores (adaptive contrast).
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range.
@@ -92,18 +87,18 @@ class AVB(Game):
         "adversary": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
     }
     metric_names = ("estimated_kl", "estimated_bound")
-    latent_prior = distributions.PRIORS["normal"]
+    encodes_by_draws = True
 
     def __init__(
         self,
         *,
         data_shape,
         latent_size: int = 32,
-        network: Literal["mlp", "convolutional"] = "mlp",
+        network,
         hidden_units: tuple[int, ...] = (512, 512),
         filters: int = 64,
         activation: Literal["elu", "relu", "leaky_relu", "tanh", "softplus"] = "elu",
-        likelihood: Literal[tuple(distributions.LIKELIHOODS)] = "bernoulli",
+        likelihood,
         adaptive_contrast: bool = True,
         num_basis: int = 32,
         noise_size: int = 64,
@@ -111,52 +106,46 @@ class AVB(Game):
         adversary_network: Literal["bilinear", "residual"] = "bilinear",
         adversary_units: tuple[int, ...] = (1024, 1024, 1024),
         num_adversary_steps: int = 1,
-        log_prob_samples: int = 100,
-        seed: int = 0,
-        name: str | None = None,
+        log_prob_samples,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        for argument in ("adversary_units", "hidden_units")[: 1 + (network == "convolutional")]:
+        super().__init__(locals())
+
+    def check_arguments(self):
+        for argument in ("adversary_units", "hidden_units")[: 1 + (self.network == "convolutional")]:
             if not getattr(self, argument):
                 raise ValueError(f"{argument} must not be empty.")
-        options = {"activation": activation}
-        num_parameters = distributions.LIKELIHOODS[likelihood].num_parameters
-        output_shape = (*self.data_shape[:-1], num_parameters * self.data_shape[-1])
-        if network == "mlp":
-            self.decoder = networks.mlp((latent_size,), hidden_units[::-1], output_shape, **options)
+
+    def make_networks(self):
+        size, options = self.latent_size, {"activation": self.activation}
+        self.decoder = self.network_of_z()
+        if self.adaptive_contrast:
+            self.coefficients = self.network_of_x((1 + self.num_basis) * size)
+            self.basis = networks.parallel_mlps(self.num_basis, self.noise_size, self.noise_units, size, **options)
         else:
-            self.decoder = networks.convolutional_decoder(latent_size, output_shape, filters=filters, **options)
-
-        def on_x(size):
-            if network == "mlp":
-                return networks.mlp(self.data_shape, hidden_units, (size,), **options)
-            return networks.convolutional_encoder(self.data_shape, size, filters=filters, **options)
-
-        def on_x_and(size, of_both):
-            """A network of [x, a vector of `size`], x flat or seen through convolutions."""
-            vector, flat = keras.Input((size,)), keras.layers.Flatten()
-            x = keras.Input(self.data_shape)
-            both = keras.layers.Concatenate()([(flat if network == "mlp" else on_x(hidden_units[0]))(x), vector])
-            return keras.Model([x, vector], of_both((both.shape[-1],))(both))
-
-        if adaptive_contrast:
-            self.coefficients = on_x((1 + num_basis) * latent_size)
-            self.basis = networks.parallel_mlps(num_basis, noise_size, noise_units, latent_size, **options)
-        else:
-            self.encoder = on_x_and(
-                noise_size, lambda shape: networks.mlp(shape, hidden_units, (latent_size,), **options)
+            self.encoder = self.network_of_x_and(
+                self.noise_size, lambda shape: networks.mlp(shape, self.hidden_units, (size,), **options)
             )
-        if adversary_network == "bilinear":
-            *units, size = adversary_units
-            self.theta, self.s = on_x(size + 1), networks.mlp((latent_size,), units, (size + 1,), **options)
+        if self.adversary_network == "bilinear":
+            *units, last = self.adversary_units
+            self.theta = self.network_of_x(last + 1)
+            self.s = networks.mlp((size,), units, (last + 1,), **options)
         else:
-            self.adversary = on_x_and(
-                latent_size, lambda shape: networks.residual_mlp(shape, adversary_units, (1,), **options)
+            self.adversary = self.network_of_x_and(
+                size, lambda shape: networks.residual_mlp(shape, self.adversary_units, (1,), **options)
             )
+
+    def network_of_x_and(self, size, of_both):
+        """A network of [x, a vector of `size`], x flat or seen through convolutions."""
+        vector = keras.Input((size,))
+        x = keras.Input(self.data_shape)
+        seen = keras.layers.Flatten() if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
+        both = keras.layers.Concatenate()([seen(x), vector])
+        return keras.Model([x, vector], of_both((both.shape[-1],))(both))
 
     @property
-    def players(self):
+    def moves(self):
         return {
             "decoder": [self.decoder],
             "encoder": [self.coefficients, self.basis] if self.adaptive_contrast else [self.encoder],
@@ -164,12 +153,12 @@ class AVB(Game):
         }
 
     @property
-    def batches_per_step(self):
-        return self.num_adversary_steps
+    def draws(self):
+        return ("epsilon", "z") * self.num_adversary_steps
 
     @property
-    def data_range(self):
-        return (0.0, 1.0) if self.likelihood == "bernoulli" else super().data_range
+    def batches_per_step(self):
+        return self.num_adversary_steps
 
     def T(self, x, z, training=True):
         """The adversary's logit, [batch]."""
@@ -179,22 +168,16 @@ class AVB(Game):
         T_x, T_z = theta[:, 0], s[:, 0]
         return tf.reduce_sum(theta[:, 1:] * s[:, 1:], -1) + T_x + T_z + 0.5 * tf.reduce_sum(tf.square(z), -1)
 
-    def p(self, z, training=False):
-        """The likelihood p(x|z), for z [..., latent_size]."""
-        parameters = networks.over_leading_axes(self.decoder, z, training=training)
-        return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
-
-    @property
-    def prior(self):
-        return self.latent_prior.density(self.latent_size)
-
-    def q(self, x, epsilon, training=True):
+    def draw_q(self, x, epsilon, training):
         """A draw z_phi(x, eps) from the posterior, [batch, latent_size], and the density r that goes with it."""
         if not self.adaptive_contrast:
             return self.encoder(to_tensors(x, epsilon), training=training), self.prior
         z_0, a = self.split_coefficients(x, training)
         v = self.basis(epsilon, training=training)
         return z_0 + tf.reduce_sum(a * v, axis=1), self.r(z_0, a, v)
+
+    def q(self, x, training=False):
+        return Implicit(lambda epsilon: self.draw_q(x, epsilon, training)[0], self.noise_shape)
 
     def split_coefficients(self, x, training):
         """z_0(x), [batch, latent_size], and the positive, at first small a(x), [batch, num_basis, latent_size]."""
@@ -212,7 +195,7 @@ class AVB(Game):
 
     def losses(self, x, epsilon, z, training=True):
         """What each player descends, per example [m] in nats, for z ~ p(z)."""
-        z_q, r = self.q(x, epsilon, training)
+        z_q, r = self.draw_q(x, epsilon, training)
         T_q = self.T(x, (z_q - r.mean()) / r.stddev(), training)  # (4.2)
         T_p = self.T(x, z, training)
         log_px = self.p(z_q, training).log_prob(x)
@@ -229,68 +212,35 @@ class AVB(Game):
     def noise_shape(self):
         return (self.num_basis, self.noise_size) if self.adaptive_contrast else (self.noise_size,)
 
-    def draw(self, keys, x):
-        """eps and z for a minibatch."""
+    def draw(self, x, i):
+        """eps and z for the i-th minibatch."""
         num = tf.shape(x)[0]
-        return noise.normal(keys[0], [num, *self.noise_shape]), noise.normal(keys[1], [num, self.latent_size])
+        z = noise.normal(self.key("z", i), [num, self.latent_size])
+        return noise.normal(self.key("epsilon", i), [num, *self.noise_shape]), z
 
     def train_step(self, x):
-        k = self.num_adversary_steps
-        minibatches = tf.split(x, k)
-        keys = self.keys(2 * k)
-        for i in range(k - 1):
-            x = minibatches[i]
-            epsilon, z = self.draw(keys[2 * i :], x)
+        *others, last = tf.split(x, self.num_adversary_steps)
+        for i, x in enumerate(others):
+            epsilon, z = self.draw(x, i)
             self.minimize(lambda: {"adversary": self.losses(x, epsilon, z)["adversary"]})
-        x = minibatches[k - 1]  # sample x from the data,
-        epsilon, z = self.draw(keys[2 * k - 2 :], x)  # z from the prior and eps from N(0, I)
+        x = last  # sample x from the data,
+        epsilon, z = self.draw(x, len(others))  # z from the prior and eps from N(0, I)
         self.minimize(lambda: self.losses(x, epsilon, z))  # g_theta, g_phi, g_psi; then all three updates
         return self.next_step()
 
     def test_step(self, x):
-        self.track(self.losses(x, *self.draw(self.keys(2), x), training=False))
+        self.track(self.losses(x, *self.draw(x, 0), training=False))
         return self.logs()
 
     def proposal(self, x):
-        """The Gaussian r(z|x), for importance sampling; p(z) without adaptive contrast."""
+        """The Gaussian r(z|x), whose log-weights bound log p(x), whatever the adversary believes; or else p(z)."""
         if not self.adaptive_contrast:
-            return self.prior
-        v = self.basis(noise.normal(noise.keys(0, 0, 0, 1)[0], [MOMENT_DRAWS, *self.noise_shape]), training=False)
-        return self.r(*self.split_coefficients(x, training=False), v)
-
-    def log_weights(self, x, epsilon):
-        """log w = log p(x, z) - log r(z|x) in nats [K, batch], z ~ r, for noise [K, batch, latent_size].
-
-        r has a density: these weights bound log p(x), whatever the adversary believes.
-        """
-        return distributions.log_weights(self.p, x, self.proposal(x), self.prior, epsilon)
-
-    def decode(self, z):
-        return self.to_served(self.p(z).mean())
-
-    def encode(self, x, seeds):
-        """A draw from the posterior q(z|x) of each row of served data x, by its own seed."""
-        return {"z": self.q(self.from_served(x), noise.normal_rows(seeds, self.noise_shape), training=False)[0]}
-
-    def log_prob(self, x, seeds):
-        """Bounds on log p(x) of served data by draws from r(z|x), in nats; row i draws from seeds[i] alone."""
-        x = self.from_served(x)
-        r = self.proposal(x)
-        return estimators.bounds_of_rows(
-            lambda epsilon: distributions.log_weights(self.p, x, r, self.prior, epsilon[None])[0],
-            seeds,
-            self.latent_size,
-            self.log_prob_samples,
-        )
+            return Gaussian(self.prior)
+        v = self.basis(noise.normal(noise.key(0, 0, noise.MOMENTS), [MOMENT_DRAWS, *self.noise_shape]), training=False)
+        return Gaussian(self.r(*self.split_coefficients(x, training=False), v))
 
     def signatures(self):
-        name = self.data_name
-        data = {**self.data_spec, "seed": tf.TensorSpec([None], tf.int64)}
-        signatures = {
-            **super().signatures(),
-            "encode": (lambda seed, **inputs: self.encode(inputs[name], seed), data),
-            "reconstruct": (lambda seed, **inputs: {name: self.decode(self.encode(inputs[name], seed)["z"])}, data),
-        }
-        if self.adaptive_contrast:  # else there is no density near the posterior, and the bounds would be idle
-            signatures["log_prob"] = (lambda seed, **inputs: self.log_prob(inputs[name], seed), data)
+        signatures = super().signatures()
+        if not self.adaptive_contrast:  # then there is no density near the posterior, and the bounds would be idle
+            del signatures["log_prob"]
         return signatures

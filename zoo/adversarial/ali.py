@@ -27,29 +27,18 @@ from typing import Literal
 import keras
 import tensorflow as tf
 
-from zoo.game import Game
-from zoo.parts import adversarial, distributions, networks, noise, penalties
+from zoo.adversarial.adversarial_game import AdversarialGame
+from zoo.parts import adversarial, networks, noise, penalties
+from zoo.parts.posteriors import Deterministic, Gaussian, Implicit
 
 
-class ALI(Game):
+class ALI(AdversarialGame):
     """Adversarially learned inference (Dumoulin et al. 2016) and bidirectional GAN (Donahue et al. 2016).
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
-        latent_size: int, the length of z.
         prior: "normal", or "uniform" on (-1, 1), where the encoder ends in tanh: the distribution of each element of z.
         posterior: what q(z|x) is: "gaussian", z = mu(x) + sigma(x) epsilon; "implicit", epsilon is an input of the
             encoder beside x (mlp); or "deterministic", as in BiGAN.
-        loss: str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.
-        loss_parameter: float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".
-        penalty: str, what is added to D's loss against steep slopes: "none" or one of `zoo/parts/penalties.py`; the
-            slope is that by x and z.
-        penalty_weight: float, its weight. The papers have 10, and Roth et al. 2, falling.
-        penalty_decay: float, a factor of the weight for every 1,000 steps.
-        weight_constraint: "none"; "clipping", D's weights within `clip_value` (Arjovsky et al. 2017); or
-            "spectral_norm", the largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).
-        clip_value: float, the largest magnitude of a clipped weight.
-        packing: int, pairs that D judges together (PacGAN, Lin et al. 2018).
         network: "mlp", or "convolutional" for square images.
         encoder_units: tuple of ints, widths of the encoder's hidden layers (mlp).
         decoder_units: tuple of ints, widths of the decoder's hidden layers (mlp).
@@ -62,9 +51,6 @@ class ALI(Game):
         maxout_pieces: int, linear maps behind each hidden unit of D if its activation is "maxout".
         dropout: float in [0, 1), the share of hidden units of D that is dropped in training.
         discriminator_batch_norm: bool, batch normalisation in D: in joint layers, and in convolutions but the first.
-        initial_std: float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width.
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range, convolutions of what is no square image or with an implicit
@@ -86,7 +72,8 @@ class ALI(Game):
         "discriminator": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
         "generator": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
     }
-    metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
+    draws = ("z", "epsilon", "penalty")
+    batches_per_step = 1
 
     def __init__(
         self,
@@ -95,14 +82,14 @@ class ALI(Game):
         latent_size: int = 64,
         prior: Literal["normal", "uniform"] = "normal",
         posterior: Literal["gaussian", "implicit", "deterministic"] = "gaussian",
-        loss: adversarial.Loss = "non_saturating",
-        loss_parameter: float = 0.5,
-        penalty: Literal["none", *penalties.PENALTIES] = "none",
-        penalty_weight: float = 10.0,
-        penalty_decay: float = 1.0,
-        weight_constraint: penalties.WeightConstraint = "none",
-        clip_value: float = 0.01,
-        packing: int = 1,
+        loss,
+        loss_parameter,
+        penalty,
+        penalty_weight,
+        penalty_decay,
+        weight_constraint,
+        clip_value,
+        packing,
         network: Literal["mlp", "convolutional"] = "mlp",
         encoder_units: tuple[int, ...] = (400, 400),
         decoder_units: tuple[int, ...] = (400, 400, 400, 400),
@@ -116,86 +103,95 @@ class ALI(Game):
         dropout: float = 0.0,
         discriminator_batch_norm: bool = False,
         initial_std: float = 0.02,
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        self.game = adversarial.loss_pair(loss, loss_parameter)
-        if (posterior, prior) == ("gaussian", "uniform"):
+        super().__init__(locals())
+
+    def check_arguments(self):
+        if (self.posterior, self.prior) == ("gaussian", "uniform"):
             raise ValueError("a Gaussian posterior leaves the support of the uniform prior: choose another of the two.")
-        if (posterior, network) == ("implicit", "convolutional"):
+        if (self.posterior, self.network) == ("implicit", "convolutional"):
             raise ValueError("an implicit posterior is for the network mlp: its noise is no image to convolve.")
         penalties.check(self)
 
-        initializer = keras.initializers.RandomNormal(stddev=initial_std) if initial_std else None
-        options = {"activation": activation, "batch_norm": True, "initializer": initializer}
+    def make_networks(self):
+        initializer = keras.initializers.RandomNormal(stddev=self.initial_std) if self.initial_std else None
+        options = {"activation": self.activation, "batch_norm": True, "initializer": initializer}
         output_activation = "sigmoid" if self.data_range else None
         d_layers = {
-            "activation": discriminator_activation,
-            "maxout_pieces": maxout_pieces,
-            "spectral_norm": weight_constraint == "spectral_norm",
-            "dropout": dropout,
+            "activation": self.discriminator_activation,
+            "maxout_pieces": self.maxout_pieces,
+            "spectral_norm": self.weight_constraint == "spectral_norm",
+            "dropout": self.dropout,
             "initializer": initializer,
         }
-        self.packed_data_shape = adversarial.packed_shape(self.data_shape, packing)
-        d_layers_normalized = {"batch_norm": discriminator_batch_norm, **d_layers}
-        if network == "mlp":
+        d_layers_normalized = {"batch_norm": self.discriminator_batch_norm, **d_layers}
+        latent = (self.latent_size,)
+        if self.network == "mlp":
             size = math.prod(self.data_shape)
-            encoder_input = (size + latent_size,) if posterior == "implicit" else self.data_shape
-            self.encoder = networks.mlp(encoder_input, encoder_units, None, **options)
+            encoder_input = (size + self.latent_size,) if self.posterior == "implicit" else self.data_shape
+            self.encoder = networks.mlp(encoder_input, self.encoder_units, None, **options)
             self.decoder = networks.mlp(
-                (latent_size,), decoder_units, self.data_shape, output_activation=output_activation, **options
+                latent, self.decoder_units, self.data_shape, output_activation=output_activation, **options
             )
-            self.x_discriminator = networks.mlp(self.packed_data_shape, x_discriminator_units, None, **d_layers)
+            self.x_discriminator = networks.mlp(self.packed_data_shape, self.x_discriminator_units, None, **d_layers)
         else:
-            self.encoder = networks.convolutional_encoder(self.data_shape, None, filters=filters, **options)
+            filters = {"filters": self.filters}
+            self.encoder = networks.convolutional_encoder(self.data_shape, None, **filters, **options)
             self.decoder = networks.convolutional_decoder(
-                latent_size, self.data_shape, filters=filters, output_activation=output_activation, **options
+                self.latent_size, self.data_shape, output_activation=output_activation, **filters, **options
             )
             self.x_discriminator = networks.convolutional_encoder(
-                self.packed_data_shape, None, filters=filters, **d_layers_normalized
+                self.packed_data_shape, None, **filters, **d_layers_normalized
             )
-        num_parameters = 2 * latent_size if posterior == "gaussian" else latent_size
-        self.encoder_output = networks.mlp(
-            self.encoder.output_shape[1:], (), (num_parameters,), initializer=initializer
-        )
-        self.z_discriminator = networks.mlp((packing * latent_size,), z_discriminator_units, None, **d_layers)
-        joint_size = self.x_discriminator.output_shape[1] + self.z_discriminator.output_shape[1]
-        self.joint_discriminator = networks.mlp((joint_size,), joint_discriminator_units, (1,), **d_layers_normalized)
-        if weight_constraint == "clipping":
-            penalties.clip_weights(self.players["discriminator"], clip_value)
+        num_parameters = 2 * self.latent_size if self.posterior == "gaussian" else self.latent_size
+        features = self.encoder.output_shape[1:]
+        self.encoder_output = networks.mlp(features, (), (num_parameters,), initializer=initializer)
+        packed_latent = adversarial.packed_shape(latent, self.packing)
+        self.z_discriminator = networks.mlp(packed_latent, self.z_discriminator_units, None, **d_layers)
+        joint = (self.x_discriminator.output_shape[1] + self.z_discriminator.output_shape[1],)
+        self.joint_discriminator = networks.mlp(joint, self.joint_discriminator_units, (1,), **d_layers_normalized)
 
     @property
-    def players(self):
+    def moves(self):
         return {
             "discriminator": [self.x_discriminator, self.z_discriminator, self.joint_discriminator],
             "generator": [self.encoder, self.encoder_output, self.decoder],
         }
 
     @property
-    def latent_prior(self):
-        return distributions.PRIORS[self.prior]
+    def data_range(self):
+        return (0.0, 1.0) if self.data_name == "images" else None
 
     def hidden(self, x, epsilon, training):
-        """The encoder's last hidden layer, [m, size]."""
+        """The encoder's last hidden layer, [m, size]; of an implicit posterior, that of x and noise."""
         if self.posterior == "implicit":
             x = tf.concat([tf.reshape(x, [-1, math.prod(self.data_shape)]), epsilon], axis=1)
         return self.encoder(x, training=training)
 
-    def z_hat(self, parameters, epsilon):
-        """z_hat ~ q(z|x), from the encoder's output and noise (equation 2)."""
-        if self.posterior == "gaussian":
-            return distributions.reparameterize(distributions.gaussian(parameters), epsilon)
-        return tf.tanh(parameters) if self.prior == "uniform" else parameters
+    def q(self, x, training=True):
+        """The posterior q(z|x), whose draws are G_z(x, epsilon)."""
+        if self.posterior == "implicit":
+            return Implicit(
+                lambda epsilon: self.squashed(self.encoder_output(self.hidden(x, epsilon, training))),
+                (self.latent_size,),
+            )
+        parameters = self.encoder_output(self.hidden(x, None, training))
+        return Gaussian.of(parameters) if self.posterior == "gaussian" else Deterministic(self.squashed(parameters))
+
+    def squashed(self, z):
+        """z in the support of the prior."""
+        return tf.tanh(z) if self.prior == "uniform" else z
 
     def G_z(self, x, epsilon, training=True):
-        return self.z_hat(self.encoder_output(self.hidden(x, epsilon, training)), epsilon)
+        """z_hat ~ q(z|x) (equation 2)."""
+        return self.q(x, training).draw(epsilon)[0]
 
     def G_x(self, z, training=True):
         return self.decoder(z, training=training)
 
-    def D(self, x, z, training=True):
+    def D_output(self, x, z, training=True):
         halves = [self.x_discriminator(x, training=training), self.z_discriminator(z, training=training)]
         return self.joint_discriminator(tf.concat(halves, axis=1), training=training)[:, 0]
 
@@ -204,78 +200,68 @@ class ALI(Game):
         z_hat, x_tilde = self.G_z(x, epsilon, training), self.G_x(z, training)  # sample from the conditionals
         q_pairs, p_pairs = self.pairs(x, z_hat), self.pairs(x_tilde, z)
 
-        def D(pairs):
+        def D_output(pairs):
             x, z = tf.split(pairs, [math.prod(self.packed_data_shape), self.packing * self.latent_size], axis=1)
-            return self.D(tf.reshape(x, [-1, *self.packed_data_shape]), z, training)
+            return self.D_output(tf.reshape(x, [-1, *self.packed_data_shape]), z, training)
 
-        rho_q, rho_p = D(q_pairs), D(p_pairs)
+        rho_q, rho_p = D_output(q_pairs), D_output(p_pairs)
         return {
-            "discriminator": self.game.discriminator(rho_q, rho_p)
-            + penalties.penalty_of(self, D, q_pairs, p_pairs, key),
-            "generator": self.game.encoder(rho_q) + self.game.generator(rho_p),
-            **adversarial.state_of_game(self.game, rho_q, rho_p),
+            "discriminator": self.loss_pair.discriminator(rho_q, rho_p)
+            + penalties.penalty_of(self, D_output, q_pairs, p_pairs, key),
+            "generator": self.loss_pair.encoder(rho_q) + self.loss_pair.generator(rho_p),
+            **adversarial.state_of_game(self.loss_pair, rho_q, rho_p),
         }
 
     def pairs(self, x, z):
         """(x, z) in one vector each, or where there is packing the pairs of a pack."""
-        x, z = adversarial.pack(x, self.packing), adversarial.pack(z, self.packing)
+        x, z = self.packed(x, z)
         return tf.concat([tf.reshape(x, [-1, math.prod(self.packed_data_shape)]), z], axis=1)
 
     def draw(self, x):
-        """z ~ p(z) and the encoder's noise, one row for each of x, and a key for the penalty."""
-        keys, shape = self.keys(3), [tf.shape(x)[0], self.latent_size]
-        return self.latent_prior.draw(keys[0], shape), noise.normal(keys[1], shape), keys[2]
+        """z ~ p(z) and the encoder's noise, one row for each of x."""
+        return self.draw_z(x), noise.normal(self.key("epsilon"), [tf.shape(x)[0], self.latent_size])
 
     def train_step(self, x):
-        z, epsilon, key = self.draw(x)
+        (z, epsilon), key = self.draw(x), self.key("penalty")
         self.minimize(lambda: self.losses(x, z, epsilon, key))  # theta_d and theta_g move at once
         return self.next_step()
 
     def test_step(self, x):
-        z, epsilon, _ = self.draw(x)
-        self.track(self.losses(x, z, epsilon, training=False))
+        self.track(self.losses(x, *self.draw(x), training=False))
         return self.logs()
 
     def decode(self, z):
         return self.to_served(self.G_x(z, training=False))
 
-    def served_hidden(self, x, seeds):
-        """`hidden` of served data, and the noise of an implicit posterior, row i of which is that of seeds[i] alone."""
-        epsilon = noise.normal_rows(seeds, self.latent_size, stream=1) if self.posterior == "implicit" else 0.0
-        return self.hidden(self.from_served(x), epsilon, training=False), epsilon
+    @property
+    def encodes_by_draws(self):
+        return self.posterior == "implicit"
 
     def encode(self, x, seeds=None):
         """z ~ q(z|x) for served data x; of a Gaussian posterior its mean, and its log-variance."""
-        hidden, epsilon = self.served_hidden(x, seeds)
-        parameters = self.encoder_output(hidden)
-        z = {"z": self.z_hat(parameters, epsilon)}
-        if self.posterior == "gaussian":
-            z["z_log_var"] = tf.math.log(distributions.gaussian(parameters).variance())
-        return z
+        q = self.q(self.from_served(x), training=False)
+        if self.encodes_by_draws:
+            return {"z": q.draw(noise.of_rows(q.noise, seeds, noise.POSTERIOR))[0]}
+        return {"z": q.mean()} | ({"z_log_var": q.log_variance()} if self.posterior == "gaussian" else {})
 
     def features(self, x, seeds=None):
         """The encoder's last hidden layer for served data, [batch, size]: what BiGAN is trained for."""
-        return tf.cast(self.served_hidden(x, seeds)[0], tf.float32)
+        epsilon = seeds if seeds is None else noise.normal_rows(seeds, self.latent_size, noise.stream(noise.POSTERIOR))
+        return tf.cast(self.hidden(self.from_served(x), epsilon, training=False), tf.float32)
 
     def discriminate(self, x, z):
-        """D's output for served pairs (real: from the encoder), [batch], and, of a logit, the probability of real."""
-        return adversarial.verdict(self.game, self.D(self.from_served(x), z, training=False))
+        """Whether served pairs are real, from the encoder, [batch]: `logits` and `probability`, or a `score`."""
+        return adversarial.verdict(self.loss_pair, self.D_output(self.from_served(x), z, training=False))
 
     def signatures(self):
-        name, data = self.data_name, self.data_spec
-        pair = {**data, "z": tf.TensorSpec([None, self.latent_size], tf.float32)}
-        row = {**data, "seed": tf.TensorSpec([None], tf.int64)} if self.posterior == "implicit" else data
+        encoding = self.encoder_signatures(draws=self.encodes_by_draws)
+        _, specs = encoding["encode"]
 
-        def encode(seed=None, **inputs):
-            return self.encode(inputs[name], seed)
+        def features(seed=None, **inputs):
+            return {"features": self.features(inputs[self.data_name], seed)}
 
-        def discriminate(z, **inputs):
-            return self.discriminate(inputs[name], z)
-
-        return {
-            **super().signatures(),
-            "encode": (encode, row),
-            "features": (lambda seed=None, **inputs: {"features": self.features(inputs[name], seed)}, row),
-            "reconstruct": (lambda **inputs: {name: self.decode(encode(**inputs)["z"])}, row),
-            **({"discriminate": (discriminate, pair)} if self.packing == 1 else {}),  # packs are no rows
-        }
+        signatures = {**super().signatures(), **encoding, "features": (features, specs)}
+        if "discriminate" in signatures:  # of pairs, not of data alone
+            function, specs = signatures["discriminate"]
+            signatures["discriminate"] = (function, specs | {"z": tf.TensorSpec([None, self.latent_size], tf.float32)})
+        return signatures

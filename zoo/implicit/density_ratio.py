@@ -10,7 +10,7 @@ Notation:
 
     x, label   data, [m, *data_shape], and the classes of its rows, [m]
     y          1 for a row of p, whose label is in `numerator`, 0 for one of q, [m]
-    S          classifier; its network gives the logit of S
+    S          classifier, a probability; its network gives the logit of S
     pi         the share of p in all rows so far
 """
 
@@ -26,15 +26,12 @@ class DensityRatio(Game):
     """Estimate of the ratio of two densities from labelled samples of both.
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.
         numerator: tuple of ints, the labels of the rows that come from p; all others come from q.
         network: "mlp", or "convolutional" for square images.
         hidden_units: tuple of ints, widths of the hidden layers (mlp).
         filters: int, channels of the first convolution, doubled at each halving of the side (convolutional).
         activation: str, the activation of hidden layers.
         dropout: float in [0, 1), the share of hidden units that is dropped in training.
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range, or data that `network` can not take.
@@ -70,24 +67,25 @@ class DensityRatio(Game):
         filters: int = 32,
         activation: networks.Activation = "softplus",
         dropout: float = 0.0,
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        options = {"activation": activation, "dropout": dropout}
-        if network == "mlp":
-            self.classifier = networks.mlp(self.data_shape, hidden_units, (1,), **options)
+        super().__init__(locals())
+
+    def make_networks(self):
+        options = {"activation": self.activation, "dropout": self.dropout}
+        if self.network == "mlp":
+            self.classifier = networks.mlp(self.data_shape, self.hidden_units, (1,), **options)
         else:
-            self.classifier = networks.convolutional_encoder(self.data_shape, 1, filters=filters, **options)
+            self.classifier = networks.convolutional_encoder(self.data_shape, 1, filters=self.filters, **options)
         self.pi = self.add_weight(shape=(), initializer="zeros", trainable=False, name="pi", aggregation="mean")
 
     @property
-    def players(self):
+    def moves(self):
         return {"classifier": [self.classifier]}
 
-    def S(self, x, training=True):
-        """The logit of S, [m]."""
+    def S_logit(self, x, training=True):
+        """The logit of S(x), [m]."""
         return self.classifier(x, training=training)[:, 0]
 
     def y(self, label):
@@ -95,7 +93,7 @@ class DensityRatio(Game):
         return tf.cast(tf.reduce_any(label[:, None] == of_p, axis=1), tf.float32)
 
     def losses(self, x, label, training=True):
-        logit, y = self.S(x, training), self.y(label)
+        logit, y = self.S_logit(x, training), self.y(label)
         # -log S(x) of p, -log(1 - S(x)) of q
         loss = tf.nn.sigmoid_cross_entropy_with_logits(y, logit)
         return {"classifier": loss, "accuracy": (logit > 0.0) == (y > 0.5)}
@@ -116,7 +114,7 @@ class DensityRatio(Game):
     def log_ratio(self, x):
         """log p(x) / q(x) of served data, and the probability of p where p and q are equally likely, each [batch]."""
         prior = tf.clip_by_value(self.pi.value, 1e-6, 1.0 - 1e-6)
-        log_r = self.S(self.from_served(x), training=False) - tf.math.log(prior / (1.0 - prior))
+        log_r = self.S_logit(self.from_served(x), training=False) - tf.math.log(prior / (1.0 - prior))
         return {"log_ratio": log_r, "probability": tf.sigmoid(log_r)}
 
     def signatures(self):

@@ -1,0 +1,178 @@
+"""What all generative adversarial networks have in common, and the schedule of most: Algorithm 1 of Goodfellow et al.
+
+    min_G max_D  V(D, G) = E_data[log D(x)] + E_{p(z)}[log(1 - D(G(z)))]
+
+Notation:
+
+    x      data, [k * m, *data_shape]: the k minibatches of one iteration, one after the other
+    y      what G and D are conditioned on, [k * m, size]; games without conditions have none
+    z      latent, [m, latent_size], z ~ p(z)
+    G      generator
+    D      discriminator. Its network's output is the logit of D in the formula, real = 1; in games other than the
+           classic ones it is what `loss` takes it for
+    k      discriminator steps for each generator step
+
+Reference:
+    I. Goodfellow et al. Generative adversarial nets. NeurIPS 2014. arXiv:1406.2661, algorithm 1.
+"""
+
+from typing import Literal
+
+import tensorflow as tf
+
+from zoo.configuration import Argument
+from zoo.game import Game
+from zoo.parts import adversarial, distributions, penalties
+
+
+class AdversarialGame(Game):
+    """A generator G and a discriminator D; a subclass has their networks, as `generator` and `discriminator`."""
+
+    shared_arguments = Game.shared_arguments | {
+        "latent_size": Argument(int, 100, "int, the length of z."),
+        "prior": Argument(
+            Literal[tuple(distributions.PRIORS)],
+            "uniform",
+            '"uniform" on (-1, 1) or "normal", the distribution of each element of z.',
+        ),
+        "loss": Argument(
+            adversarial.Loss,
+            "non_saturating",
+            'str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.',
+        ),
+        "loss_parameter": Argument(
+            float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'
+        ),
+        "penalty": Argument(
+            Literal["none", *penalties.PENALTIES],
+            "none",
+            'str, what is added to D\'s loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.',
+        ),
+        "penalty_weight": Argument(float, 10.0, "float, its weight. The papers have 10, and Roth et al. 2, falling."),
+        "penalty_decay": Argument(float, 1.0, "float, a factor of the weight for every 1,000 steps."),
+        "weight_constraint": Argument(
+            penalties.WeightConstraint,
+            "none",
+            '"none"; "clipping", D\'s weights within `clip_value` (Arjovsky et al. 2017); or "spectral_norm", the '
+            "largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).",
+        ),
+        "clip_value": Argument(float, 0.01, "float, the largest magnitude of a clipped weight."),
+        "packing": Argument(int, 1, "int, examples that D judges together (PacGAN, Lin et al. 2018)."),
+        "discriminator_batch_norm": Argument(
+            bool, True, "bool, batch normalisation in D's convolutions but the first, which a penalty can not have."
+        ),
+        "num_discriminator_steps": Argument(
+            int, 1, "int, k, discriminator steps for each generator step; each has a fresh minibatch."
+        ),
+        "initial_std": Argument(
+            float, 0.0, "float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width."
+        ),
+    }
+    default_optimizers = {
+        "discriminator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
+        "generator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
+    }
+    metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
+
+    def __init__(self, arguments):
+        super().__init__(arguments)
+        self.loss_pair = adversarial.loss_pair(self.loss, self.loss_parameter)
+        if self.weight_constraint == "clipping":
+            penalties.clip_weights(self.moves["discriminator"], self.clip_value)
+
+    @property
+    def packed_data_shape(self):
+        """The shape of what D sees at once."""
+        return adversarial.packed_shape(self.data_shape, self.packing)
+
+    @property
+    def moves(self):
+        return {"discriminator": [self.discriminator], "generator": [self.generator]}
+
+    @property
+    def draws(self):
+        k = self.num_discriminator_steps
+        return (k + 1) * ("z",) + k * ("penalty",)
+
+    @property
+    def batches_per_step(self):
+        return self.num_discriminator_steps
+
+    @property
+    def data_range(self):
+        return (-1.0, 1.0) if self.data_name == "images" else None
+
+    @property
+    def latent_prior(self):
+        return distributions.PRIORS[self.prior]
+
+    def conditions(self, **label):
+        """List of what G and D are told beside z and x: none here."""
+        return []
+
+    def G(self, z, *y, training=True):
+        return self.generator(z, training=training)
+
+    def D_output(self, x, *y, training=True):
+        """D's output for each example, [m], or where there is packing for each pack of them."""
+        return self.discriminator(x, training=training)[:, 0]
+
+    def packed(self, *x):
+        return [adversarial.pack(each, self.packing) for each in x]
+
+    def discriminator_losses(self, x, z, *y, key=None, training=True):
+        """D's loss per example, and what shows the state of the game. With a key, `penalty` is part of the loss."""
+        x, x_tilde, *y = self.packed(x, self.G(z, *y, training=training), *y)
+
+        def D_output(x):
+            return self.D_output(x, *y, training=training)
+
+        real, fake = D_output(x), D_output(x_tilde)
+        loss = self.loss_pair.discriminator(real, fake) + penalties.penalty_of(self, D_output, x, x_tilde, key)
+        return {"discriminator": loss, **adversarial.state_of_game(self.loss_pair, real, fake)}
+
+    def generator_losses(self, z, *y, training=True):
+        fake = self.D_output(*self.packed(self.G(z, *y, training=training), *y), training=training)
+        return {"generator": self.loss_pair.generator(fake)}
+
+    def draw_z(self, x, index=0):
+        return self.latent_prior.draw(self.key("z", index), [tf.shape(x)[0], self.latent_size])
+
+    def of_data(self, data):
+        """[x, *y] of what `train_step` takes."""
+        x, label = data if self.labelled else (data, None)
+        return [x, *(self.conditions(label=label) if self.conditional else [])]
+
+    def train_step(self, data):
+        k = self.num_discriminator_steps
+        minibatches = zip(*(tf.split(each, k) for each in self.of_data(data)), strict=True)
+        for i, (x, *y) in enumerate(minibatches):  # for k steps do
+            z, key = self.draw_z(x, i), self.key("penalty", i)
+            # ascend log D(x|y) + log(1 - D(G(z|y)|y))
+            self.minimize(lambda: self.discriminator_losses(x, z, *y, key=key))
+        z = self.draw_z(x, k)
+        self.minimize(lambda: self.generator_losses(z, *y))  # descend log(1 - D(G(z|y)|y)), or as `loss` says
+        return self.next_step()
+
+    def test_step(self, data):
+        x, *y = self.of_data(data)
+        z = self.draw_z(x)
+        self.track(self.discriminator_losses(x, z, *y, training=False) | self.generator_losses(z, *y, training=False))
+        return self.logs()
+
+    def decode(self, z, **label):
+        return self.to_served(self.G(z, *self.conditions(**label), training=False))
+
+    def discriminate(self, x, **label):
+        """Whether served data are real, and of their labels, [batch]: `logits` and `probability`, or a `score`."""
+        output = self.D_output(self.from_served(x), *self.conditions(**label), training=False)
+        return adversarial.verdict(self.loss_pair, output)
+
+    def signatures(self):
+        if self.packing > 1:  # then D does not judge rows
+            return super().signatures()
+
+        def discriminate(**inputs):
+            return self.discriminate(inputs.pop(self.data_name), **inputs)
+
+        return {**super().signatures(), "discriminate": (discriminate, {**self.data_spec, **self.label_spec})}

@@ -1,0 +1,99 @@
+"""Keys of random numbers by name: in one step each is drawn once, whoever of its parts asks for it."""
+
+import contextlib
+import functools
+import threading
+
+import tensorflow as tf
+
+from zoo.parts import noise
+
+
+class Drawing:
+    """Who draws keys now: the model, for which use, at which step, from which seed; and the keys that it has drawn."""
+
+    now = threading.local()  # under a strategy, every replica has a thread of its own
+
+    def __init__(self, model, use, step, seed):
+        self.model, self.use, self.step, self.seed, self.drawn = model, use, step, seed, set()
+
+
+class Keys:
+    """Of a model with a `seed`, a `step` and a `replica_id()`, which draws by the names that it declares in `draws`."""
+
+    @property
+    def draws(self):
+        """The names of the keys that one step can draw, in order; a name stands as often as it is drawn."""
+        return ()
+
+    def key(self, name, index=0, shared=False):
+        """A random key for one draw, a pure function of (seed, step, replica, name, index).
+
+        Args:
+            name: str, one of `draws`.
+            index: int or scalar integer tensor, which of the draws of this name.
+            shared: bool, whether all replicas get the same key.
+
+        Raises:
+            ValueError: for a name or an index that `draws` does not have, or a key that this step has drawn before.
+        """
+        drawing = getattr(Drawing.now, "drawing", None)
+        if drawing is None or drawing.model is not self:  # outside of a step nobody counts
+            drawing = Drawing(self, noise.TRAINING, self.step.value, self.seed)
+        positions = [i for i, drawn in enumerate(self.draws) if drawn == name]
+        number = tf.get_static_value(index)
+        if not positions or (number is not None and not 0 <= number < len(positions)):
+            raise ValueError(f"{type(self).__name__} draws no {name} of index {index}: its draws are {self.draws}.")
+        if (name, number) in drawing.drawn:
+            raise ValueError(f"the key {name} of index {index} was drawn before in this step: noise would be repeated.")
+        drawing.drawn.add((name, number))
+        position = positions[int(number)] if number is not None else tf.gather(positions, index)
+        return noise.key(drawing.seed, drawing.step, drawing.use + (0 if shared else self.replica_id()), position)
+
+    @contextlib.contextmanager
+    def drawing(self, use, step, seed=None):
+        """Within this block `key` draws each key once, for a use of `noise`, at this step.
+
+        Args:
+            use: int, such as `noise.EVALUATION`.
+            step: int or integer scalar.
+            seed: int, or None for that of the model.
+        """
+        before = getattr(Drawing.now, "drawing", None)
+        Drawing.now.drawing = Drawing(self, use, step, self.seed if seed is None else seed)
+        try:
+            yield
+        finally:
+            Drawing.now.drawing = before
+
+    def phase(self, index, branches):
+        """`tf.switch_case` of functions, each of which may draw the keys that the others do: one of them happens."""
+        drawing = getattr(Drawing.now, "drawing", None) or Drawing(self, noise.TRAINING, self.step.value, self.seed)
+        before, after = set(drawing.drawn), set()
+
+        def with_keys_of_its_own(branch):
+            drawing.drawn = set(before)
+            result = branch()
+            after.update(drawing.drawn)
+            return result
+
+        result = tf.switch_case(index, [functools.partial(with_keys_of_its_own, branch) for branch in branches])
+        drawing.drawn = before | after
+        return result
+
+
+def step_that_draws(method, use):
+    """The method `train_step` or `test_step`, within whose calls each key is drawn once, for this use."""
+
+    @functools.wraps(method)
+    def step(self, data):
+        drawing = getattr(Drawing.now, "drawing", None)
+        if drawing and (drawing.model, drawing.use) == (self, use):  # called by a subclass's own
+            return method(self, data)
+        with self.drawing(use, self.step.value if use == noise.TRAINING else self.test_steps.result()):
+            logs = method(self, data)
+        if use == noise.TEST:
+            self.test_steps.count.assign_add(1)
+        return logs
+
+    return step

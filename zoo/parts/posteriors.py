@@ -1,0 +1,92 @@
+"""Posteriors q(z|x): made for a minibatch from an encoder's output, drawn from by noise that is handed to them.
+
+They own no weights. Each has
+
+    noise              what one row of a draw takes: a nest of `noise.Noise`
+    draw(noise)        (z, log q(z|x)), z [..., batch, size] and nats [..., batch]; None where no density is known
+
+and where they exist a `mean()`, a `log_variance()`, each [batch, size], the `log_prob(z)` of any z, nats [..., batch],
+and `kl(prior)`, nats [batch].
+"""
+
+import tensorflow as tf
+
+from zoo.parts import distributions
+from zoo.parts.noise import Noise
+
+
+class Gaussian:
+    """N(mu, diag sigma^2), of which z = mu + sigma epsilon is a draw (Kingma and Welling 2014, section 2.4).
+
+    Args:
+        density: `tfd.Independent` of a `tfd.Normal`, with batch shape [batch], or [] for one that does not depend on x.
+    """
+
+    def __init__(self, density):
+        self.density = density
+        self.noise = Noise("normal", tuple(density.event_shape))
+
+    @classmethod
+    def of(cls, parameters):
+        """From an encoder's output [batch, 2 size]: means and raw log-variances as for `distributions.gaussian`."""
+        return cls(distributions.gaussian(parameters))
+
+    def draw(self, epsilon):
+        z = self.mean() + self.density.stddev() * epsilon
+        return z, self.log_prob(z)
+
+    def mean(self):
+        return self.density.mean()
+
+    def log_variance(self):
+        return tf.math.log(self.density.variance())
+
+    def log_prob(self, z):
+        return self.density.log_prob(z)
+
+    def kl(self, prior):
+        """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch].
+
+        Kingma and Welling 2014, appendix B.
+
+        Raises:
+            ValueError: for a prior other than the standard normal one.
+        """
+        if prior is not distributions.PRIORS["normal"]:
+            raise ValueError("the divergence of a Gaussian posterior has a closed form for the prior N(0, I) only.")
+        variance = self.density.variance()
+        return 0.5 * tf.reduce_sum(variance + tf.square(self.mean()) - 1.0 - tf.math.log(variance), axis=-1)
+
+
+class Deterministic:
+    """z is a function of x: all noise that it takes is none.
+
+    Args:
+        z: float [batch, size].
+    """
+
+    noise = ()
+
+    def __init__(self, z):
+        self.z = z
+
+    def draw(self, epsilon=()):
+        return self.z, None
+
+    def mean(self):
+        return self.z
+
+
+class Implicit:
+    """z is a function of x and noise: it can be drawn from, and nothing else is known of it (Mescheder et al. 2017).
+
+    Args:
+        function: of noise [batch, *shape]; it gives z [batch, size].
+        shape: tuple of ints, the standard normal noise of one row.
+    """
+
+    def __init__(self, function, shape):
+        self.function, self.noise = function, Noise("normal", tuple(shape))
+
+    def draw(self, epsilon):
+        return self.function(epsilon), None

@@ -1,0 +1,126 @@
+"""What a trained model answers: samples, latent points, decoded data, and the table of these as an export serves it."""
+
+import tensorflow as tf
+
+
+class Serving:
+    """Of a model whose data have `data_shape`: what is served, in which range, under which names.
+
+    Class attributes that a subclass sets:
+        conditional: whether `sample` takes the `label` of each row.
+    """
+
+    conditional = False
+
+    @property
+    def data_range(self):
+        """`(low, high)` of the pixels the networks work with; None for points, which are taken as they are."""
+        return (0.0, 1.0) if len(self.data_shape) == 3 else None
+
+    @property
+    def data_name(self):
+        """What signatures call one row of data: "images" or "points"."""
+        return "images" if len(self.data_shape) == 3 else "points"
+
+    def to_served(self, x):
+        """From the networks' range to what is served: float32, pixels in [0, 1]."""
+        x = tf.cast(x, tf.float32)
+        if self.data_range is None:
+            return x
+        low, high = self.data_range
+        return tf.clip_by_value((x - low) / (high - low), 0.0, 1.0)
+
+    def from_served(self, x):
+        """The inverse of `to_served`."""
+        if self.data_range is None:
+            return x
+        low, high = self.data_range
+        return low + (high - low) * x
+
+    def decode(self, z, **label):
+        """Served data [batch, *data_shape] at latent points z [batch, latent_size]."""
+        raise NotImplementedError(f"{type(self).__name__} has no decoder.")
+
+    def latent(self, seeds):
+        """The latent point z [batch, latent_size], float32, that `sample` decodes for each int64 seed [batch]."""
+        return self.latent_prior.rows(seeds, self.latent_size)
+
+    def sample(self, seeds, **label):
+        """One row of served data per int64 seed [batch]; no row depends on another."""
+        return self.decode(self.latent(seeds), **label)
+
+    def interpolate(self, z_from, z_to, alpha, **label):
+        """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015."""
+        return self.decode(z_from + alpha[:, None] * (z_to - z_from), **label)
+
+    def signatures(self):
+        """The export contract: dict, name -> (function of named tensors that returns a dict, dict of input specs).
+
+        Dimension 0 of every input and output is the batch, and every row is independent of the others. The first is the
+        default of a server; a model that draws no samples has no "sample" here.
+        """
+        seed = {**self.seed_spec, **self.label_spec}
+        signatures = {"sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed)}
+        if hasattr(self, "latent_size"):
+            latent = {"z": tf.TensorSpec([None, self.latent_size], tf.float32)}
+            ends = {"z_from": latent["z"], "z_to": latent["z"], "alpha": tf.TensorSpec([None], tf.float32)}
+            signatures |= {
+                "latent": (lambda seed: {"z": self.latent(seed)}, self.seed_spec),
+                "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {**latent, **self.label_spec}),
+                "interpolate": (
+                    lambda **inputs: {self.data_name: self.interpolate(**inputs)},
+                    {**ends, **self.label_spec},
+                ),
+            }
+        if self.data_name == "images":
+
+            def sample_png(seed, **label):
+                return {"image_bytes": encode_png(self.sample(seed, **label))}
+
+            signatures["sample_png"] = (sample_png, seed)
+        return signatures
+
+    def encoder_signatures(self, draws):
+        """`encode` and `reconstruct`, for a model with a method `encode(x, seeds)` whose answer has the latent point z.
+
+        Args:
+            draws: bool, whether the encoder draws noise, so that a request has a seed for each row.
+        """
+
+        def encode(seed=None, **inputs):
+            return self.encode(inputs[self.data_name], seed)
+
+        def reconstruct(**inputs):
+            return {self.data_name: self.decode(encode(**inputs)["z"])}
+
+        specs = self.data_spec | (self.seed_spec if draws else {})
+        return {"encode": (encode, specs), "reconstruct": (reconstruct, specs)}
+
+    def before_export(self, results):
+        """Completes a trained model for serving, for those that need more than their weights.
+
+        Args:
+            results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
+
+        Returns:
+            dict of numbers for the model card.
+        """
+        return {}
+
+    @property
+    def seed_spec(self):
+        return {"seed": tf.TensorSpec([None], tf.int64)}
+
+    @property
+    def data_spec(self):
+        return {self.data_name: tf.TensorSpec([None, *self.data_shape], tf.float32)}
+
+    @property
+    def label_spec(self):
+        return {"label": tf.TensorSpec([None], tf.int64)} if self.conditional else {}
+
+
+def encode_png(images):
+    """PNG files, string [batch], of images [batch, height, width, 1 or 3] in [0, 1]."""
+    pixels = tf.cast(tf.round(images * 255.0), tf.uint8)
+    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)

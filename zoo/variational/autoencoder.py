@@ -1,0 +1,132 @@
+"""What variational autoencoders have in common: an encoder q(z|x), a decoder p(x|z), a prior p(z), and their bounds.
+
+    log p(x)  >=  E_{q(z|x)}[log w],   w = p(x|z) p(z) / q(z|x)
+
+Notation:
+
+    x    data, [batch, *data_shape], pixels in [0, 1]
+    z    latent, [..., batch, latent_size]
+    q    posterior, an object of `zoo/parts/posteriors.py`
+    p    likelihood, a `tfd.Distribution` of x
+"""
+
+from typing import Literal
+
+import tensorflow as tf
+
+from zoo.configuration import Argument
+from zoo.game import Game
+from zoo.parts import distributions, estimators, networks, noise
+
+
+class Autoencoder(Game):
+    """An encoder and a decoder; a subclass says what they descend and, by `q`, what the posterior is.
+
+    Class attributes that a subclass may set:
+        encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
+    """
+
+    shared_arguments = Game.shared_arguments | {
+        "network": Argument(
+            Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images: the kind of networks.'
+        ),
+        "likelihood": Argument(
+            Literal[tuple(distributions.LIKELIHOODS)],
+            "bernoulli",
+            '"bernoulli" for data in [0, 1], or "gaussian" with a mean and a variance for every number in x.',
+        ),
+        "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
+    }
+    latent_prior = distributions.PRIORS["normal"]
+    encodes_by_draws = False
+
+    # --- Networks ----------------------------------------------------------------------------------------------------
+
+    def network_of_x(self, output_size):
+        """A network from x to vectors [batch, output_size]."""
+        options = {"activation": self.activation}
+        if self.network == "mlp":
+            return networks.mlp(self.data_shape, self.hidden_units, (output_size,), **options)
+        return networks.convolutional_encoder(self.data_shape, output_size, filters=self.filters, **options)
+
+    def network_of_z(self):
+        """The decoder's network, from z to the parameters of p(x|z)."""
+        num_parameters = distributions.LIKELIHOODS[self.likelihood].num_parameters
+        output_shape = (*self.data_shape[:-1], num_parameters * self.data_shape[-1])
+        options = {"activation": self.activation}
+        if self.network == "mlp":
+            return networks.mlp((self.latent_size,), self.hidden_units[::-1], output_shape, **options)
+        return networks.convolutional_decoder(self.latent_size, output_shape, filters=self.filters, **options)
+
+    # --- Densities ---------------------------------------------------------------------------------------------------
+
+    @property
+    def data_range(self):
+        return (0.0, 1.0) if self.likelihood == "bernoulli" else super().data_range
+
+    @property
+    def prior(self):
+        """The density p(z) of one vector."""
+        return self.latent_prior.density(self.latent_size)
+
+    def q(self, x, training=False):
+        """The posterior q(z|x)."""
+        raise NotImplementedError(f"{type(self).__name__} has no posterior.")
+
+    def p(self, z, training=False):
+        """The likelihood p(x|z), for z [..., latent_size]."""
+        parameters = networks.over_leading_axes(self.decoder, z, training=training)
+        return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
+
+    def proposal(self, x):
+        """The posterior that importance samples of z come from: q(z|x), unless it has no density."""
+        return self.q(x)
+
+    def log_weight(self, x, q, epsilon):
+        """log w = log p(x|z) + log p(z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
+
+        Their `estimators` bound log p(x) whatever q is (Burda et al. 2016, equation 7).
+        """
+        z, log_q = q.draw(epsilon)
+        return self.p(z).log_prob(x) + self.prior.log_prob(z) - log_q
+
+    def log_weights(self, x, num_samples):
+        """`log_weight` of fresh draws from the proposal, [num_samples, batch]."""
+        q = self.proposal(x)
+        return self.log_weight(x, q, self.draw_noise(q, [num_samples, tf.shape(x)[0]]))
+
+    def draw_noise(self, q, leading):
+        """The noise of draws [*leading] from q, by the keys "epsilon"."""
+        return noise.of_keys(q.noise, leading, lambda j: self.key("epsilon", j))
+
+    # --- Serving -----------------------------------------------------------------------------------------------------
+
+    def decode(self, z):
+        return self.to_served(self.p(z).mean())
+
+    def encode(self, x, seeds=None):
+        """Mean and log-variance of q(z|x) for served data x; of a q without a mean a draw, row i by seeds[i] alone."""
+        q = self.q(self.from_served(x))
+        if self.encodes_by_draws:
+            return {"z": q.draw(noise.of_rows(q.noise, seeds, noise.POSTERIOR))[0]}
+        return {"z": q.mean(), "z_log_var": q.log_variance()}
+
+    def log_prob(self, x, seeds):
+        """ELBO and importance-weighted bound of served data, in nats; row i draws from seeds[i] alone."""
+        x = self.from_served(x)
+        q = self.proposal(x)
+
+        def log_weight(draw):
+            return self.log_weight(x, q, noise.of_rows(q.noise, seeds, noise.BOUND, draw))
+
+        return estimators.bounds_of_rows(log_weight, self.log_prob_samples)
+
+    def signatures(self):
+        def log_prob(seed, **inputs):
+            return self.log_prob(inputs[self.data_name], seed)
+
+        return {
+            **super().signatures(),
+            **self.encoder_signatures(draws=self.encodes_by_draws),
+            "log_prob": (log_prob, {**self.data_spec, **self.seed_spec}),
+        }
