@@ -4,9 +4,9 @@ from zoo.ali import ALI
 from zoo.avb import AVB
 from zoo.bilinear import Bilinear
 from zoo.cgan import CGAN
-from zoo.dbm import DBM
 from zoo.dcgan import DCGAN
 from zoo.density_ratio import DensityRatio
+from zoo.energy.dbm import DBM
 from zoo.gan import GAN
 from zoo.gmmn import GMMN
 from zoo.pushforward import Pushforward

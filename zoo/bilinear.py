@@ -27,7 +27,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.game import Game
-from zoo.parts.networks import Parameters
+from zoo.parts.layers import Numbers
 
 
 class Bilinear(Game):
@@ -80,7 +80,7 @@ class Bilinear(Game):
     ):
         super().__init__(data_shape=data_shape, seed=seed, name=name)
         self.set_arguments(locals())
-        self.x, self.y = Parameters("x", position=x0), Parameters("y", position=y0)
+        self.x, self.y = Numbers("x", position=x0), Numbers("y", position=y0)
 
     @property
     def players(self):

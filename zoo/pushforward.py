@@ -34,7 +34,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.game import Game
-from zoo.parts import distributions, networks, noise
+from zoo.parts import distributions, layers, noise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Pushforward(Game):
         self.f = FUNCTIONS[function]
         # Not mu = 0, where the likelihood of a square, even in mu, has no slope.
         start = np.full(self.data_shape, 0.5)
-        self.generator = networks.Parameters("generator", mu=start, log_sigma=0.0 * start)
+        self.generator = layers.Numbers("generator", mu=start, log_sigma=0.0 * start)
 
     @property
     def players(self):
