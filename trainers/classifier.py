@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from trainers import rundir
 from trainers.data import batches
-from zoo.parts.networks import Dropout
+from zoo.parts.layers import Dropout
 
 layers = keras.layers
 BATCH_SIZE, NUM_STEPS, SEED = 100, 6000, 0

@@ -22,7 +22,7 @@ with cli.quiet():
     from export import pictures
     from trainers import classifier, points, rundir, theory
     from trainers.data import held_out_batches, load
-    from zoo.parts import annealed, estimators, noise
+    from zoo.parts import annealing, estimators, noise
 
 NUM_MODEL_SAMPLES = 2500  # class_accuracy has a default of its own
 MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
@@ -82,7 +82,7 @@ def ais_nll(run, data, options):
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
     chains, temperatures = options.num_ais_chains, options.num_ais_temperatures
-    log_weights = annealed.sampler(
+    log_weights = annealing.decoder_log_weights(
         model.latent_prior,
         lambda x, z: model.p(z).log_prob(x),
         model.latent_size,
@@ -95,7 +95,7 @@ def ais_nll(run, data, options):
     bar = _progress("annealed importance sampling", -(-num_examples // size) * temperatures, "temperature")
     bounds, acceptance = [], []
     for i, x in enumerate(_held_out(run, dataclasses.replace(data, test=data.test[rows], test_labels=None), size)):
-        log_w, accepted = log_weights(x, i, lambda t: bar.add(1))
+        log_w, accepted = log_weights(x, i, lambda done: bar.update(i * temperatures + done))
         bounds.append(estimators.iwae(log_w))
         acceptance.append(accepted)
     nll = -np.concatenate(bounds)

@@ -4,7 +4,7 @@ Each penalty is a function of (D, real, fake, key) that returns float32 [batch]:
 
     D: function x [batch, ...] -> outputs [batch], each of its own row alone, which batch normalisation would spoil.
     real, fake: float32 [batch, ...], data and samples.
-    key: of `noise.keys`, for those penalties that draw where to look.
+    key: of `noise.key`, for those penalties that draw where to look.
 """
 
 from typing import Literal

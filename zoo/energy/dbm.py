@@ -29,6 +29,7 @@ particles.
 """
 
 import functools
+import itertools
 import math
 
 import keras
@@ -36,31 +37,28 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.game import Game
-from zoo.parts import energy, noise
-from zoo.parts.energy import Machine
+from zoo.parts import annealing, boltzmann, gibbs, noise
+from zoo.parts.boltzmann import Machine
 
 
 def tensor(variable):
     return tf.convert_to_tensor(variable.value)
 
 
-class Parameters(keras.Model):
+class Weights(keras.Model):
     """The weights of a machine with layers of the given sizes."""
 
     def __init__(self, sizes, max_norm):
         super().__init__(name="machine")
         limit = keras.constraints.MaxNorm(max_norm, axis=0) if max_norm else None  # of all weights into a unit
+        normal = functools.partial(keras.initializers.RandomNormal, stddev=0.01)  # each W has its own numbers
         self.W = [
-            self.add_weight(
-                shape=shape, initializer=keras.initializers.RandomNormal(stddev=0.01), constraint=limit, name=f"W{i}"
-            )
-            for i, shape in enumerate(zip(sizes, sizes[1:], strict=False), start=1)
+            self.add_weight(shape=shape, initializer=normal(), constraint=limit, name=f"W{i}")
+            for i, shape in enumerate(itertools.pairwise(sizes), start=1)
         ]
         self.b = [self.add_weight(shape=(n,), initializer="zeros", name=f"b{i}") for i, n in enumerate(sizes)]
         # In pre-training, a layer between two RBMs has the biases b + r in the lower one and b - r in the upper one.
-        self.r = [
-            self.add_weight(shape=(n,), initializer="zeros", name=f"r{i}") for i, n in enumerate(sizes[1:-1], start=1)
-        ]
+        self.r = [self.add_weight(shape=(n,), initializer="zeros", name=f"r{i}") for i, n in enumerate(sizes[1:-1], 1)]
         self.built = True
 
     def tensors(self, dtype="float32"):
@@ -73,6 +71,17 @@ class Parameters(keras.Model):
         r = [0.0, *map(tensor, self.r), 0.0]
         lower, upper = ([a + sign * c for a, c in zip(b, r, strict=True)] for sign in (-1.0, 1.0))
         return Machine(W, [*lower[:-1], *upper[1:]])
+
+    def gradients(self, delta):
+        """Those of the loss -inner(stack, delta) by W, b and r, in this order."""
+        W, L = delta.weights, len(self.W)
+        lower, upper = [*delta.biases[:L], 0.0], [0.0, *delta.biases[L:]]
+        b = [x + y for x, y in zip(lower, upper, strict=True)]
+        r = [y - x for x, y in zip(lower[1:-1], upper[1:-1], strict=True)]
+        return [-gradient for gradient in (*W, *b, *r)]
+
+
+Weights.__name__ = "Parameters"  # by which `.keras` files find them, those of before too
 
 
 class DBM(Game):
@@ -95,8 +104,6 @@ class DBM(Game):
         sample_steps: int, Gibbs sweeps behind each sample, on an annealed path.
         log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
         log_z_runs: int, its runs.
-        seed: int, the seed of all noise drawn in training.
-        name: str or None.
 
     Raises:
         ValueError: for an argument out of its range, a tuple that has not one element for each hidden layer, or points.
@@ -135,33 +142,42 @@ class DBM(Game):
         sample_steps: int = 500,
         log_z_betas: int = 2000,
         log_z_runs: int = 100,
-        seed: int = 0,
-        name: str | None = None,
+        seed,
+        name,
     ):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        if self.data_name == "points" or not hidden_units:
+        super().__init__(locals())
+
+    def check_arguments(self):
+        if self.data_name == "points" or not self.hidden_units:
             raise ValueError("the machine is for images, whose pixels are its visible units, and has hidden layers.")
         for argument in ("pretraining_steps", "sparsity_targets"):
-            if len(getattr(self, argument)) not in (0, len(hidden_units)):
-                raise ValueError(f"{argument} must have one element for each of the {len(hidden_units)} hidden layers.")
-        self.sizes = (math.prod(self.data_shape), *hidden_units)
-        self.machine = Parameters(self.sizes, max_norm)
+            if len(getattr(self, argument)) not in (0, num := len(self.hidden_units)):
+                raise ValueError(f"{argument} must have one element for each of the {num} hidden layers.")
 
-        def state(shape, start, name):
-            return self.add_weight(
-                shape=shape, initializer=start, trainable=False, aggregation="only_first_replica", name=name
-            )
+    def make_networks(self):
+        self.machine = Weights(self.sizes, self.max_norm)
 
-        # The first sweep draws them apart.
-        half = keras.initializers.Constant(0.5)
-        self.chains = [state((num_chains, n), half, f"chain_{i}") for i, n in enumerate(self.sizes)]
-        self.log_z = state((), "zeros", "log_z")
-        self.log_z_error = state((), keras.initializers.Constant(-1.0), "log_z_error")  # -1: log_z is not known
+        state = functools.partial(self.add_weight, trainable=False, aggregation="only_first_replica")
+        half = keras.initializers.Constant(0.5)  # the first sweep draws the chains apart
+        self.chains = [
+            state(shape=(self.num_chains, n), initializer=half, name=f"chain_{i}") for i, n in enumerate(self.sizes)
+        ]
+        self.log_z = state(shape=(), initializer="zeros", name="log_z")
+        unknown = keras.initializers.Constant(-1.0)
+        self.log_z_error = state(shape=(), initializer=unknown, name="log_z_error")  # -1 while log_z is not known
 
     @property
-    def players(self):
+    def sizes(self):
+        """Units in each layer, from the visible one."""
+        return (math.prod(self.data_shape), *self.hidden_units)
+
+    @property
+    def moves(self):
         return {"machine": [self.machine]}
+
+    @property
+    def draws(self):
+        return ("gibbs",) * max(self.gibbs_steps, 2 * self.pretraining_gibbs_steps * bool(self.pretraining_steps))
 
     # --- Learning ----------------------------------------------------------------------------------------------------
 
@@ -170,8 +186,10 @@ class DBM(Game):
         stack = [functools.partial(self.contrastive_divergence, V, i + 1) for i in range(len(self.pretraining_steps))]
         ends = tf.constant(np.cumsum(self.pretraining_steps), tf.int64)
         phase = tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32)
-        delta, particles, metrics = tf.switch_case(phase, [*stack, functools.partial(self.algorithm, V)])
-        self.minimize(lambda: {"machine": -energy.inner(self.machine.stack(), delta), **metrics})  # W <- W + eps Delta
+        delta, particles, metrics = self.phase(phase, [*stack, functools.partial(self.algorithm, V)])
+        loss = -boltzmann.inner(self.machine.stack(), delta)  # whose gradient is minus Delta
+        self.descend("machine", self.machine.gradients(delta))  # W <- W + eps Delta
+        self.track({"machine": loss, **metrics})
         for chain, particle in zip(self.chains, particles, strict=True):
             chain.assign(particle)
         self.log_z_error.assign(-1.0)
@@ -181,91 +199,73 @@ class DBM(Game):
         """Algorithm 20.1 up to the update: Delta, the particles, and what is logged."""
         theta = self.machine.tensors()
         V, *H_hat = self.states(V)  # while not converged (mean field inference loop)
-        data = energy.statistics([V, *H_hat])  # Delta W(1) <- 1/m V' H1_hat, ...
+        data = boltzmann.statistics([V, *H_hat])  # Delta W(1) <- 1/m V' H1_hat, ...
         particles = [tensor(chain) for chain in self.chains]
-        for key in noise.keys(self.seed, self.step.value, 0, self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
-            draw = energy.sampler(noise.uniform(key, [self.num_chains, sum(self.sizes)]), theta)
-            particles = energy.gibbs_sweep(theta, particles, draw)
-        model = energy.statistics(energy.odd_means(theta, particles))  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde, ...
-        W, b = delta = self.difference(data, model, self.sparsity_targets)
+        for i in range(self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
+            uniform = noise.uniform(self.key("gibbs", i, shared=True), [self.num_chains, sum(self.sizes)])
+            draw = gibbs.sampler(uniform, theta)
+            particles = gibbs.sweep(theta, particles, draw)
+        model = boltzmann.statistics(gibbs.odd_means(theta, particles))  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde
+        W, b = delta = self.delta(data, model, self.sparsity_targets)
         if self.centered:
-            W, b = energy.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
+            W, b = boltzmann.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
         middle = [a / 2.0 for a in b[1:-1]]
         delta = Machine(W, [b[0], *middle, *middle, b[-1]])
-        return delta, particles, objectives(theta, [V, *H_hat], data)
+        return delta, particles, boltzmann.objectives(theta, [V, *H_hat], data)
 
     def contrastive_divergence(self, V, i):
         """CD-k of the RBM of the layers i - 1 and i, in the place of `algorithm`; the particles follow the data."""
         (W, biases), L = self.machine.stack(), len(self.hidden_units)
         copies = (2 if i < L else 1, 2 if i > 1 else 1)  # of layer i - 1, and of layer i; a state is their mean
         rbm = Machine([copies[0] * copies[1] * W[i - 1]], [copies[0] * biases[i - 1], copies[1] * biases[L + i - 1]])
-
-        def mean(states, layer):
-            return tf.sigmoid(energy.layer_input(rbm, states, layer) / copies[layer])
-
-        def draw(key, mean, layer):
-            return tf.reduce_mean(noise.bernoulli(key, tf.repeat(mean[None], copies[layer], axis=0)), axis=0)
-
-        states = [V, *energy.recognize(Machine(W, [None, *biases[L:]]), V)[:i]]
+        states = [V, *boltzmann.recognize(Machine(W, [None, *biases[L:]]), V)[:i]]
         x, h = states[-2:]
-        data = energy.statistics([x, h])
-        keys = iter(self.keys(2 * self.pretraining_gibbs_steps))
-        for _ in range(self.pretraining_gibbs_steps):
-            x_tilde = draw(next(keys), mean([None, draw(next(keys), h, 1)], 0), 0)
-            h = mean([x_tilde, None], 1)
-        pair = self.difference(data, energy.statistics([x_tilde, h]), self.sparsity_targets[i - 1 : i])
+        data = boltzmann.statistics([x, h])
+        keys = [[self.key("gibbs", 2 * i + j) for j in range(2)] for i in range(self.pretraining_gibbs_steps)]
+        model = gibbs.contrastive_divergence(rbm, h, keys, copies)
+        pair = self.delta(data, boltzmann.statistics(model), self.sparsity_targets[i - 1 : i])
         delta = Machine(*([tf.zeros_like(parameter) for parameter in parameters] for parameters in (W, biases)))
         delta.weights[i - 1], (delta.biases[i - 1], delta.biases[L + i - 1]) = pair.weights[0], pair.biases
         rows = tf.range(self.num_chains) % tf.shape(V)[0]
         particles = [tf.gather(state, rows) for state in states] + [tensor(chain) for chain in self.chains[i + 1 :]]
-        return delta, particles, objectives(rbm, [x, states[-1]], data, copies)
+        return delta, particles, boltzmann.objectives(rbm, [x, states[-1]], data, copies)
 
-    def difference(self, data, model, targets):
-        """Delta, and along it the sparsity penalty: minus cost times (mean - target) by the input from below.
-
-        That is the gradient of a cross-entropy between target and mean (Hinton 2010, A practical guide to training
-        restricted Boltzmann machines, section 11).
-        """
-        delta = Machine(*([a - b for a, b in zip(*pair, strict=True)] for pair in zip(data, model, strict=True)))
-        for i, target in enumerate(targets):
-            excess = self.sparsity_cost * (data.biases[i + 1] - target)
-            delta.weights[i] -= data.biases[i][:, None] * excess
-            delta.biases[i + 1] -= excess
-        return delta
+    def delta(self, data, model, targets):
+        return boltzmann.sparser(boltzmann.difference(data, model), data, targets, self.sparsity_cost)
 
     def states(self, x):
         """Data, flat, and the means of all hidden layers given it: [V, H1_hat, ..., HL_hat]."""
         V = tf.reshape(x, [-1, self.sizes[0]])
-        return [V, *energy.mean_field(self.machine.tensors(), V, self.mean_field_tolerance, self.mean_field_steps)]
+        return [V, *boltzmann.mean_field(self.machine.tensors(), V, self.mean_field_tolerance, self.mean_field_steps)]
 
     def test_step(self, x):
         """The losses of the whole machine, against the particles as they are."""
         theta, states = self.machine.tensors(), self.states(x)
-        data, model = energy.statistics(states), energy.statistics([tensor(chain) for chain in self.chains])
-        gap = energy.inner(theta, model) - energy.inner(theta, data)
-        self.track({"machine": gap, **objectives(theta, states, data)})
+        data, model = boltzmann.statistics(states), boltzmann.statistics([tensor(chain) for chain in self.chains])
+        gap = boltzmann.inner(theta, model) - boltzmann.inner(theta, data)
+        self.track({"machine": gap, **boltzmann.objectives(theta, states, data)})
         return self.logs()
 
     # --- The partition function --------------------------------------------------------------------------------------
 
     def base_rates(self):
         """Biases with the marginals of the particles, where annealing starts."""
-        return energy.base_rates([tensor(chain) for chain in self.chains])
+        return gibbs.base_rates([tensor(chain) for chain in self.chains])
 
     def unnormalized_bound(self, x):
         """A lower bound on log p(x) + log Z, in nats [batch]; equal to it for an RBM."""
         V, *mu = self.states(x)
-        return energy.bound(self.machine.tensors(), V, mu)
+        return boltzmann.bound(self.machine.tensors(), V, mu)
 
     def estimate_log_z(self, num_betas, num_runs, seed, **options):
-        """`energy.LogZ` of the machine as it is; `options` are those of `energy.estimate_log_z`."""
+        """`annealing.LogZ` of the machine as it is; `options` are those of `annealing.estimate_log_z`."""
         settings = {"num_betas": num_betas, "num_runs": num_runs, "seed": seed}
-        return energy.estimate_log_z(self.machine.tensors(), self.base_rates(), **settings, **options)
+        return annealing.estimate_log_z(self.machine.tensors(), self.base_rates(), **settings, **options)
 
     def before_export(self, results):
         """Takes log Z from the results of `trainers.evaluate`, or estimates it."""
         if measured := results.get("ais_log_likelihood"):
-            estimate = energy.LogZ(measured["log_z"], measured["log_z_standard_error"])
+            estimate = annealing.LogZ(measured["log_z"], measured["log_z_standard_error"])
         else:
             estimate = self.estimate_log_z(self.log_z_betas, self.log_z_runs, self.seed)
         self.log_z.assign(estimate.value)
@@ -281,12 +281,13 @@ class DBM(Game):
         base = [tf.cast(a, tf.float64) for a in self.base_rates()]
 
         def draw(k):
-            return energy.sampler(noise.uniform_rows(seeds, sum(self.sizes), stream=tf.cast(k, tf.int64)), machine)
+            uniform = noise.uniform_rows(seeds, sum(self.sizes), noise.stream(noise.CHAIN, k))
+            return gibbs.sampler(uniform, machine)
 
-        first = draw(0)
-        states = [first(tf.tile(tf.sigmoid(a)[None], [tf.shape(seeds)[0], 1]), i) for i, a in enumerate(base)]
-        _, states = energy.anneal(machine, base, energy.path(self.sample_steps), states, draw)
-        return self.pixels(tf.sigmoid(energy.layer_input(machine, states, 0)))
+        path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
+        start = gibbs.independent(base, tf.shape(seeds)[0], draw(0))
+        _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), start)
+        return self.pixels(tf.sigmoid(boltzmann.layer_input(machine, states, 0)))
 
     def pixels(self, v):
         return self.to_served(tf.reshape(v, [-1, *self.data_shape]))
@@ -298,7 +299,7 @@ class DBM(Game):
     def reconstruct(self, x):
         """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
         machine = self.machine.tensors()
-        return self.pixels(tf.sigmoid(energy.layer_input(machine, [None, self.encode(x)["h1"]], 0)))
+        return self.pixels(tf.sigmoid(boltzmann.layer_input(machine, [None, self.encode(x)["h1"]], 0)))
 
     def log_prob(self, x):
         """The variational bound, in nats, with the log Z that was estimated before the export."""
@@ -313,13 +314,3 @@ class DBM(Game):
         if self.log_z_error.numpy() >= 0.0:
             signatures["log_prob"] = (lambda images: self.log_prob(images), self.data_spec)
         return signatures
-
-
-def objectives(machine, states, data, copies=(1, 1)):
-    """Cross-entropy of the lowest layer given the next, and the bound on log p + log Z, each in nats."""
-    logits = energy.layer_input(machine, states, 0) / copies[0]
-    reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)
-    return {
-        "reconstruction": tf.reduce_sum(reconstruction, axis=-1),
-        "unnormalized_bound": energy.inner(machine, data) + copies[1] * energy.entropy(states[1:]),
-    }

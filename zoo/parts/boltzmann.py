@@ -1,0 +1,189 @@
+"""Boltzmann machines of binary units in layers: energies, their statistics, and mean field.
+
+    p(x) = exp(-E(x)) / Z,   E(x) = - sum_{l=1..L} x_{l-1}' W_l x_l - sum_{l=0..L} b_l' x_l
+
+x_0 = v is the visible layer and x_1 ... x_L are hidden; one hidden layer is a restricted Boltzmann machine (RBM), more
+are a deep one (DBM). Given the layers of odd index, those of even index are independent, and vice versa.
+
+States are lists of L + 1 float tensors [batch, n_l] of zeros and ones, or of means in [0, 1].
+"""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Machine(NamedTuple):
+    """The parameters of a machine; also its sufficient statistics, which have the same shapes.
+
+    weights: list of W_l [n_{l-1}, n_l], l = 1 ... L, so that W_l is `weights[l - 1]`.
+    biases: list of b_l [n_l] (or [batch, n_l], where something else acts on the layer), l = 0 ... L.
+    """
+
+    weights: list
+    biases: list
+
+
+def layer_input(machine, states, layer):
+    """b_l + W_l' x_{l-1} + W_{l+1} x_{l+1} [batch, n_l]: the logits of layer l given its neighbours."""
+    logits = machine.biases[layer]
+    if layer > 0:
+        logits += states[layer - 1] @ machine.weights[layer - 1]
+    if layer < len(machine.weights):
+        logits += tf.matmul(states[layer + 1], machine.weights[layer], transpose_b=True)
+    return logits
+
+
+def energy(machine, states):
+    """E(x) [batch]. Of means it is the expected energy of independent units, because no unit acts on itself."""
+    below = [0.0, *(x @ W for x, W in zip(states[:-1], machine.weights, strict=True))]
+    terms = [x * (b + y) for x, b, y in zip(states, machine.biases, below, strict=True)]
+    return -tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
+
+
+def statistics(states):
+    """Sufficient statistics of a batch, as a `Machine`: the means of x_{l-1} x_l' and of x_l."""
+    num = tf.cast(tf.shape(states[0])[0], states[0].dtype)
+    pairs = [tf.matmul(x, y, transpose_a=True) / num for x, y in zip(states[:-1], states[1:], strict=True)]
+    return Machine(pairs, [tf.reduce_mean(x, axis=0) for x in states])
+
+
+def inner(machine, statistics):
+    """The sum of all parameters times their statistics: minus the mean energy of the batch, a scalar."""
+    pairs = zip([*machine.weights, *machine.biases], [*statistics.weights, *statistics.biases], strict=True)
+    return tf.add_n([tf.reduce_sum(parameter * statistic) for parameter, statistic in pairs])
+
+
+def difference(data, model):
+    """Statistics of the data minus those of the model, as a `Machine`."""
+    return Machine(*([a - b for a, b in zip(*pair, strict=True)] for pair in zip(data, model, strict=True)))
+
+
+def sparser(delta, data, targets, cost):
+    """A step along `delta` and the sparsity penalty: minus cost times (mean - target), by the input from below.
+
+    The latter is the gradient of a cross-entropy between target and mean (Hinton 2010, A practical guide to training
+    restricted Boltzmann machines, section 11).
+
+    Args:
+        delta: `Machine`, differences of statistics.
+        data: `Machine`, statistics of the data.
+        targets: floats in [0, 1], the means that units of the hidden layers are to have, from below; empty for none.
+        cost: float.
+    """
+    weights, biases = list(delta.weights), list(delta.biases)
+    for i, target in enumerate(targets):
+        excess = cost * (data.biases[i + 1] - target)
+        weights[i] -= data.biases[i][:, None] * excess
+        biases[i + 1] -= excess
+    return Machine(weights, biases)
+
+
+def center(delta, means):
+    """The step of this machine that is a step along `delta` of the same machine with units x_l - means_l.
+
+    The gradient then is the same whether ones or zeros are called ones, and weights need not do the work of biases. It
+    vanishes where `delta` does. (Montavon and Mueller 2012; Melchior, Fischer and Wiskott 2016, algorithm 1.)
+
+    Args:
+        delta: `Machine`, differences of statistics.
+        means: list of [n_l].
+    """
+    weights = [
+        W - means[i][:, None] * delta.biases[i + 1] - delta.biases[i][:, None] * means[i + 1]
+        for i, W in enumerate(delta.weights)
+    ]
+    biases = list(delta.biases)
+    for i, W in enumerate(weights):
+        biases[i] -= tf.linalg.matvec(W, means[i + 1])
+        biases[i + 1] -= tf.linalg.matvec(W, means[i], transpose_a=True)
+    return Machine(weights, biases)
+
+
+def log_marginal(machine, states, parity):
+    """log sum exp(-E) [batch] over the layers of the other parity: parity 0 keeps the even layers, 1 the odd ones.
+
+    For an RBM and parity 0 it is minus the free energy of v. Layers that are summed out are not read.
+    """
+    layers = range(len(machine.biases))
+    kept = [states[i] * machine.biases[i] for i in layers if i % 2 == parity]
+    summed = [tf.math.softplus(layer_input(machine, states, i)) for i in layers if i % 2 != parity]
+    return tf.add_n([tf.reduce_sum(term, axis=-1) for term in kept + summed])
+
+
+# --- Mean field -------------------------------------------------------------------------------------------------------
+
+
+def recognize(machine, v):
+    """One pass upwards, [mu_1 ... mu_L]: a layer that has one above it takes twice its input from below.
+
+    Twice, because it stands for the input from above too, which is not known yet (Salakhutdinov and Hinton 2009,
+    section 3). Exact for an RBM.
+    """
+    mu = [v]
+    for i, W in enumerate(machine.weights, start=1):
+        up = 2.0 if i < len(machine.weights) else 1.0
+        mu.append(tf.sigmoid(up * (mu[-1] @ W) + machine.biases[i]))
+    return mu[1:]
+
+
+def mean_field(machine, v, tolerance, max_steps):
+    """The factorial posterior q(h|v) = prod Bernoulli(mu) that minimises KL(q || p(h|v)), as [mu_1 ... mu_L].
+
+    Sweeps over the odd and then the even layers: each is a coordinate ascent of `bound`, which never falls. It starts
+    from `recognize`. (Salakhutdinov and Hinton 2009, equation 8; Goodfellow et al. 2016, equations 20.33 and 20.34.)
+
+    Args:
+        machine: `Machine`.
+        v: float [batch, n_0] in [0, 1].
+        tolerance: float, a row is done when no mean in it moves by more in a sweep. It then stays as it is, so that no
+            row depends on the others.
+        max_steps: int, sweeps at most.
+    """
+    mu = recognize(machine, v)
+    if len(mu) == 1:
+        return mu
+    # Given v, the hidden layers are a machine of their own.
+    hidden = Machine(machine.weights[1:], [machine.biases[1] + v @ machine.weights[0], *machine.biases[2:]])
+
+    def sweep(moving, mu):
+        new = list(mu)
+        for i in [*range(0, len(mu), 2), *range(1, len(mu), 2)]:
+            new[i] = tf.sigmoid(layer_input(hidden, new, i))
+        new = [tf.where(moving[:, None], a, b) for a, b in zip(new, mu, strict=True)]
+        changes = [tf.reduce_max(tf.abs(a - b), axis=-1) for a, b in zip(new, mu, strict=True)]
+        return tf.reduce_max(tf.stack(changes), axis=0) > tolerance, new
+
+    start = (tf.fill(tf.shape(v)[:1], True), mu)
+    return tf.while_loop(lambda moving, mu: tf.reduce_any(moving), sweep, start, maximum_iterations=max_steps)[1]
+
+
+def entropy(mu):
+    """H(q) [batch] in nats of independent units with the means of the list mu."""
+    terms = [-tf.math.xlogy(m, m) - tf.math.xlog1py(1.0 - m, -m) for m in mu]
+    return tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
+
+
+def bound(machine, v, mu):
+    """-E(v, mu) + H(mu) <= log p(v) + log Z, [batch] in nats; equal for an RBM and its exact mu."""
+    return entropy(mu) - energy(machine, [v, *mu])
+
+
+def objectives(machine, states, data, copies=(1, 1)):
+    """What is logged of a machine in training, as a dict of values in nats.
+
+    `reconstruction`: cross-entropy [batch] of the lowest layer given the next; `unnormalized_bound`: mean of `bound`.
+
+    Args:
+        machine: `Machine`.
+        states: list of [batch, n_l], means of the hidden layers given the lowest.
+        data: their `statistics`.
+        copies: (int, int), of an RBM of which each layer stands for several copies of itself, with the weights and
+            biases of them all together; a state then is their mean.
+    """
+    logits = layer_input(machine, states, 0) / copies[0]
+    reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)
+    return {
+        "reconstruction": tf.reduce_sum(reconstruction, axis=-1),
+        "unnormalized_bound": inner(machine, data) + copies[1] * entropy(states[1:]),
+    }

@@ -1,0 +1,137 @@
+"""Single layers: those that Keras lacks, or has in a form that does not suit a game, and the activations by name.
+
+What changes in a layer between calls is a weight of it, so that a resumed run goes on as it would have gone on.
+"""
+
+from typing import Literal
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.parts import noise
+
+
+class ConcatenatedReLU(keras.layers.Layer):
+    """[max(x, 0), max(-x, 0)] along the last axis, which doubles it (Shang et al. 2016, arXiv:1603.05201)."""
+
+    def call(self, x):
+        return keras.ops.concatenate([keras.ops.relu(x), keras.ops.relu(-x)], axis=-1)
+
+
+MAXOUT_PIECES = 4  # the window of Rezende and Mohamed 2015; a layer of n units has n maxima over 4 linear maps each
+
+
+class Maxout(keras.layers.Layer):
+    """The largest of each group of `pieces` neighbours on the last axis (Goodfellow et al. 2013, arXiv:1302.4389)."""
+
+    def __init__(self, pieces=MAXOUT_PIECES, **kwargs):
+        super().__init__(**kwargs)
+        self.pieces = pieces
+
+    def call(self, x):
+        groups = keras.ops.reshape(x, (-1, *x.shape[1:-1], x.shape[-1] // self.pieces, self.pieces))
+        return keras.ops.max(groups, axis=-1)
+
+
+class Dropout(keras.layers.Layer):
+    """In training, zeroes each unit with probability `rate` and scales the others by 1 / (1 - rate).
+
+    Its noise is a function of its count of calls, which is a weight: a resumed run repeats it, which that of Keras's
+    layer does not. Replicas use the same masks, for other rows. (Srivastava et al. 2014, JMLR 15.)
+    """
+
+    def __init__(self, rate, **kwargs):
+        super().__init__(**kwargs)
+        if rate >= 1.0:
+            raise ValueError(f"dropout must leave some units: give a share below 1, not {rate}.")
+        self.rate = rate
+        self.start = keras.initializers.RandomUniform(0.0, 2.0**34)  # every layer drops units of its own
+
+    def build(self, input_shape):
+        self.calls = self.add_weight(
+            shape=(),
+            dtype="int64",
+            initializer=lambda shape, dtype: keras.ops.cast(self.start(shape), dtype),
+            trainable=False,
+            aggregation="only_first_replica",
+            name="calls",
+        )
+
+    def call(self, x, training=False):
+        if not training:
+            return x
+        key = noise.key(0, self.calls.value, noise.LAYERS)
+        self.calls.assign_add(1)
+        mask = noise.bernoulli(key, tf.fill(tf.shape(x), 1.0 - self.rate)) / (1.0 - self.rate)
+        return x * tf.cast(mask, x.dtype)
+
+
+class SpectralNormalization(keras.layers.Wrapper):
+    """A dense or convolutional layer whose kernel W is divided by its largest singular value, sigma(W).
+
+    sigma(W) = v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato
+    et al. 2018, arXiv:1802.05957, algorithm 1 and equation 12). Keras's layer of this name overwrites W instead, in
+    calls for another player's move too. The layer has no activation: it is to be linear in W.
+    """
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(layer, **kwargs)
+        self.use_bias, layer.use_bias = layer.use_bias, False
+        self.start = keras.initializers.RandomNormal()
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        size = self.layer.kernel.shape[-1]
+        self.u = self.add_weight(
+            shape=(size, 1), initializer=self.start, trainable=False, aggregation="only_first_replica", name="u"
+        )
+        self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias") if self.use_bias else None
+
+    def call(self, x, training=False):
+        W = keras.ops.reshape(keras.ops.cast(self.layer.kernel.value, "float32"), [-1, self.u.shape[0]])
+        u = keras.ops.cast(self.u.value, "float32")
+        v = tf.stop_gradient(tf.math.l2_normalize(W @ u))
+        u = tf.stop_gradient(tf.math.l2_normalize(tf.transpose(W) @ v))
+        if training:
+            self.u.assign(u)
+        y = self.layer(x) / keras.ops.cast(tf.transpose(v) @ W @ u, self.compute_dtype)[0, 0]
+        return y + self.bias if self.use_bias else y
+
+
+ACTIVATIONS = {
+    "relu": keras.layers.ReLU,
+    "crelu": ConcatenatedReLU,
+    "leaky_relu": lambda: keras.layers.LeakyReLU(negative_slope=0.2),
+    "elu": keras.layers.ELU,
+    "tanh": lambda: keras.layers.Activation("tanh"),
+    "sigmoid": lambda: keras.layers.Activation("sigmoid"),
+    "softplus": lambda: keras.layers.Activation("softplus"),
+    "maxout": Maxout,
+}
+Activation = Literal[tuple(ACTIVATIONS)]
+
+
+def batch_normalization():
+    """Momentum 0.9 and epsilon 1e-5: the averages over Keras's 100 batches lag behind a network that plays a game."""
+    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+
+
+class Numbers(keras.Model):
+    """Trainable numbers that are no layer's weights, each an attribute: `Numbers("p", a=0.0).a`.
+
+    Args:
+        name: str.
+        **start: name -> where the number, or array of numbers, starts.
+    """
+
+    def __init__(self, name, **start):
+        super().__init__(name=name)
+        for key, value in start.items():
+            # With an aggregation, replicas that agree may assign to it.
+            options = {"initializer": keras.initializers.Constant(value), "aggregation": "mean", "name": key}
+            setattr(self, key, self.add_weight(shape=np.shape(value), **options))
+        self.built = True
+
+
+Numbers.__name__ = "Parameters"  # by which `.keras` files find them, those of before too
