@@ -14,8 +14,8 @@ tensorflow-serving-api. The newest version that the server has answers, unless -
 
 from absl import flags as absl_flags
 
+from common import cli
 from export import runtimes, tasks
-from trainers import cli
 
 
 def connect(flags):

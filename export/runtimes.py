@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trainers import cli
+from common import cli
 
 DTYPES = {"DT_FLOAT": np.float32, "DT_INT64": np.int64, "DT_BOOL": np.bool_, "DT_STRING": np.object_}
 

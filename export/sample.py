@@ -19,10 +19,10 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
+from common import cli
 from export import tasks
 from export.publish import versions
 from export.runtimes import Local
-from trainers import cli
 
 
 def find_version(model_dir):

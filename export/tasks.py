@@ -12,8 +12,7 @@ import numpy as np
 import PIL.Image
 from absl import flags as absl_flags
 
-from export import pictures
-from trainers import cli
+from common import cli, pictures
 
 
 def define_flags(own):
@@ -136,7 +135,7 @@ def draw(model, num, seed, label=None):
     """Rows of data for the seeds `seed`, ..., `seed + num - 1`, as a numpy array.
 
     Images are float32 in [0, 1]; a server's come as PNG files, rounded to 8 bits. A conditional model draws all of the
-    class `label`, or where that is None of the classes `export.pictures.labels_of(num, model.num_classes)`.
+    class `label`, or where that is None of the classes `common.pictures.labels_of(num, model.num_classes)`.
 
     Args:
         model: `export.runtimes.Runtime`.

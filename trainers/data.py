@@ -27,7 +27,7 @@ import tensorflow as tf
 from PIL import Image, ImageOps
 from scipy import special
 
-from trainers.cli import UserError
+from common.cli import UserError
 from zoo.parts import noise
 
 DATA_REPLICA = 2**12 - 1  # the last that `noise.keys` has room for: no run has it, so no model draws by these keys

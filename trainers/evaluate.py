@@ -11,7 +11,7 @@ import sys
 
 from absl import flags as absl_flags
 
-from trainers import cli
+from common import cli
 
 with cli.quiet():
     import keras
@@ -19,7 +19,7 @@ with cli.quiet():
     import tensorflow as tf
     from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
-    from export import pictures
+    from common import pictures
     from trainers import classifier, points, rundir, theory
     from trainers.data import held_out_batches, load
     from zoo.parts import annealed, estimators, noise

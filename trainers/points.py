@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 from matplotlib.figure import Figure
 from scipy import special, stats
 
-from export import pictures
+from common import pictures
 from trainers.data import held_out_batches
 from zoo.parts.divergences import DIVERGENCES
 

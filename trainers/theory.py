@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import stats
 
-from export import pictures
+from common import pictures
 from trainers.data import PUSHED
 
 

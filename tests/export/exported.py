@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.publish import locked
+from common.files import locked
 from export.saved_model import export_model
 from trainers import flags
 from trainers.data import load

@@ -12,10 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from common import cli
 from export import client, runtimes, sample
 from tests.export.exported import Exported, digits_model
 from tests.export.servers import GrpcServer, Models, RestServer
-from trainers import cli
 
 needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]

@@ -7,9 +7,9 @@ import types
 import pytest
 import tensorflow as tf
 
+from common import cli
 from export import run, sample
 from export.publish import versions
-from trainers import cli
 
 
 class Constant:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from common import cli
 from export import models_config
-from trainers import cli
 
 
 @pytest.fixture

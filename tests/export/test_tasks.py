@@ -8,11 +8,11 @@ import PIL.Image
 import pytest
 import tensorflow as tf
 
-from export import client, pictures, runtimes, sample, tasks
+from common import cli, pictures
+from export import client, runtimes, sample, tasks
 from export.saved_model import export_model
 from tests.export.exported import Exported
 from tests.export.servers import GrpcServer, Models, RestServer
-from trainers import cli
 from zoo.game import Game
 from zoo.parts import distributions
 

@@ -1,6 +1,5 @@
 """Datasets against what is known of them, batches against their contract, and mistakes against their sentence."""
 
-import contextlib
 import gzip
 import hashlib
 import io
@@ -16,7 +15,8 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from trainers import cli, data
+from common import cli
+from trainers import data
 
 RNG = np.random.RandomState(0)
 
@@ -415,29 +415,3 @@ def test_a_mistake_gets_one_sentence(mistake, sentence, tmp_path):
     with pytest.raises(cli.UserError) as error:
         mistake(tmp_path)
     assert re.fullmatch(sentence, str(error.value)), error.value
-
-
-@pytest.mark.parametrize(
-    "error, code, said",
-    [(None, None, ""), (cli.UserError("a is b."), 2, "error: a is b.\n"), (KeyboardInterrupt(), 130, "interrupted\n")],
-)
-def test_a_command_fails_in_one_line(error, code, said, capsys):
-    def main(argv):
-        if error:
-            raise error
-
-    with pytest.raises(SystemExit) as caught:
-        cli.run(main)
-    assert (caught.value.code, capsys.readouterr().err) == (code, said)
-
-
-def test_chatter_is_hidden_unless_the_import_fails_or_the_user_wants_it(monkeypatch, capfd):
-    def start(level, error=None):
-        monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
-        with contextlib.suppress(ImportError), cli.quiet():
-            os.write(2, b"chatter")
-            if error:
-                raise error
-        return capfd.readouterr().err
-
-    assert (start("3"), start("3", ImportError()), start("0")) == ("", "chatter", "chatter")

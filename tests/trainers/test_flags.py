@@ -7,8 +7,8 @@ import keras
 import numpy as np
 import pytest
 
+from common.cli import UserError
 from trainers import flags
-from trainers.cli import UserError
 from zoo import MODELS
 from zoo.game import OPTIMIZERS, make_optimizer
 

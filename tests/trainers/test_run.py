@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import pictures
+from common import pictures
+from common.cli import UserError
 from trainers import flags, rundir
-from trainers.cli import UserError
 from trainers.run import train
 from zoo import MODELS
 from zoo.vae import VAE

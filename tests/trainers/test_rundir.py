@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.cli import UserError
 from trainers import flags, rundir
-from trainers.cli import UserError
 from trainers.data import load
 
 DIGITS = load("digits")

@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from export.pictures import (
+from common.pictures import (
     GAP,
     columns_of,
     comparison,
