@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers import theory
+from trainers.metrics import theory
 from zoo.bilinear import Bilinear
 
 ETA, NUM_STEPS = 0.1, 150

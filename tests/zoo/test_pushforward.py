@@ -10,7 +10,7 @@ import tensorflow as tf
 from scipy import integrate, optimize, special, stats
 
 from trainers import data as datasets
-from trainers import theory
+from trainers.metrics import theory
 from zoo.pushforward import FUNCTIONS, Pushforward
 
 PARAMETERS = [(0.0, 1.0), (0.6, 0.4), (-0.8, 1.5)]
