@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 
 from common import cli
-from export import client, runtimes, sample
+from export import client, sample, servers
 from tests.export.exported import Exported, digits_model
 from tests.export.servers import GrpcServer, Models, RestServer
 
@@ -134,7 +134,7 @@ def test_the_version_stays_while_a_newer_one_appears(vae, newer, kind):
 
 
 def make(server, **options):
-    runtime = runtimes.Rest if isinstance(server, RestServer) else runtimes.Grpc
+    runtime = servers.Rest if isinstance(server, RestServer) else servers.Grpc
     return runtime(server.address, "vae", **options)
 
 
@@ -149,7 +149,7 @@ def make(server, **options):
 )
 def test_patience(vae, kind, trouble, monkeypatch):
     waits = []
-    monkeypatch.setattr(runtimes.time, "sleep", waits.append)
+    monkeypatch.setattr(servers.time, "sleep", waits.append)
     with kind(Models({"vae": [vae]}), [None, trouble, trouble]) as server:
         answer = make(server).ask("sample", {"seed": np.arange(3)})
         np.testing.assert_allclose(answer["images"], vae.call("sample", {"seed": np.arange(3)})["images"], atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from common import cli, pictures
-from export import client, runtimes, sample, tasks
+from export import client, commands, runtimes, sample, servers, tasks
 from export.saved_model import export_model
 from tests.export.exported import Exported
 from tests.export.servers import GrpcServer, Models, RestServer
@@ -106,7 +106,7 @@ def place(request, exported):
 
         yield run, lambda name: runtimes.Local(exported[name].version, sample.classes_of(exported[name].version))
         return
-    kind, runtime = {"rest": (RestServer, runtimes.Rest), "grpc": (GrpcServer, runtimes.Grpc)}[request.param]
+    kind, runtime = {"rest": (RestServer, servers.Rest), "grpc": (GrpcServer, servers.Grpc)}[request.param]
     with kind(Models({name: [one] for name, one in exported.items()})) as server:
 
         def run(name, *flags):
@@ -263,10 +263,10 @@ def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     for file, group in zip(files, groups, strict=True):
         np.save(file, group)
     ends = model.ask("latent", {"seed": np.arange(9)})["z"]
-    paths = tasks.between(model, ends, tasks.POINTS_OF_A_PATH)
+    paths = tasks.between(model, ends, commands.POINTS_OF_A_PATH)
     samples = model.ask("sample", {"seed": np.arange(9)})["points"]
-    assert_close(paths, walks(samples[:-1], samples[1:], tasks.POINTS_OF_A_PATH))
-    walked = tasks.between(model, tasks.latents(model, groups[1]), tasks.POINTS_OF_A_PATH)
+    assert_close(paths, walks(samples[:-1], samples[1:], commands.POINTS_OF_A_PATH))
+    walked = tasks.between(model, tasks.latents(model, groups[1]), commands.POINTS_OF_A_PATH)
     for flags, lines, data in [([], paths, None), ([f"--data={files[1]}"], walked, groups[1])]:
         run("points", "--task=interpolate", *flags, f"--out={tmp_path / 'found.png'}")
         pictures.lines(lines, tmp_path / "expected.png", data)
