@@ -138,15 +138,12 @@ def make(server, **options):
     return runtime(server.address, "vae", **options)
 
 
-@pytest.mark.parametrize(
-    "kind, trouble",
-    [
-        pytest.param(RestServer, "503", id="rest"),
-        pytest.param(RestServer, "hang up", id="hang_up"),
-        pytest.param(RestServer, "html", id="proxy"),
-        pytest.param(GrpcServer, "unavailable", id="grpc", marks=needs_grpc),
-    ],
-)
+@pytest.mark.parametrize("kind, trouble", [
+    pytest.param(RestServer, "503", id="rest"),
+    pytest.param(RestServer, "hang up", id="hang_up"),
+    pytest.param(RestServer, "html", id="proxy"),
+    pytest.param(GrpcServer, "unavailable", id="grpc", marks=needs_grpc),
+])  # fmt: skip
 def test_patience(vae, kind, trouble, monkeypatch):
     waits = []
     monkeypatch.setattr(servers.time, "sleep", waits.append)
@@ -189,31 +186,25 @@ def test_nobody_listens(address):
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-@pytest.mark.parametrize(
-    "flags, message",
-    [
-        (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
-        (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
-        (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
-        (["--model=vae", "--out=x.jpg"], "must end in .png"),
-        (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
-        (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
-        (["--model=vae", "--task=score"], "needs --data"),
-        (["--model=vae", "--data=x.png"], "samples need none"),
-        (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
-        (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
-        (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
-        (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
-        (["--model=vae", "--task=score", "--data={large}"], r"has \(9, 7\) pixels; the model takes \(8, 8\)"),
-        (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
-        (
-            ["--model=vae", "--task=score", "--data={points}"],
-            r"holds float64 \(5, 2\); the model takes \[n, ",
-        ),
-        (["--model=vae", "--task=score", "--data={nan}"], "calls rows of --data invalid, counted from 0: 1"),
-        ([], "--model is missing"),
-    ],
-)
+@pytest.mark.parametrize("flags, message", [
+    (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
+    (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
+    (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
+    (["--model=vae", "--out=x.jpg"], "must end in .png"),
+    (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
+    (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
+    (["--model=vae", "--task=score"], "needs --data"),
+    (["--model=vae", "--data=x.png"], "samples need none"),
+    (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
+    (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
+    (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
+    (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
+    (["--model=vae", "--task=score", "--data={large}"], r"has \(9, 7\) pixels; the model takes \(8, 8\)"),
+    (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
+    (["--model=vae", "--task=score", "--data={points}"], r"holds float64 \(5, 2\); the model takes \[n, "),
+    (["--model=vae", "--task=score", "--data={nan}"], "calls rows of --data invalid, counted from 0: 1"),
+    ([], "--model is missing"),
+])  # fmt: skip
 def test_mistakes(vae, digits, kind, flags, message, tmp_path):
     places = {name: tmp_path / name for name in ("empty", "large")}
     for place in places.values():

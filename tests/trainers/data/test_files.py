@@ -95,14 +95,11 @@ def test_files_are_found_in_the_environment_and_the_keras_cache(published, tmp_p
         assert (tmp_path / variable / folder / "train-labels-idx1-ubyte.gz").is_file()
 
 
-@pytest.mark.parametrize(
-    "file, damage, sentence",
-    [
-        ("train-labels", lambda content: content[:-9], "is damaged, .* instead of .*: delete it"),
-        ("train-labels", lambda content: idx(np.zeros(20, np.uint8)), "is damaged, .* instead of .*: delete it"),
-        ("train-images", None, "is missing .*: put the file there"),
-    ],
-)
+@pytest.mark.parametrize("file, damage, sentence", [
+    ("train-labels", lambda content: content[:-9], "is damaged, .* instead of .*: delete it"),
+    ("train-labels", lambda content: idx(np.zeros(20, np.uint8)), "is damaged, .* instead of .*: delete it"),
+    ("train-images", None, "is missing .*: put the file there"),
+])  # fmt: skip
 def test_what_is_wrong_with_which_file(file, damage, sentence, published, tmp_path):
     _, _, site = published("mnist")
     (path,) = site.glob(f"{file}*")
