@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from trainers import cli
+from common import cli
 
 FLAGFILES = {"vae": "configs/vae_binarized_mnist.cfg", "dcgan": "configs/dcgan_mnist.cfg"}
 BATCHES = (1, 64, 512)

@@ -14,8 +14,8 @@ tensorflow-serving-api. The newest version that the server has answers, unless -
 
 from absl import flags as absl_flags
 
-from export import runtimes, tasks
-from trainers import cli
+from common import cli
+from export import commands, servers
 
 
 def connect(flags):
@@ -31,7 +31,7 @@ def connect(flags):
     scheme, separator, _ = flags.server.partition("://")
     if separator and scheme not in ("http", "https"):
         raise cli.UserError(f"--server={flags.server} must be http://HOST:PORT, or HOST:PORT for gRPC.")
-    runtime = runtimes.Rest if separator else runtimes.Grpc
+    runtime = servers.Rest if separator else servers.Grpc
     options = {"timeout": flags.timeout, "retries": flags.retries, "batch": flags.batch_size}
     return runtime(flags.server, flags.model, flags.version, flags.version_label, **options)
 
@@ -48,10 +48,10 @@ def main(argv):
         "retries", 3, "How often a request is repeated while the server is not available.", lower_bound=0, **own
     )
     absl_flags.DEFINE_integer("batch_size", 64, "Rows of one request.", lower_bound=1, **own)
-    tasks.define_flags(own)
+    commands.define_flags(own)
     cli.parse(flags, argv, __doc__, required="server")
-    tasks.check_flags(flags)
-    tasks.perform(flags, connect(flags))
+    commands.check_flags(flags)
+    commands.perform(flags, connect(flags))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from trainers.cli import UserError
+from common.cli import UserError
 
 # Every other stateful operation is refused: generators that replay after a restart, prints, asserts, tables, Python.
 STATEFUL = {

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from export.publish import versions, write_atomically
-from trainers import cli
+from common import cli
+from common.files import write_atomically
+from export.publish import versions
 
 
 def render(models, labels=None):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from trainers import cli
+from common import cli
 
 NAMES = ("decode", "sample")  # PNG files and loops over draws have no place in ONNX
 OPSET = 18

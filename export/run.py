@@ -8,7 +8,7 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from trainers import cli
+from common import cli
 
 
 def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=False):

@@ -19,10 +19,10 @@ from pathlib import Path
 
 from absl import flags as absl_flags
 
-from export import tasks
+from common import cli
+from export import commands, tasks
 from export.publish import versions
 from export.runtimes import Local
-from trainers import cli
 
 
 def find_version(model_dir):
@@ -59,11 +59,11 @@ def main(argv):
     flags = absl_flags.FlagValues()
     own = {"flag_values": flags}
     absl_flags.DEFINE_string("model_dir", None, "The export directory of a run, or one version in it.", **own)
-    tasks.define_flags(own)
+    commands.define_flags(own)
     cli.parse(flags, argv, __doc__, required="model_dir")
-    tasks.check_flags(flags)
+    commands.check_flags(flags)
     version = find_version(flags.model_dir)
-    tasks.perform(flags, Local(version, classes_of(version)))
+    commands.perform(flags, Local(version, classes_of(version)))
 
 
 if __name__ == "__main__":

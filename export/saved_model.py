@@ -10,9 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.cli import UserError
+from common.files import write_atomically
 from export import card, gate, warmup
-from export.publish import publish, write_atomically
-from trainers.cli import UserError
+from export.publish import publish
 
 PIXEL_TOLERANCE = 1e-3  # how far outside [0, 1] a client's rounding may put a pixel
 SAMPLE_SEEDS = range(4)  # their samples are described in the metadata, so that a client can recognise them

@@ -1,134 +1,12 @@
-"""What a user asks an exported model for, wherever it runs: samples, reconstructions, scores, walks between latents.
+"""What a user asks an exported model for, wherever it runs: samples, walks between latents, what it says of data."""
 
-The commands export.sample and export.client differ in where the model is, and share what is here.
-"""
-
-import contextlib
-import functools
 import io
-from pathlib import Path
 
 import numpy as np
 import PIL.Image
-from absl import flags as absl_flags
 
-from export import pictures
-from trainers import cli
+from common import cli, pictures
 
-
-def define_flags(own):
-    """The flags of every command that asks a model; `own` goes on to absl."""
-    define_integer = functools.partial(absl_flags.DEFINE_integer, **own)
-    int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1}
-    tasks = (
-        "Samples; reconstructions of --data, or its scores; lines of pictures between latent points, those of seeds or "
-        "of --data; or A - B + C for three groups of --data."
-    )
-    absl_flags.DEFINE_enum("task", "sample", list(TASKS), tasks, **own)
-    num = "How many samples (default 64, or 8 of each class), or lines (8, or one of each class)."
-    define_integer("num", None, num, lower_bound=1)
-    define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
-    define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
-    data = (
-        "Pictures, folders of pictures, or one .npy file, to be asked about; for --task=arithmetic three of them, "
-        "each a group."
-    )
-    absl_flags.DEFINE_list("data", None, data, **own)
-    absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
-
-
-def check_flags(flags):
-    """Raises `UserError` for flags that contradict each other."""
-    if Path(flags.out).suffix.lower() != ".png":
-        raise cli.UserError(f"--out={flags.out} must end in .png.")
-    if flags.task == "sample" and flags.data:
-        raise cli.UserError("--data is for the other tasks: samples need none.")
-    if flags.task in ("reconstruct", "score", "arithmetic") and not flags.data:
-        raise cli.UserError(f"--task={flags.task} needs --data: pictures, folders of them, or .npy files.")
-    if flags.task == "arithmetic" and len(flags.data) != 3:
-        raise cli.UserError(
-            f"--data={','.join(flags.data)} must name three groups for --task=arithmetic, A,B,C: "
-            "each a folder of pictures or one .npy file."
-        )
-    if flags.num is not None and flags.data and flags.task != "arithmetic":
-        raise cli.UserError(f"--num={flags.num} is for seeds: --task={flags.task} takes all of --data.")
-
-
-def perform(flags, model):
-    """Does what the flags say; prints where the picture is, or the scores.
-
-    Raises:
-        UserError: for whatever the model can not do, or a file that can not be read or written.
-    """
-    TASKS[flags.task](flags, model)
-
-
-@contextlib.contextmanager
-def writing(path):
-    """Tells of a picture's path, or of why it can not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise cli.UserError(f"--out={path} can not be written: {error.strerror or error}.") from error
-    print(path)
-
-
-def sample(flags, model):
-    num_classes = model.num_classes if flags.label is None else None
-    num = flags.num or pictures.number_of_images(num_classes)
-    rows = draw(model, num, flags.seed, flags.label)
-    with writing(flags.out):
-        pictures.picture(rows, flags.out, num_classes)
-
-
-def reconstruct(flags, model):
-    data, _ = load(flags.data, model.require("reconstruct"))
-    answer = ask_about(model, "reconstruct", data, flags.seed, flags.label)
-    with writing(flags.out):
-        pictures.comparison(data, next(iter(answer.values())), flags.out)
-
-
-def score(flags, model):
-    name = next((name for name in ("log_prob", "discriminate") if name in model.signatures), "log_prob")
-    data, names = load(flags.data, model.require(name))
-    answer = ask_about(model, name, data, flags.seed, flags.label)
-    print("\t".join(["row", *answer]))
-    for row, *values in zip([*names, "mean"], *([*value, value.mean()] for value in answer.values()), strict=True):
-        print("\t".join([row, *(f"{value:.6g}" for value in values)]))
-
-
-def interpolate(flags, model):
-    points = data_name(model.require("interpolate").outputs) == "points"
-    data = None
-    if flags.data:
-        data, _ = load(flags.data, model.require("encode"))
-        if len(data) == 1:
-            raise cli.UserError(f"--data={','.join(flags.data)} holds one row: a line needs two, its ends.")
-        ends = latents(model, data, flags.seed, flags.label)
-    else:
-        lines = flags.num or (model.num_classes if flags.label is None else None) or pictures.COLUMNS
-        ends = model.ask("latent", {"seed": seeds(flags.seed, lines + 1)})["z"]
-    lines = between(model, ends, POINTS_OF_A_PATH if points else pictures.COLUMNS, flags.label)
-    with writing(flags.out):
-        pictures.lines(lines, flags.out, data)
-
-
-def arithmetic(flags, model):
-    model.require("decode")
-    groups = [load([path], model.require("encode"))[0] for path in flags.data]
-    lines = combine(model, groups, flags.num or pictures.COLUMNS, flags.seed, flags.label)
-    with writing(flags.out):
-        pictures.lines(lines, flags.out, np.concatenate(groups))
-
-
-TASKS = {
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "score": score,
-    "interpolate": interpolate,
-    "arithmetic": arithmetic,
-}
-POINTS_OF_A_PATH = 100
 AMOUNTS = np.arange(7) / 4  # of A - B that is added to a row of C
 
 
@@ -136,7 +14,7 @@ def draw(model, num, seed, label=None):
     """Rows of data for the seeds `seed`, ..., `seed + num - 1`, as a numpy array.
 
     Images are float32 in [0, 1]; a server's come as PNG files, rounded to 8 bits. A conditional model draws all of the
-    class `label`, or where that is None of the classes `export.pictures.labels_of(num, model.num_classes)`.
+    class `label`, or where that is None of the classes `common.pictures.labels_of(num, model.num_classes)`.
 
     Args:
         model: `export.runtimes.Runtime`.
@@ -287,43 +165,6 @@ def seeds(first, num):
 def data_name(tensors):
     """What a signature with these inputs or outputs calls a row of data."""
     return "images" if "images" in tensors else "points"
-
-
-def load(paths, signature):
-    """Reads data that a signature takes: float32 [n, ...], and a name for each row.
-
-    Raises:
-        UserError: if a file can not be read or its shape is not the signature's.
-    """
-    shape = signature.inputs[data_name(signature.inputs)]
-    if len(paths) == 1 and Path(paths[0]).suffix == ".npy":
-        try:
-            rows = np.load(paths[0], allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise cli.UserError(f"--data={paths[0]} can not be read as numpy's .npy file.") from error
-        if rows.shape[1:] != shape or not len(rows) or rows.dtype.kind not in "fiu":
-            raise cli.UserError(f"--data={paths[0]} holds {rows.dtype} {rows.shape}; the model takes [n, *{shape}].")
-        return rows.astype(np.float32), [str(i) for i in range(len(rows))]
-    if len(shape) != 3:
-        raise cli.UserError(
-            f"--data={','.join(paths)}: the model takes no pictures, but rows {shape} in one .npy file."
-        )
-    files = [file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    if not files:
-        raise cli.UserError(f"--data={','.join(paths)} holds no files.")
-    return np.stack([load_picture(file, shape) for file in files]), [str(file) for file in files]
-
-
-def load_picture(file, shape):
-    """One picture as float32 (height, width, channels) in [0, 1]. Raises `UserError` where it has another size."""
-    try:
-        with PIL.Image.open(file) as image:
-            pixels = np.asarray(image.convert("L" if shape[2] == 1 else "RGB"), np.float32) / 255.0
-    except (OSError, ValueError) as error:
-        raise cli.UserError(f"--data: {file} can not be read as a picture.") from error
-    if pixels.shape[:2] != shape[:2]:
-        raise cli.UserError(f"--data: {file} has {pixels.shape[:2]} pixels; the model takes {shape[:2]}, height first.")
-    return pixels.reshape(shape)
 
 
 def decode_png(png):

@@ -3,7 +3,7 @@
 Operations are deterministic, as they are in every training.
 """
 
-from trainers import cli
+from common import cli
 
 with cli.quiet():
     import tensorflow as tf

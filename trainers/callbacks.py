@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import pictures
-from export.publish import write_atomically
+from common import pictures
+from common.cli import UserError
+from common.files import write_atomically
 from trainers import rundir
-from trainers.cli import UserError
 from zoo.game import kind_of
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 from absl import flags as absl_flags
 
-from trainers.cli import UserError
+from common.cli import UserError
 from zoo import MODELS
 from zoo.optimizers import OPTIMIZERS
 

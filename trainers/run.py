@@ -7,7 +7,7 @@ was never interrupted.
 import math
 import os
 
-from trainers import cli
+from common import cli
 
 # What Keras's optimizers do with the gradients of each replica by itself, or under no strategy at all.
 NOT_DISTRIBUTED = (

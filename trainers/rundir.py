@@ -23,9 +23,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export import publish
+from common import files
+from common.cli import UserError
 from trainers import flags
-from trainers.cli import UserError
 from zoo.game import kind_of
 from zoo.optimizers import make_optimizer, with_loss_scale
 
@@ -48,7 +48,7 @@ def write_atomically(path, write):
         UserError: if it can not be written (a full disk, no permission); nothing is left behind then.
     """
     try:
-        publish.write_atomically(path, write)
+        files.write_atomically(path, write)
     except OSError as error:
         raise UserError(f"{path} can not be written: {os.strerror(error.errno) if error.errno else error}.") from error
 

@@ -20,7 +20,7 @@ import tensorflow as tf
 from export.saved_model import export_model
 from trainers import flags, rundir
 from trainers.data import held_out_batches, load
-from trainers.evaluate import energy_distance
+from trainers.metrics.sample_quality import energy_distance
 from trainers.run import train
 from zoo import MODELS
 from zoo.parts import adversarial, networks, penalties

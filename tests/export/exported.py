@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from export.publish import locked
+from common.files import locked
 from export.saved_model import export_model
 from trainers import flags
 from trainers.data import load
@@ -69,8 +69,9 @@ class Loaded:
 class Exported(Loaded):
     """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
 
-    def __init__(self, model, directory, **options):
-        super().__init__(export_model(model, directory, metadata={}, **options), getattr(model, "num_classes", 0))
+    def __init__(self, model, directory, metadata=None, **options):
+        version = export_model(model, directory, metadata=metadata or {}, **options)
+        super().__init__(version, getattr(model, "num_classes", 0))
         self.model = model
         self.export_dir = directory
         self.session = tf.compat.v1.Session(graph=tf.Graph())

@@ -12,10 +12,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from export import client, runtimes, sample
+from common import cli
+from export import client, sample, servers
 from tests.export.exported import Exported, digits_model
 from tests.export.servers import GrpcServer, Models, RestServer
-from trainers import cli
 
 needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]
@@ -134,22 +134,19 @@ def test_the_version_stays_while_a_newer_one_appears(vae, newer, kind):
 
 
 def make(server, **options):
-    runtime = runtimes.Rest if isinstance(server, RestServer) else runtimes.Grpc
+    runtime = servers.Rest if isinstance(server, RestServer) else servers.Grpc
     return runtime(server.address, "vae", **options)
 
 
-@pytest.mark.parametrize(
-    "kind, trouble",
-    [
-        pytest.param(RestServer, "503", id="rest"),
-        pytest.param(RestServer, "hang up", id="hang_up"),
-        pytest.param(RestServer, "html", id="proxy"),
-        pytest.param(GrpcServer, "unavailable", id="grpc", marks=needs_grpc),
-    ],
-)
+@pytest.mark.parametrize("kind, trouble", [
+    pytest.param(RestServer, "503", id="rest"),
+    pytest.param(RestServer, "hang up", id="hang_up"),
+    pytest.param(RestServer, "html", id="proxy"),
+    pytest.param(GrpcServer, "unavailable", id="grpc", marks=needs_grpc),
+])  # fmt: skip
 def test_patience(vae, kind, trouble, monkeypatch):
     waits = []
-    monkeypatch.setattr(runtimes.time, "sleep", waits.append)
+    monkeypatch.setattr(servers.time, "sleep", waits.append)
     with kind(Models({"vae": [vae]}), [None, trouble, trouble]) as server:
         answer = make(server).ask("sample", {"seed": np.arange(3)})
         np.testing.assert_allclose(answer["images"], vae.call("sample", {"seed": np.arange(3)})["images"], atol=1e-6)
@@ -189,31 +186,25 @@ def test_nobody_listens(address):
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-@pytest.mark.parametrize(
-    "flags, message",
-    [
-        (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
-        (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
-        (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
-        (["--model=vae", "--out=x.jpg"], "must end in .png"),
-        (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
-        (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
-        (["--model=vae", "--task=score"], "needs --data"),
-        (["--model=vae", "--data=x.png"], "samples need none"),
-        (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
-        (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
-        (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
-        (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
-        (["--model=vae", "--task=score", "--data={large}"], r"has \(9, 7\) pixels; the model takes \(8, 8\)"),
-        (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
-        (
-            ["--model=vae", "--task=score", "--data={points}"],
-            r"holds float64 \(5, 2\); the model takes \[n, ",
-        ),
-        (["--model=vae", "--task=score", "--data={nan}"], "calls rows of --data invalid, counted from 0: 1"),
-        ([], "--model is missing"),
-    ],
-)
+@pytest.mark.parametrize("flags, message", [
+    (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
+    (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
+    (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
+    (["--model=vae", "--out=x.jpg"], "must end in .png"),
+    (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
+    (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
+    (["--model=vae", "--task=score"], "needs --data"),
+    (["--model=vae", "--data=x.png"], "samples need none"),
+    (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
+    (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
+    (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
+    (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
+    (["--model=vae", "--task=score", "--data={large}"], r"has \(9, 7\) pixels; the model takes \(8, 8\)"),
+    (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
+    (["--model=vae", "--task=score", "--data={points}"], r"holds float64 \(5, 2\); the model takes \[n, "),
+    (["--model=vae", "--task=score", "--data={nan}"], "calls rows of --data invalid, counted from 0: 1"),
+    ([], "--model is missing"),
+])  # fmt: skip
 def test_mistakes(vae, digits, kind, flags, message, tmp_path):
     places = {name: tmp_path / name for name in ("empty", "large")}
     for place in places.values():

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from export import run, sample
 from export.publish import versions
-from trainers import cli
+from tests.mistakes import mistake
 
 
 class Constant:
@@ -87,31 +87,28 @@ def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
     assert capsys.readouterr().out == f"{out}\n" and out.exists()
 
 
-@pytest.mark.parametrize(
-    "main, flags, message",
-    [
-        (sample.main, [], "--model_dir is missing"),
-        (sample.main, ["--model_dir=nowhere"], "nowhere is no directory"),
-        (sample.main, ["--model_dir={empty}"], "holds no SavedModel"),
-        (sample.main, ["--model_dir={broken}"], "can not be read"),
-        (sample.main, ["--model_dir={foreign}"], "no signature named sample"),
-        (sample.main, ["--model_dir={export}", "--num=0"], "--num=0"),
-        (sample.main, ["--model_dir={export}", "--num=many"], "--num=many"),
-        (sample.main, ["--model_dir={export}", "--seed=9223372036854775807"], "largest seed"),
-        (sample.main, ["--model_dir={export}", "--label=1"], "takes no label"),
-        (sample.main, ["--model_dir={export}", "--nmu=1"], "nmu"),
-        (sample.main, ["--model_dir={export}", "12"], "'12' is not a flag"),
-        (sample.main, ["--model_dir={export}", "--out=grid.jpg"], "must end in .png"),
-        (sample.main, ["--model_dir={export}", "--out={file}/grid.png"], "can not be written"),
-        (sample.main, ["--model_dir={export}", "--out={directory}.png"], "can not be written"),
-        (sample.main, ["--flagfile={empty}/none.cfg"], "none.cfg"),
-        (run.main, [], "--run_dir is missing"),
-        (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
-        (run.main, ["--run_dir=x", "--keep_versions=0"], "--keep_versions=0"),
-        (sample.main, ["--model_dir={export}", "--task=score"], "needs --data"),
-        (sample.main, ["--model_dir={export}", "--task=paint"], "--task=paint"),
-    ],
-)
+@pytest.mark.parametrize("main, flags, message", [
+    (sample.main, [], "--model_dir is missing"),
+    (sample.main, ["--model_dir=nowhere"], "nowhere is no directory"),
+    (sample.main, ["--model_dir={empty}"], "holds no SavedModel"),
+    (sample.main, ["--model_dir={broken}"], "can not be read"),
+    (sample.main, ["--model_dir={foreign}"], "no signature named sample"),
+    (sample.main, ["--model_dir={export}", "--num=0"], "--num=0"),
+    (sample.main, ["--model_dir={export}", "--num=many"], "--num=many"),
+    (sample.main, ["--model_dir={export}", "--seed=9223372036854775807"], "largest seed"),
+    (sample.main, ["--model_dir={export}", "--label=1"], "takes no label"),
+    (sample.main, ["--model_dir={export}", "--nmu=1"], "nmu"),
+    (sample.main, ["--model_dir={export}", "12"], "'12' is not a flag"),
+    (sample.main, ["--model_dir={export}", "--out=grid.jpg"], "must end in .png"),
+    (sample.main, ["--model_dir={export}", "--out={file}/grid.png"], "can not be written"),
+    (sample.main, ["--model_dir={export}", "--out={directory}.png"], "can not be written"),
+    (sample.main, ["--flagfile={empty}/none.cfg"], "none.cfg"),
+    (run.main, [], "--run_dir is missing"),
+    (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
+    (run.main, ["--run_dir=x", "--keep_versions=0"], "--keep_versions=0"),
+    (sample.main, ["--model_dir={export}", "--task=score"], "needs --data"),
+    (sample.main, ["--model_dir={export}", "--task=paint"], "--task=paint"),
+])  # fmt: skip
 def test_mistakes(main, flags, message, exported, tmp_path):
     places = {name: tmp_path / name for name in ("empty", "broken", "foreign", "file", "directory")}
     for name in ("empty", "broken"):
@@ -122,9 +119,8 @@ def test_mistakes(main, flags, message, exported, tmp_path):
     if "foreign" in str(flags):
         tf.saved_model.save(tf.Module(), str(places["foreign"]))
     places["export"] = exported
-    with pytest.raises(cli.UserError) as caught:
+    with mistake(message):
         main(["command", *(flag.format(**places) for flag in flags)])
-    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("main", [run.main, sample.main])
@@ -136,11 +132,11 @@ def test_help(main, capsys):
 
 def test_what_export_refuses_is_a_sentence(a_run, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(cli.UserError, match="can not be written"):
+    with mistake("can not be written"):
         run.export_run(a_run, tmp_path / "file")
-    with pytest.raises(cli.UserError, match="no signature decode"):
+    with mistake("no signature decode"):
         run.export_run(a_run, tmp_path / "new", signatures=["decode"])
     model = Constant()
     model.one.assign(float("inf"))
-    with pytest.raises(cli.UserError, match="not finite"):
+    with mistake("not finite"):
         run.export_run(types.SimpleNamespace(**{**vars(a_run), "model": model}), tmp_path / "new")

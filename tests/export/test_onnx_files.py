@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 
+from common import cli
 from export import onnx_files
 from export.saved_model import export_model
 from tests.export.exported import Exported, digits_model
-from trainers import cli
 from zoo import MODELS
 
 

@@ -1,4 +1,4 @@
-"""Versions and files appear whole or not at all."""
+"""Versions appear whole or not at all."""
 
 import subprocess
 import sys
@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from export.publish import publish, versions, write_atomically
+from export.publish import publish, versions
 
 
 def write(folder):
@@ -130,7 +130,8 @@ def test_versions_that_are_kept(tmp_path):
 
 PUBLISHING = """
 import sys
-from export.publish import publish, write_atomically
+from common.files import write_atomically
+from export.publish import publish
 directory, name = sys.argv[1:]
 for i in range(20):
     def write(folder):
@@ -158,16 +159,3 @@ def test_processes_that_publish_at_once(tmp_path):
             assert (tmp_path / number / part).read_text() == " ".join(author)
     assert (tmp_path / "README.md").read_text() == " ".join(kept[-1])
     assert names(tmp_path) == sorted([*(number for number, *_ in kept), "README.md"])
-
-
-def test_write_atomically(tmp_path):
-    path = tmp_path / "a" / "b.txt"
-    write_atomically(path, lambda temporary: temporary.write_text("old"))
-
-    def fail(temporary):
-        temporary.write_text("half")
-        raise ValueError
-
-    with pytest.raises(ValueError):
-        write_atomically(path, fail)
-    assert path.read_text() == "old" and names(path.parent) == ["b.txt"]

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common.cli import UserError
 from trainers import classifier
-from trainers.cli import UserError
 from trainers.data import load
 
 DIGITS = load("digits")

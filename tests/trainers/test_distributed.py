@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.cli import UserError
 from trainers import flags, run, rundir
-from trainers.cli import UserError
 from zoo import MODELS
 from zoo.game import Game
 from zoo.parts import distributions, networks

@@ -19,13 +19,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from zoo.vae import VAE
 
-from export import pictures
+from common import pictures
+from tests.mistakes import assert_sentence, mistake
 from trainers import flags, rundir
-from trainers.cli import UserError
 from trainers.run import train
 from zoo import MODELS
-from zoo.vae import VAE
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -82,11 +82,6 @@ def steps_logged(run_dir):
 
 def temporary_files(run_dir):
     return list(run_dir.rglob("*tmp*"))
-
-
-def assert_sentence(sentence, *parts):
-    assert all(str(part) in sentence for part in parts), sentence
-    assert sentence.endswith(".") and "\n" not in sentence, sentence
 
 
 # --- Interruptions ---------------------------------------------------------------------------------------------------
@@ -226,11 +221,11 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch, capfd):
         blow = tf.where((self.step.value == 6) & (tf.range(16) == 3), np.inf, 0.0)
         return {**outcome, "autoencoder": outcome["autoencoder"] + blow}
 
-    with monkeypatch.context() as patch, pytest.raises(UserError) as error:
+    stays = f"{tmp_path / 'run' / 'checkpoints' / 'step_00000005.keras'}, stays"
+    told = mistake("the loss of the autoencoder became inf at step 7:", "try a smaller", stays)
+    with monkeypatch.context() as patch, told:
         patch.setattr(VAE, "negative_bound", broken)
         train_here(tmp_path / "run", *SMALL_VAE, *every(5), "--num_steps=20")
-    assert_sentence(str(error.value), "the loss of the autoencoder became inf at step 7:", "try a smaller")
-    assert f"{tmp_path / 'run' / 'checkpoints' / 'step_00000005.keras'}, stays" in str(error.value)
     assert steps_logged(tmp_path / "run") == [5] and not temporary_files(tmp_path / "run")
     assert rundir.load(tmp_path / "run").step == 5
     train_here(tmp_path / "run", *SMALL_VAE, *every(5), "--num_steps=20")  # mended, it goes on
@@ -246,9 +241,8 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(two_runs, tmp_path, 
 
     monkeypatch.setattr(VAE, "negative_bound", broken)
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
-    with pytest.raises(UserError) as error:
+    with mistake("of the autoencoder is not finite at step 9:", "earlier checkpoints stay"):
         train_here(run_dir, *SMALL_VAE, *every(4), "--log_every=100", "--num_steps=12", "--checkpoint_every=1")
-    assert_sentence(str(error.value), "of the autoencoder is not finite at step 9:", "earlier checkpoints stay")
     assert_same_bits(two_runs / "stopped", run_dir)
 
 
@@ -258,9 +252,8 @@ def test_a_picture_that_finds_no_room_stops_the_run(two_runs, tmp_path, monkeypa
 
     monkeypatch.setattr(pictures, "picture", full)
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
-    with pytest.raises(UserError) as error:
+    with mistake(run_dir, "can not be written: No space left on device; training stopped at step"):
         train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
-    assert_sentence(str(error.value), run_dir, "can not be written: No space left on device; training stopped at step")
     assert_same_bits(two_runs / "whole", run_dir)  # the checkpoint was written before
 
 
@@ -304,7 +297,6 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
     "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],
-    "--model=vae --latent_size=0": ["latent_size must be at least 1, not 0"],
     "--model=density_ratio --numerator=-1": ["numerator must be at least 0, not (-1,)"],
     "--model=vae --metrics=beauty": ["beauty", "modes_found"],
     "--model=vae --dataset=image_folder --data_dir=no/such": ["no/such"],
@@ -318,9 +310,8 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
 @pytest.mark.parametrize("line", WRONG)
 def test_wrong_settings_are_one_sentence_and_leave_nothing_behind(line, tmp_path, monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(UserError) as error:
+    with mistake(*WRONG[line]):
         train_here(tmp_path / "run", *line.split())
-    assert_sentence(str(error.value), *WRONG[line])
     assert not (tmp_path / "run").exists()
 
 
@@ -330,9 +321,8 @@ def test_labels_that_a_model_asks_for_and_the_data_do_not_have(model, tmp_path, 
     (tmp_path / "images").mkdir()
     for i in range(20):
         pictures.grid(np.full([1, 8, 8, 1], i / 20), tmp_path / "images" / f"{i}.png")
-    with pytest.raises(UserError) as error:
+    with mistake("image_folder has no labels"):
         train_here(tmp_path / "run", f"--model={model}", "--dataset=image_folder", f"--data_dir={tmp_path / 'images'}")
-    assert_sentence(str(error.value), "image_folder has no labels")
     assert not (tmp_path / "run").exists()
 
 
@@ -343,18 +333,9 @@ def test_other_settings_in_the_same_directory(two_runs, tmp_path):
         (["--latent_size=3", "--num_steps=12"], [run_dir, "latent_size is 2 there and 3 here"]),
         (["--num_steps=7"], [run_dir, "8 steps", "--num_steps=7"]),
     ):
-        with pytest.raises(UserError) as error:
+        with mistake(*parts):
             train_here(run_dir, *SMALL_VAE, *every(4), *more)
-        assert_sentence(str(error.value), *parts)
     assert before == {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
-
-
-@pytest.mark.parametrize("run_dir", ["file", "file/run", "/proc/run"])
-def test_a_run_directory_that_can_not_be(run_dir, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError) as error:
-        train_here(tmp_path / run_dir, *SMALL_VAE, "--num_steps=1")
-    assert_sentence(str(error.value), tmp_path / run_dir)
 
 
 # --- Averages --------------------------------------------------------------------------------------------------------

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from keras.optimizers import SGD, Adam
 from scipy import stats
+from zoo.ali import ALI
 
 from trainers import flags
-from zoo.ali import ALI
 from zoo.parts import adversarial, noise
 
 POSTERIORS = ["gaussian", "implicit", "deterministic"]

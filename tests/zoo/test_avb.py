@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
-
 from zoo.avb import AVB
+
 from zoo.parts import estimators, noise
 
 SIZE, LATENTS = 3, 2

@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
-from trainers import theory
 from zoo.bilinear import Bilinear
+
+from trainers.metrics import theory
 
 ETA, NUM_STEPS = 0.1, 150
 PLAYS = ("simultaneous", "alternating", "extragradient")

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 from keras.optimizers import SGD, Adam
 from scipy import stats
+from zoo.cgan import CGAN
 
 from trainers.data import load
-from zoo.cgan import CGAN
 from zoo.parts import noise
 
 SHAPES = {"points": (3,), "images": (2, 2, 1)}

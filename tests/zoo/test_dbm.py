@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special
-
 from zoo.dbm import DBM
-from zoo.parts import energy
 from zoo.parts.energy import Machine
+
+from zoo.parts import energy
 
 
 def all_states(sizes):

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-
 from zoo.density_ratio import DensityRatio
 
 P = stats.multivariate_normal([0.5, 0.0], [[1.0, 0.3], [0.3, 0.6]])

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.optimizers import SGD
-
 from zoo.avb import AVB
 from zoo.dcgan import DCGAN
-from zoo.game import Game, Tracker, encode_png, make_optimizer
 from zoo.gan import GAN
-from zoo.parts import networks
 from zoo.vae import VAE
+
+from zoo.game import Game, Tracker, encode_png, make_optimizer
+from zoo.parts import networks
 
 LR = 0.1
 

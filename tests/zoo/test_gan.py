@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from keras.optimizers import SGD, Adam
 from scipy import special, stats
-
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
+
 from zoo.parts import adversarial, noise
 
 SHAPES = {"points": (3,), "images": (2, 2, 1)}

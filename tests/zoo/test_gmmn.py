@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-
 from zoo.gmmn import GMMN
+
 from zoo.parts import discrepancies
 
 

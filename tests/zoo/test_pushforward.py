@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import integrate, optimize, special, stats
+from zoo.pushforward import FUNCTIONS, Pushforward
 
 from trainers import data as datasets
-from trainers import theory
-from zoo.pushforward import FUNCTIONS, Pushforward
+from trainers.metrics import theory
 
 PARAMETERS = [(0.0, 1.0), (0.6, 0.4), (-0.8, 1.5)]
 INVERSES = {"exp": np.log, "sigmoid": special.logit}

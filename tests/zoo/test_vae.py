@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
+from zoo.vae import VAE
 
 from zoo.parts import estimators, noise
-from zoo.vae import VAE
 
 LATENTS = 2
 # Averages over these four points are exact for quadratic functions of a standard normal in two dimensions.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.evaluate import energy_distance
+from trainers.metrics.sample_quality import energy_distance
 from zoo.parts import discrepancies
 
 RNG = np.random.default_rng(0)

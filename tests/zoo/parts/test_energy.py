@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import io, special
+from zoo.parts.energy import Machine
 
 from trainers import data
 from zoo.parts import energy, noise
-from zoo.parts.energy import Machine
 
 SIZES = [(3, 2), (4, 3, 2), (2, 3, 1, 2)]
 

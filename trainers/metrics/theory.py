@@ -1,16 +1,16 @@
-"""Metrics of models whose outcome theory foretells: what a run gives, beside what it must give.
-
-Each is one function of (run, data, options), a line of `METRICS` in trainers/evaluate.py.
-"""
+"""Metrics of models whose outcome theory foretells: what a run gives, beside what it must give."""
 
 import json
 
 import numpy as np
 import tensorflow as tf
+from matplotlib.figure import Figure
 from scipy import stats
 
-from export import pictures
+from common import pictures
 from trainers.data import PUSHED
+
+NUM_DENSITY_SAMPLES = 100_000
 
 
 def play_against_theory(run, data, options):
@@ -36,9 +36,6 @@ def play_against_theory(run, data, options):
         "spectral_radius": float(np.abs(np.linalg.eigvals(matrix)).max()),
         "num_steps": run.step,
     }
-
-
-NUM_DENSITY_SAMPLES = 100_000
 
 
 def density_against_theory(run, data, options):
@@ -80,8 +77,6 @@ def density_against_theory(run, data, options):
 
 def _draw_density(model, samples, edges, numerical, file):
     """Samples [n] as a histogram, the closed form between the edges, and a density [edges - 1] found otherwise."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(5, 4), layout="constrained")
     axes = figure.add_subplot(xlabel="$x$", ylabel="density", title=model.function)
     pictures.draw_histogram(axes, samples)
@@ -96,8 +91,6 @@ def _draw_density(model, samples, edges, numerical, file):
 
 def _draw_paths(path, theory, title, file):
     """A path [T + 1, 2] over that of theory, and the circle through its start."""
-    from matplotlib.figure import Figure  # slow to import
-
     figure = Figure(figsize=(5, 5.5), layout="constrained")
     axes = figure.add_subplot(aspect="equal", adjustable="datalim", xlabel="$x$", ylabel="$y$", title=title)
     angle = np.linspace(0.0, 2.0 * np.pi, 200)

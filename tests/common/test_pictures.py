@@ -5,7 +5,7 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from export.pictures import (
+from common.pictures import (
     GAP,
     columns_of,
     comparison,
@@ -66,15 +66,12 @@ def test_histogram():
     assert abs(middles[-1] - 2.576) < 0.2  # 99 % of all
 
 
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda rows, path: picture(rows, path, data=rows),
-        lambda rows, path: picture(rows, path, num_classes=2),
-        lambda rows, path: lines([rows[:10], rows[10:]], path),
-        lambda rows, path: comparison(rows, rows, path),
-    ],
-)
+@pytest.mark.parametrize("draw", [
+    lambda rows, path: picture(rows, path, data=rows),
+    lambda rows, path: picture(rows, path, num_classes=2),
+    lambda rows, path: lines([rows[:10], rows[10:]], path),
+    lambda rows, path: comparison(rows, rows, path),
+])  # fmt: skip
 def test_numbers_are_drawn_as_histograms(draw, tmp_path):
     draw(np.random.default_rng(0).normal(size=[50, 1]), tmp_path / "picture.png")
     assert PIL.Image.open(tmp_path / "picture.png").size == (600, 480)
@@ -119,17 +116,14 @@ def test_lines(tmp_path):
     assert (tmp_path / "lines.png").read_bytes() == (tmp_path / "scatter.png").read_bytes()
 
 
-@pytest.mark.parametrize(
-    "draw, shape",
-    [
-        (grid, (0, 8, 8, 1)),
-        (grid, (3, 8, 8, 2)),
-        (grid, (8, 8)),
-        (scatter, (3, 1)),
-        (scatter, (3,)),
-        (scatter, (1, 2, 3)),
-    ],
-)
+@pytest.mark.parametrize("draw, shape", [
+    (grid, (0, 8, 8, 1)),
+    (grid, (3, 8, 8, 2)),
+    (grid, (8, 8)),
+    (scatter, (3, 1)),
+    (scatter, (3,)),
+    (scatter, (1, 2, 3)),
+])  # fmt: skip
 def test_errors(draw, shape, tmp_path):
     with pytest.raises(ValueError, match="must have shape"):
         draw(np.zeros(shape), tmp_path / "x.png")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import PIL.Image
 
-from export.publish import write_atomically
+from common.files import write_atomically
 
 SMALLEST_TILE = 64  # pixels; smaller images are enlarged by a whole factor
 GAP = 2

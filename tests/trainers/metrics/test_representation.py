@@ -1,0 +1,59 @@
+"""Nearest neighbours in spaces whose distances are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy.spatial.distance import cdist
+from zoo.vae import VAE
+
+from tests.trainers.metrics.made import MODES, NUM_ROWS, data_of, options, run_of
+from trainers.metrics.representation import nearest_neighbour_accuracy
+
+
+class Encoder:
+    """A model whose z are the first pixel and noise of its seed, and whose features are all pixels doubled."""
+
+    def encode(self, images, seed):
+        return {"z": tf.stack([images[:, 0, 0, 0], tf.cast(seed, tf.float32) / 1e3], axis=1)}
+
+    def features(self, images):
+        return {"features": 2.0 * tf.reshape(images, [-1, 4])}
+
+    def signatures(self):
+        image = {"images": tf.TensorSpec([None, 2, 2, 1], tf.float32)}
+        seed = {"seed": tf.TensorSpec([None], tf.int64)}
+        return {"encode": (self.encode, image | seed), "features": (self.features, image)}
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_nearest_neighbour_accuracy_against_all_distances(seed):
+    rng = np.random.default_rng(seed)
+    train, test = (rng.integers(0, 256, [num, 2, 2, 1], np.uint8) for num in (80, 60))
+    labels = [rng.integers(0, 3, len(x)) for x in (train, test)]
+    data = data_of(train, test, labels=labels)
+    found = nearest_neighbour_accuracy(run_of(Encoder()), data, options(seed=seed))
+    assert set(found) == {"data", "z", "features", "num_train", "num_test"}
+    spaces = {"data": lambda x: x.reshape(len(x), 4) / 255.0}
+    spaces["features"] = spaces["data"]  # twice the distances, the same neighbours
+    spaces["z"] = lambda x: np.stack(
+        [x[:, 0, 0, 0] / 255.0, (seed + (80 if x is test else 0) + np.arange(len(x))) / 1e3], axis=1
+    )  # every row has noise of its own, whatever the batches
+    for space, rows in spaces.items():
+        nearest = cdist(rows(test), rows(train)).argmin(1)
+        np.testing.assert_allclose(found[space], np.mean(labels[0][nearest] == labels[1]))
+    assert found["data"] != found["z"] and (found["num_train"], found["num_test"]) == (80, 60)
+
+
+def test_nearest_neighbours_of_well_separated_classes_and_of_a_vae(vae, images):
+    """Points of a mixture are all right in their own space; a VAE's z tells black from white images."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(4), 10)
+    points = (MODES[labels] + 0.1 * rng.normal(size=[40, 2])).astype(np.float32)
+    data = data_of(points, points[::-1], labels=(labels, labels[::-1]))
+    model = VAE(data_shape=(2,), latent_size=2, hidden_units=(), likelihood="gaussian")
+    model.encoder.set_weights([np.concatenate([np.eye(2), np.zeros([2, 2])], 1), np.zeros(4)])  # the mean is x
+    found = nearest_neighbour_accuracy(run_of(model), data, options())
+    assert found == {"data": 1.0, "z": 1.0, "num_train": 40, "num_test": 40}
+    white = (images.test.reshape(NUM_ROWS, 4).sum(1) > 510).astype(np.int64)
+    data = data_of(images.train, images.test, labels=(white, white))
+    assert nearest_neighbour_accuracy(run_of(vae), data, options())["z"] == 1.0  # each row finds itself

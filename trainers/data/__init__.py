@@ -1,0 +1,65 @@
+"""Datasets: `load` finds, verifies and parses one; `batches` feeds it to training, `held_out_batches` to evaluation.
+
+To add a dataset, write a loader in the file of its kind and a line in `DATASETS`.
+"""
+
+import functools
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from common.cli import UserError
+from trainers.data import image_folder, images, points
+from trainers.data.batches import batches, held_out_batches
+from trainers.data.dataset import Data
+from trainers.data.points import PUSHED
+
+__all__ = ["DATASETS", "PUSHED", "Data", "batches", "held_out_batches", "load"]
+
+DATASETS = {
+    "digits": images.digits,
+    "mnist": functools.partial(images.idx, "mnist"),
+    "fashion_mnist": functools.partial(images.idx, "fashion_mnist"),
+    "binarized_mnist": images.binarized_mnist,
+    "cifar10": images.cifar10,
+    "image_folder": image_folder.read,
+    "ring": points.ring,
+    "grid": points.grid,
+    "line": points.line,
+    **{name: functools.partial(points.one_dimensional, name) for name in points.ONE_DIMENSIONAL},
+    "four_points": points.four_points,
+}
+
+
+def load(name, data_dir=None, image_side=None, image_channels=None):
+    """Loads a dataset as `Data`.
+
+    Args:
+      name: a key of `DATASETS`.
+      data_dir: where the files are, and where a missing one is downloaded to; default `$ZOO_DATA_DIR`, else the Keras
+        cache. For `image_folder`: the folder or zip of images itself, searched recursively.
+      image_side: crop images to their central square and resize it (bicubic, antialiased) to this side; default: as
+        they are, and 32 for `image_folder`.
+      image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder`.
+
+    Raises:
+      UserError: no such dataset, an impossible size, or a missing, damaged or unreadable file.
+    """
+    if name not in DATASETS:
+        raise UserError(f"there is no dataset {name!r}: choose one of {', '.join(DATASETS)}.")
+    if image_side is not None and image_side < 1:
+        raise UserError(f"image_side is {image_side}, but an image has 1 pixel a side or more: give a positive number.")
+    if image_channels not in (None, 1, 3):
+        raise UserError(f"image_channels is {image_channels}: give 1 for grey or 3 for colour.")
+    if name == "image_folder":  # its images have no common size until they are resized, hence as they are read
+        return image_folder.read(data_dir, image_side or 32, image_channels or 3)
+    data = DATASETS[name](data_dir)
+    if image_side is None and image_channels is None:
+        return data
+    if len(data.shape) != 3 or name == "binarized_mnist":  # whose pixels would not stay binary
+        raise UserError(f"{name} comes in one shape, {data.shape}: leave image_side and image_channels unset.")
+    side, channels = image_side or data.shape[0], image_channels or data.shape[2]
+    resize = functools.partial(images.square, side=side, channels=channels)
+    train, test = ([resize(Image.fromarray(x.squeeze())) for x in split] for split in (data.train, data.test))
+    return replace(data, train=np.stack(train), test=np.stack(test))

@@ -1,0 +1,59 @@
+"""Which modes of a mixture the samples reach."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from common import pictures
+from trainers.metrics.rows import NUM_MODEL_SAMPLES, kept_samples, samples_of
+
+NUM_PANELS = 6
+
+
+def count_modes(samples, data):
+    """(modes with at least one of the samples [n, size] within 3 standard deviations, the share of such samples)."""
+    distance = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1)
+    nearest, good = distance.argmin(axis=1), distance.min(axis=1) <= 3.0 * data.mode_std
+    return len(np.unique(nearest[good])), float(good.mean())
+
+
+def modes_found(run, data, options):
+    """Modes with at least one sample within 3 standard deviations, and the share of such samples.
+
+    The protocol of Lin et al. 2018 (PacGAN, arXiv:1712.04086) for the ring of 8 and the grid of 25 Gaussians.
+    """
+    if data.modes is None or "sample" not in run.model.signatures():
+        return None
+    samples = samples_of(run, options.num_model_samples or NUM_MODEL_SAMPLES, options)
+    found, share = count_modes(samples, data)
+    return {
+        "modes_found": found,
+        "num_modes": len(data.modes),
+        "high_quality_share": share,
+        "num_model_samples": len(samples),
+    }
+
+
+def modes_over_time(run, data, options):
+    """Modes found by the samples that the run drew on its way, and RUN_DIR/modes.png: how they came there."""
+    samples = kept_samples(run)
+    if data.modes is None or data.shape != (2,) or not samples:
+        return None
+    counts = {step: count_modes(points, data) for step, points in samples.items()}
+    steps = np.array(list(counts))
+    chosen = steps[np.unique(np.linspace(0, len(steps) - 1, NUM_PANELS).round().astype(int))]
+    figure = Figure(figsize=(2.2 * len(chosen), 2.5), layout="constrained")
+    radius = 1.4 * np.abs(data.modes).max()
+    for axes, step in zip(figure.subplots(1, len(chosen), squeeze=False)[0], chosen, strict=True):
+        axes.scatter(*data.test[:1000].T, s=3, color="0.75")
+        axes.scatter(*samples[step][:1000].T, s=1, color="C0")
+        axes.set(xlim=(-radius, radius), ylim=(-radius, radius), xticks=[], yticks=[], aspect="equal")
+        found, share = counts[step]
+        axes.set_title(f"step {step}: {found} modes, {100 * share:.0f} %", fontsize=8)
+    pictures.save(figure, run.path / "modes.png")
+    found, share = counts[steps[-1]]
+    return {
+        "modes_found": found,
+        "num_modes": len(data.modes),
+        "high_quality_share": share,
+        "fewest_modes_in_second_half": min(counts[step][0] for step in steps[len(steps) // 2 :]),
+    }

@@ -1,0 +1,132 @@
+"""How probable a model finds held-out data: its own objectives, and estimates of the log-likelihood."""
+
+import dataclasses
+import functools
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from trainers.metrics.rows import batches, held_out, progress, served
+from zoo.parts import annealing, estimators, noise
+
+MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
+LAYER_SIZE = 500  # the least that a layer is taken to have for each example
+
+
+def held_out_objectives(run, data, options):
+    """The losses and metrics of training on the test set, networks in inference mode; means over examples."""
+    model = run.model
+    step = tf.function(model.test_step)
+    model.reset_metrics()
+    for x in batches(run, data, options, "held-out objectives"):
+        step(x)
+    return {name: float(value) for name, value in model.logs().items()}
+
+
+def importance_weighted_nll(run, data, options):
+    """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
+
+    Burda et al. 2016, equation 8; Kingma and Welling 2014 and Rezende et al. 2014 evaluate in the same way.
+    """
+    model = run.model
+    if not hasattr(model, "log_weights"):
+        return None
+    num_samples = options.num_importance_samples
+
+    @functools.partial(tf.function, reduce_retracing=True)
+    def log_weights(x, num, chunk):  # every chunk of draws has noise of its own
+        with model.drawing(noise.EVALUATION, chunk, options.seed):
+            return model.log_weights(x, num)
+
+    bounds, elbos, chunks = [], [], itertools.count()
+    for x in batches(run, data, options, "importance-weighted NLL"):
+        size = _rows_at_once(data) // len(x) or 1
+        sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
+        log_w = tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
+        bounds.append(estimators.iwae(log_w))
+        elbos.append(estimators.elbo(log_w))
+    nll = -np.concatenate(bounds)
+    return {
+        "nll": float(nll.mean()),
+        "standard_error": float(nll.std() / np.sqrt(len(nll))),
+        "negative_elbo": -float(np.concatenate(elbos).mean()),
+        "num_importance_samples": num_samples,
+        "num_examples": len(nll),
+    }
+
+
+def ais_nll(run, data, options):
+    """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
+
+    Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
+    """
+    model = run.model
+    if not hasattr(model, "p"):
+        return None
+    num_examples = min(options.num_ais_examples, len(data.test))
+    rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
+    chains, temperatures = options.num_ais_chains, options.num_ais_temperatures
+    log_weights = annealing.decoder_log_weights(
+        model.latent_prior,
+        lambda x, z: model.p(z).log_prob(x),
+        model.latent_size,
+        num_chains=chains,
+        num_temperatures=temperatures,
+        num_leapfrog_steps=options.num_ais_leapfrog_steps,
+        seed=options.seed,
+    )
+    size = min(options.batch_size, _rows_at_once(data) // chains or 1)
+    bar = progress("annealed importance sampling", -(-num_examples // size) * temperatures, "temperature")
+    bounds, acceptance = [], []
+    for i, x in enumerate(held_out(run, dataclasses.replace(data, test=data.test[rows], test_labels=None), size)):
+        log_w, accepted = log_weights(x, i, lambda done: bar.update(i * temperatures + done))
+        bounds.append(estimators.iwae(log_w))
+        acceptance.append(accepted)
+    nll = -np.concatenate(bounds)
+    return {
+        "nll": float(nll.mean()),
+        "standard_error": float(nll.std() / np.sqrt(num_examples)),
+        "acceptance_rate": float(np.mean(acceptance)),
+        "num_chains": chains,
+        "num_temperatures": temperatures,
+        "num_leapfrog_steps": options.num_ais_leapfrog_steps,
+        "num_examples": num_examples,
+    }
+
+
+def ais_log_likelihood(run, data, options):
+    """Log-likelihood in nats of a model with a partition function Z, which annealed importance sampling estimates.
+
+    A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
+    log Z are too small in expectation; backward ones, from states that training rows lead to, too large.
+
+    Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
+    """
+    model = run.model
+    if not hasattr(model, "estimate_log_z"):
+        return None
+    settings = (options.num_betas, options.num_runs, options.seed)
+    bar = progress("log Z forward", options.num_betas, "sweep")
+    forward = model.estimate_log_z(*settings, progress=bar.update)
+    rows = np.random.default_rng(options.seed).choice(len(data.train), options.num_runs)
+    bar = progress("log Z backward", 2 * options.num_betas, "sweep")
+    backward = model.estimate_log_z(*settings, samples=model.states(served(data.train[rows])), progress=bar.update)
+    bound = tf.function(model.unnormalized_bound, reduce_retracing=True)
+    bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
+    return {
+        "log_prob_lower_bound": float(bounds.mean()) - forward.value,
+        "standard_error": float(bounds.std() / np.sqrt(len(bounds))),
+        "log_z": forward.value,
+        "log_z_standard_error": forward.standard_error,
+        "log_z_backward": backward.value,
+        "log_z_backward_standard_error": backward.standard_error,
+        "num_betas": options.num_betas,
+        "num_runs": options.num_runs,
+        "num_examples": len(bounds),
+    }
+
+
+def _rows_at_once(data):
+    """Rows of data that a model may decode at once."""
+    return MAX_ELEMENTS // max(LAYER_SIZE, int(np.prod(data.shape)))
