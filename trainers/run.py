@@ -137,6 +137,8 @@ def train(settings):
         model = rundir.make_model(settings, facts, **options)
         if checkpoint:
             model.load_weights(checkpoint)
+    if 0 < first_step < settings.num_steps:
+        rundir.check_resumable(path, model)
     batches = training_data(settings, data, model, strategy, first_step)
 
     # Up to here all workers find the same mistakes, and nothing is written.

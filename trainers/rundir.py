@@ -23,6 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+import zoo
 from common import files
 from common.cli import UserError
 from trainers import flags
@@ -67,7 +68,7 @@ def facts_of(settings, data):
         "licence": data.licence,
         "num_classes": data.num_classes,
         "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
-        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__},
+        "versions": {package.__name__: package.__version__ for package in (zoo, tf, keras, np)},
     }
 
 
@@ -94,6 +95,20 @@ def check(settings, facts):
     elif path.exists() and any(file.name != "facts.json" and file not in leftovers(path) for file in path.iterdir()):
         raise UserError(f"{path} is not empty and holds no run: give another --run_dir.")
     return path
+
+
+def check_resumable(path, model):
+    """Raises UserError for a run begun when state of networks still changed in moves of others: it would go on anew.
+
+    That is before runs had the zoo's version among their facts.
+    """
+    facts = json.loads((path / "facts.json").read_text())
+    has_state = any(network.non_trainable_variables for networks in model.moves.values() for network in networks)
+    if "zoo" not in facts["versions"] and has_state:
+        raise UserError(
+            f"{path} was begun by an older version, which kept the averages of batch normalisation, spectral norms and "
+            "dropout otherwise: it can be evaluated and exported, but not be resumed; give another --run_dir."
+        )
 
 
 def prepare(settings, facts):

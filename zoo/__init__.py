@@ -12,6 +12,8 @@ from zoo.studies.pushforward import Pushforward
 from zoo.variational.avb import AVB
 from zoo.variational.vae import VAE
 
+__version__ = "0.2.0"
+
 MODELS = {
     "ali": ALI,
     "avb": AVB,

@@ -42,8 +42,6 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         default_optimizers: dict, kind of moves -> dict with `optimizer` (a name Keras knows) and its settings.
         metric_names: tuple of the names of what is logged besides `<move>_loss`.
         labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
-        revision: int, raised when the same seed comes to give other weights than before: a run that was begun with
-            another one can not be resumed.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
 
     Args:
@@ -64,7 +62,6 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
     }
     default_optimizers = {}
     metric_names = ()
-    revision = 1
     exceptions = {}
 
     def __init__(self, arguments):
