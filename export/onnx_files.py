@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import cli
+from common.graph import graph
 
 NAMES = ("decode", "sample")  # PNG files and loops over draws have no place in ONNX
 OPSET = 18
@@ -36,7 +37,7 @@ def convert(functions, num_classes=None):
     files, compared = {}, {}
     for name in [name for name in NAMES if name in functions]:
         specs = functions[name].structured_input_signature[1]
-        call = tf.function(lambda *values: functions[name](**dict(zip(specs, values, strict=True))))
+        call = graph(lambda *values: functions[name](**dict(zip(specs, values, strict=True))))
         named = [tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()]
         try:
             model, _ = tf2onnx.convert.from_function(call, input_signature=named, opset=OPSET)

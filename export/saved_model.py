@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from common.cli import UserError
 from common.files import write_atomically
+from common.graph import graph
 from export import card, gate, warmup
 from export.publish import publish
 
@@ -110,7 +111,7 @@ def trace(model, names=None):
         raise UserError(f"the model has no signature {', '.join(sorted(unknown))}; it has {', '.join(available)}.")
     num_classes = getattr(model, "num_classes", None)
     return {
-        name: tf.function(by_row(function, specs, num_classes)).get_concrete_function(**specs)
+        name: graph(by_row(function, specs, num_classes)).get_concrete_function(**specs)
         for name, (function, specs) in available.items()
         if names is None or name in (next(iter(available)), *names)
     }

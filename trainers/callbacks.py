@@ -16,6 +16,7 @@ import tensorflow as tf
 from common import pictures
 from common.cli import UserError
 from common.files import write_atomically
+from common.graph import graph
 from trainers import rundir
 from zoo.game import kind_of
 
@@ -135,7 +136,7 @@ class Samples(_EverySteps):
         self.inputs = {"seeds": tf.range(num_rows, dtype=tf.int64)}
         if self.num_classes:
             self.inputs["label"] = tf.constant(pictures.labels_of(num_rows, self.num_classes), tf.int64)
-        self.sample = tf.function(self.model.sample)
+        self.sample = graph(self.model.sample)
 
     def act(self, step, logs):
         with self.model.averaged():

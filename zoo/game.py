@@ -12,6 +12,7 @@ import re
 import keras
 import tensorflow as tf
 
+from common.graph import graph
 from zoo.configuration import Argument, Configured
 from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
@@ -231,7 +232,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
             grads = {move: tape.gradient(objectives[move], self.weights_of(move)) for move in movers}
             return outcome, grads, [scope.get_current_value(v) for v in changed]
 
-        outcome, grads, values = (tf.function(gradients, jit_compile=True) if self.jit_gradients else gradients)()
+        outcome, grads, values = (graph(gradients, jit_compile=True) if self.jit_gradients else gradients)()
         return outcome, grads, list(zip(changed, values, strict=True))
 
     def _state_of(self, movers):

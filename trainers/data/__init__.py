@@ -60,6 +60,8 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
     if len(data.shape) != 3 or name == "binarized_mnist":  # whose pixels would not stay binary
         raise UserError(f"{name} comes in one shape, {data.shape}: leave image_side and image_channels unset.")
     side, channels = image_side or data.shape[0], image_channels or data.shape[2]
+    if (side, side, channels) == data.shape:
+        return data
     resize = functools.partial(images.square, side=side, channels=channels)
     train, test = ([resize(Image.fromarray(x.squeeze())) for x in split] for split in (data.train, data.test))
     return replace(data, train=np.stack(train), test=np.stack(test))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.cli import UserError
+from common.graph import as_written
 from zoo.parts import noise
 
 ORDER, PIXELS = 0, 1  # the positions of the two keys of a step: of the epoch's permutation, of the binarisation
@@ -76,7 +77,7 @@ def batches(
         x = _pixels(tf.gather(images, row), data_range, uniform)
         return (x, tf.gather(labels, row)) if with_labels else x
 
-    return tf.data.Dataset.counter(start_step).map(step_batches).unbatch().prefetch(2)
+    return tf.data.Dataset.counter(start_step).map(as_written(step_batches)).unbatch().prefetch(2)
 
 
 def held_out_batches(data, batch_size, data_range, with_labels=False, binarize=False, split="test"):
@@ -93,7 +94,7 @@ def held_out_batches(data, batch_size, data_range, with_labels=False, binarize=F
         x = _pixels(images[start:stop], data_range, uniform)
         return (x, labels[start:stop]) if with_labels else x
 
-    return tf.data.Dataset.range(0, num_rows, batch_size).map(batch).prefetch(2)
+    return tf.data.Dataset.range(0, num_rows, batch_size).map(as_written(batch)).prefetch(2)
 
 
 def _tensors(data, split, data_range, with_labels, binarize):

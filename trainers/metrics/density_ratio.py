@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from common import pictures
+from common.graph import graph
 from trainers.metrics.rows import served_batches
 from zoo.parts.divergences import DIVERGENCES
 
@@ -25,7 +26,7 @@ def density_ratio(run, data, options):
     model = run.model
     if "log_ratio" not in model.signatures():
         return None
-    log_ratio, labels, rows = tf.function(model.log_ratio), data.test_labels, []
+    log_ratio, labels, rows = graph(model.log_ratio), data.test_labels, []
     for x in served_batches(run, data, options):
         rows.append(log_ratio(x)["log_ratio"].numpy())
     log_r = np.concatenate(rows).astype(np.float64)

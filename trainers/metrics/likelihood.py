@@ -1,12 +1,12 @@
 """How probable a model finds held-out data: its own objectives, and estimates of the log-likelihood."""
 
 import dataclasses
-import functools
 import itertools
 
 import numpy as np
 import tensorflow as tf
 
+from common.graph import graph
 from trainers.metrics.rows import batches, held_out, progress, served
 from zoo.parts import annealing, estimators, noise
 
@@ -17,7 +17,7 @@ LAYER_SIZE = 500  # the least that a layer is taken to have for each example
 def held_out_objectives(run, data, options):
     """The losses and metrics of training on the test set, networks in inference mode; means over examples."""
     model = run.model
-    step = tf.function(model.test_step)
+    step = graph(model.test_step)
     model.reset_metrics()
     for x in batches(run, data, options, "held-out objectives"):
         step(x)
@@ -34,7 +34,7 @@ def importance_weighted_nll(run, data, options):
         return None
     num_samples = options.num_importance_samples
 
-    @functools.partial(tf.function, reduce_retracing=True)
+    @graph
     def log_weights(x, num, chunk):  # every chunk of draws has noise of its own
         with model.drawing(noise.EVALUATION, chunk, options.seed):
             return model.log_weights(x, num)
@@ -112,7 +112,7 @@ def ais_log_likelihood(run, data, options):
     rows = np.random.default_rng(options.seed).choice(len(data.train), options.num_runs)
     bar = progress("log Z backward", 2 * options.num_betas, "sweep")
     backward = model.estimate_log_z(*settings, samples=model.states(served(data.train[rows])), progress=bar.update)
-    bound = tf.function(model.unnormalized_bound, reduce_retracing=True)
+    bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
     return {
         "log_prob_lower_bound": float(bounds.mean()) - forward.value,

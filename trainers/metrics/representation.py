@@ -5,6 +5,7 @@ import tensorflow as tf
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from common import pictures
+from common.graph import graph
 from trainers.metrics.rows import batches, served_batches
 from zoo.parts import noise
 
@@ -34,7 +35,7 @@ def latent_map(run, data, options):
     if getattr(model, "latent_size", None) != 2 or "encode" not in model.signatures() or data.test_labels is None:
         return None
     encode, specs = model.signatures()["encode"]
-    encode, draws = tf.function(encode, reduce_retracing=True), []
+    encode, draws = graph(encode), []
     for i, x in enumerate(batches(run, data, options, "latent map")):
         seeds = i * options.batch_size + tf.range(len(x), dtype=tf.int64)
         given = {model.data_name: model.to_served(x), "seed": seeds}
@@ -56,7 +57,7 @@ def _representations(run, data, options, split):
     """Dict, space -> float [N, size] of a split: of the data themselves, and of what the model makes of each row."""
     signatures = run.model.signatures()
     functions = [
-        (space, tf.function(signatures[name][0], reduce_retracing=True), signatures[name][1])
+        (space, graph(signatures[name][0]), signatures[name][1])
         for name, space in (("encode", "z"), ("features", "features"))
         if name in signatures
     ]

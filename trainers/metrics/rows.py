@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from common.graph import graph
 from trainers.data import held_out_batches
 
 NUM_MODEL_SAMPLES = 2500  # where neither the user nor the metric has another number
@@ -18,7 +19,7 @@ def served(x):
 
 def samples_of(run, num, options, labels=None):
     """Samples of consecutive seeds; of a conditional model, those of the `labels`, by default each class in turn."""
-    sample = tf.function(run.model.sample, reduce_retracing=True)
+    sample = graph(run.model.sample)
     inputs = {"seeds": tf.range(options.seed, options.seed + num, dtype=tf.int64)}
     if run.model.conditional:
         labels = np.arange(num) % run.model.num_classes if labels is None else labels

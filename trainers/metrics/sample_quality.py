@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from common import pictures
+from common.graph import graph
 from trainers import classifier
 from trainers.metrics.rows import NUM_MODEL_SAMPLES, kept_samples, samples_of, served
 
@@ -77,7 +78,7 @@ def histogram_kl(run, data, options):
         return None
     truth, rng = np.ravel(data.train), np.random.default_rng(options.seed)
     edges = np.concatenate([[-np.inf], np.linspace(truth.min(), truth.max(), NUM_BINS + 1), [np.inf]])
-    sample = tf.function(run.model.sample)
+    sample = graph(run.model.sample)
 
     def distribution(values):
         counts = np.histogram(values, edges)[0] + 1.0

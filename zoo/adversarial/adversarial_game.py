@@ -40,9 +40,7 @@ class AdversarialGame(Game):
             "non_saturating",
             'str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.',
         ),
-        "loss_parameter": Argument(
-            float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'
-        ),
+        "loss_parameter": Argument(float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'),
         "penalty": Argument(
             Literal["none", *penalties.PENALTIES],
             "none",

@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from common.graph import graph
 from zoo.parts import estimators, gibbs, hamiltonian, noise
 from zoo.parts.boltzmann import layer_input
 
@@ -67,9 +68,7 @@ def anneal(path, log_w, state, first=1, last=None):
 
 def compiled(path):
     """`anneal` of all steps as a function (log_w, state, progress), which calls `progress`, if any, with the k done."""
-    chunk = tf.function(
-        lambda log_w, state, first, last: anneal(path, log_w, state, first, last), reduce_retracing=True
-    )
+    chunk = graph(lambda log_w, state, first, last: anneal(path, log_w, state, first, last))
 
     def run(log_w, state, progress=None):
         end = path.betas.shape[0] - 1

@@ -1,0 +1,10 @@
+"""Graphs of our functions, and of those that a `tf.data.Dataset` maps."""
+
+import functools
+
+import tensorflow as tf
+
+# Our functions say by TensorFlow's own operations what depends on tensors. To look for Python's `if` and `while` in
+# them, and in the libraries that they call, would take most of the time of tracing.
+as_written = tf.autograph.experimental.do_not_convert
+graph = functools.partial(tf.function, autograph=False, reduce_retracing=True)

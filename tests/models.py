@@ -1,0 +1,78 @@
+"""The models that the tests share: those of the digits flagfiles, as small as a check allows."""
+
+import contextlib
+import typing
+from pathlib import Path
+
+import keras
+import pytest
+import tensorflow as tf
+
+from trainers import flags
+from trainers.data import held_out_batches, load
+from zoo import MODELS
+
+ROOT = Path(__file__).parents[1]
+DIGITS = load("digits")  # 8x8, whatever side a flagfile enlarges them to: checks are to be fast
+SEEDS = tf.constant([3, 1, 4, 1, 5, 9, 2, 6], tf.int64)
+LARGEST = 4  # of units, filters, draws and steps: what is checked is the code, which is the same for any number
+
+
+def of_each_model(names):
+    """Parameters for the tests of models; all tests of one run in the same process and share what is made for it."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name.split()[0])) for name in names]
+
+
+def settings_of(name, *more):
+    """Those of a model's digits flagfile; a variant's name is that of the model and the flags that make it."""
+    model, *variant = name.split()
+    flagfile = f"--flagfile=configs/{model}_digits.cfg"
+    with contextlib.chdir(ROOT):  # flagfiles name each other from there
+        return flags.parse(["trainers.run", flagfile, "--image_side=8", *variant, *more])
+
+
+def smallest(cls, settings):
+    """Arguments of a model in which no integer is larger than `LARGEST`."""
+    small = {}
+    for name, value in settings.items():
+        annotation = cls.arguments()[name].annotation
+        if annotation is int and name != "seed":
+            value = min(value, LARGEST)
+        elif typing.get_origin(annotation) is tuple and typing.get_args(annotation)[0] is int:
+            value = tuple(min(number, LARGEST) for number in value)
+        small[name] = value
+    return small
+
+
+def small_flags(name):
+    """The same as flags, for a command."""
+    settings = settings_of(name)
+    small = smallest(settings.model_class, settings.model_settings)
+    changed = {key: value for key, value in small.items() if value != settings.model_settings[key]}
+    return [f"--{key}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for key, v in changed.items()]
+
+
+def make(model_name, *, optimizers=None, compiled=True, **overrides):
+    """The smallest model of a digits flagfile, with weights from seed 0."""
+    settings = settings_of(model_name)
+    keras.utils.set_random_seed(0)
+    cls = settings.model_class
+    arguments = {"data_shape": DIGITS.shape, **smallest(cls, settings.model_settings), **overrides}
+    if "num_classes" in cls.arguments():
+        arguments["num_classes"] = DIGITS.num_classes
+    model = cls(**arguments)
+    if compiled:
+        model.compile(optimizers and {move: optimizers() for move in model.moves}, jit_compile=False)
+    return model
+
+
+def batch_of(model, size=8, first=0):
+    """One batch of digits as `train_step` takes it."""
+    data = held_out_batches(DIGITS, 100, model.data_range, with_labels=model.labelled)
+    rows = slice(first, first + size * model.batches_per_step)
+    return tf.nest.map_structure(lambda x: x[rows], next(iter(data)))
+
+
+def names(number=None):
+    """The models that do not exempt themselves from a check."""
+    return [name for name, cls in sorted(MODELS.items()) if number not in cls.exceptions]
