@@ -25,7 +25,7 @@ LATENTS = {"z", "z_log_var"}
 def test_every_signature_answers_without_python_as_in_python(core, server):
     rng = np.random.default_rng(0)
     assert set(core.signature_def) == {"serving_default", *core.model.signatures()}
-    for name, batch in itertools.product(core.signature_def, (1, 5, 16)):
+    for name, batch in itertools.product(core.signature_def, (0, 1, 5, 16)):
         inputs = core.rows(name, batch, rng)
         answer, expected = server.run(name, inputs), core.call(name, inputs)
         assert_same(answer, expected)
