@@ -107,7 +107,8 @@ def test_lines(tmp_path):
 
 
 @pytest.mark.parametrize("draw, shape", [
-    (grid, (0, 8, 8, 1)), (grid, (3, 8, 8, 2)), (grid, (8, 8)), (scatter, (3, 1)), (scatter, (3,)), (scatter, (1, 2, 3)),
+    (grid, (0, 8, 8, 1)), (grid, (3, 8, 8, 2)), (grid, (8, 8)),
+    (scatter, (3, 1)), (scatter, (3,)), (scatter, (1, 2, 3)),
 ])  # fmt: skip
 def test_errors(draw, shape, tmp_path):
     with pytest.raises(ValueError, match="must have shape"):

@@ -54,8 +54,9 @@ def test_python(vae):
 def test_flags(main, capsys):
     name = main.__module__
     commands = re.findall(rf"python -m {name} ((?:\\\n|[^\n`])*)", TEXT + (ROOT / "README.md").read_text())
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
+    assert stop.value.code == 0
     known = re.findall(r"^  --(\w+):", capsys.readouterr().out, re.MULTILINE)
     assert commands and known
     for command in commands:

@@ -18,7 +18,7 @@ import tensorflow as tf
 from common import pictures
 from export import gate, sample
 from export.saved_model import by_row, export_model
-from tests.export.exported import Exported, assert_same, tensors
+from tests.export.exported import Exported, Sampler, assert_same, tensors
 from tests.export.servers import GrpcServer, Models, RestServer
 from tests.mistakes import mistake
 from zoo import MODELS
@@ -27,8 +27,8 @@ from zoo.game import encode_png
 BATCH = 6
 
 
-class Conditional:
-    """The smallest conditional model: an image is its noise, brighter for higher labels."""
+class Conditional(Sampler):
+    """An image is its noise, brighter for higher labels."""
 
     num_classes = 3
 
@@ -41,14 +41,10 @@ class Conditional:
         return tf.tile((noise + tf.gather(self.brightness, label))[:, None, None, None], [1, 2, 2, 1])
 
     def signatures(self):
-        specs = {name: tf.TensorSpec([None], tf.int64) for name in ("seed", "label")}
         return {
-            "sample": (lambda **inputs: {"images": self.sample(**inputs)}, specs),
-            "sample_png": (lambda **inputs: {"image_bytes": encode_png(self.sample(**inputs))}, specs),
+            "sample": (lambda **inputs: {"images": self.sample(**inputs)}, self.specs),
+            "sample_png": (lambda **inputs: {"image_bytes": encode_png(self.sample(**inputs))}, self.specs),
         }
-
-    def get_config(self):
-        return {"num_classes": 3}
 
 
 MAKE = {

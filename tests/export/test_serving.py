@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from export.saved_model import PIXEL_TOLERANCE
 from tests.export.batching import batched_with_strangers
-from tests.export.exported import Exported, InC, Refused, assert_same
+from tests.export.exported import Exported, InC, InSession, Refused, Sampler, assert_same
 from zoo import MODELS
 from zoo.parts import noise
 
@@ -34,7 +34,7 @@ def test_every_signature_answers_without_python_as_in_python(core, server):
         assert answer.pop("valid", np.True_).all()
 
 
-class Noise:
+class Noise(Sampler):
     """A model that is nothing but its noise."""
 
     def __init__(self):
@@ -52,17 +52,8 @@ class Noise:
             ]
             for stream in range(2)
         }
-        return {"points": tf.concat([tf.reshape(value, [tf.size(seed), -1]) for value in kinds.values()], axis=1)}
-
-    def signatures(self):
-        def sample(seed):
-            points = self.sample(seed)["points"]
-            return {"points": tf.ensure_shape(points, [None, 2 * (15 + 100 + 7)])}
-
-        return {"sample": (sample, {"seed": tf.TensorSpec([None], tf.int64)})}
-
-    def get_config(self):
-        return {}
+        points = tf.concat([tf.reshape(value, [tf.size(seed), -1]) for value in kinds.values()], axis=1)
+        return {"points": tf.ensure_shape(points, [None, 2 * (15 + 100 + 7)])}
 
 
 def test_noise_without_python_has_the_same_bits(program, tmp_path):
@@ -70,12 +61,9 @@ def test_noise_without_python_has_the_same_bits(program, tmp_path):
     seeds = np.array([0, 1, -1, 7, 2**63 - 1, -(2**63)])
     expected = Noise().sample(tf.constant(seeds))["points"].numpy()
     assert np.unique(expected, axis=0).shape == expected.shape
-    if program:
-        server = InC(program, exported.version)
-        np.testing.assert_array_equal(server.run("sample", {"seed": seeds})["points"], expected)
-        server.close()
-    else:
-        np.testing.assert_array_equal(exported.run("sample", {"seed": seeds})["points"], expected)
+    server = InC(program, exported.version) if program else InSession(exported)
+    np.testing.assert_array_equal(server.run("sample", {"seed": seeds})["points"], expected)
+    server.close()
 
 
 def test_the_program_serves_no_xla_like_the_stock_server(program, tmp_path):
