@@ -9,6 +9,7 @@ import collections
 import concurrent.futures
 import contextlib
 import http.server
+import importlib.util
 import json
 import re
 import threading
@@ -16,9 +17,11 @@ import time
 import urllib.parse
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from google.protobuf import json_format
 
+needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 POST = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:predict")
 GET = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(/metadata)?")
 

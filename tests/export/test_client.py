@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.util
 import io
 import socket
 import subprocess
@@ -14,10 +13,9 @@ import pytest
 
 from export import client, sample, servers
 from tests.export.exported import Exported, digits_model
-from tests.export.servers import GrpcServer, Models, RestServer
+from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
-needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]
 
 
@@ -94,11 +92,6 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
                 numbers = [np.array([line[1:] for line in lines[1:]], float) for lines in (table, other)]
                 np.testing.assert_allclose(*numbers, rtol=1e-4, atol=1e-5)
                 np.testing.assert_allclose(numbers[0][:-1].mean(axis=0), numbers[0][-1], rtol=1e-4, atol=1e-5)
-
-
-@pytest.fixture(scope="module")
-def vae(tmp_path_factory):
-    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
 
 
 @pytest.fixture(scope="module")

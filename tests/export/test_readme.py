@@ -10,15 +10,10 @@ import pytest
 import tensorflow as tf
 
 from export import client, models_config, run, sample
-from tests.export.exported import ROOT, Exported, digits_model
+from tests.export.exported import ROOT
 from tests.export.servers import GrpcServer, Models, RestServer
 
 TEXT = (ROOT / "export" / "README.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def vae(tmp_path_factory):
-    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
 
 
 def test_curl(vae):

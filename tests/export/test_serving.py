@@ -110,24 +110,17 @@ def nonsense(core, rng):
                 return {**clean, key: replaced}
 
             dtype = rng.choice([t for t in ("f8", "f2", "i4", "u1", "?", "i8", "f4") if np.dtype(t) != value.dtype])
-            yield name, but(np.zeros(value.shape, dtype)), "refused"
-            yield name, but(np.full(value.shape, b"1", object)), "refused"
-            for wrong in (value[0], value[None], value[..., None]):
-                yield name, but(wrong), "refused"
+            wrong = [np.zeros(value.shape, dtype), np.full(value.shape, b"1", object)]
+            wrong += [value[0], value[None], value[..., None]]
             if value.ndim > 1:
                 axis = int(rng.integers(1, value.ndim))
-                for wrong in (np.take(value, [], axis), value.repeat(2, axis), np.delete(value, 0, axis)):
-                    yield name, but(wrong), "refused"
-            if len(specs) > 1:
-                yield name, but(value.repeat(2, 0)), "refused"
-                yield name, but(value[:0]), "refused"
-                if batch > 1:
-                    yield name, but(value[:1]), "refused"  # must not be broadcast
-            yield name, {k: v for k, v in clean.items() if k != key}, "refused"
-            yield name, {**clean, "num_samples": np.array([3])}, "refused"
-            yield name, {**{k: v for k, v in clean.items() if k != key}, "x" + key: value}, "refused"
+                wrong += [np.take(value, [], axis), value.repeat(2, axis), np.delete(value, 0, axis)]
+            if len(specs) > 1:  # the last must not be broadcast
+                wrong += [value.repeat(2, 0), value[:0], *([value[:1]] if batch > 1 else [])]
+            without = {k: v for k, v in clean.items() if k != key}
+            named = [without, {}, {**clean, "num_samples": np.array([3])}, {**without, "x" + key: value}]
+            yield from ((name, inputs, "refused") for inputs in [*map(but, wrong), *named])
             yield name + "s", clean, "refused"
-            yield name, {}, "refused"
             yield name, {k: v[:0] for k, v in clean.items()}, np.full(0, True)
 
             row = int(rng.integers(batch))
