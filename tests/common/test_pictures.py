@@ -5,23 +5,13 @@ import PIL.Image
 import pytest
 from matplotlib.figure import Figure
 
-from common.pictures import (
-    GAP,
-    columns_of,
-    comparison,
-    draw_histogram,
-    grid,
-    labels_of,
-    lines,
-    number_of_images,
-    picture,
-    scatter,
-)
+from common import pictures
+from common.pictures import GAP, columns_of, comparison, grid, labels_of, lines, picture, scatter
 
 
-@pytest.mark.parametrize(
-    "shape, columns, factor", [((5, 8, 8, 1), None, 8), ((5, 30, 40, 3), 2, 2), ((1, 70, 65, 1), None, 1)]
-)
+@pytest.mark.parametrize("shape, columns, factor", [
+    ((5, 8, 8, 1), None, 8), ((5, 30, 40, 3), 2, 2), ((1, 70, 65, 1), None, 1),
+])  # fmt: skip
 def test_grid(shape, columns, factor, tmp_path):
     images = np.random.default_rng(0).uniform(0, 1, shape)
     grid(images, tmp_path / "new" / "grid.png", columns=columns)
@@ -57,7 +47,7 @@ def test_histogram():
     """Bars of the data, and outline of the samples, are densities over the same bins."""
     rng = np.random.default_rng(0)
     axes = Figure().add_subplot()
-    draw_histogram(axes, rng.normal(size=[20_000, 1]), rng.normal(size=[20_000, 1]), num_bins=40)
+    pictures.draw_histogram(axes, rng.normal(size=[20_000, 1]), rng.normal(size=[20_000, 1]), num_bins=40)
     bars, outline = axes.patches[:40], axes.patches[40].get_xy()
     middles = np.array([bar.get_x() + bar.get_width() / 2 for bar in bars])
     density = np.exp(-(middles**2) / 2) / np.sqrt(2 * np.pi)
@@ -80,13 +70,13 @@ def test_numbers_are_drawn_as_histograms(draw, tmp_path):
 @pytest.mark.parametrize("num_classes", [1, 2, 3, 8, 10, 25, 100])
 @pytest.mark.parametrize("num", [1, 9, 64, 80, 1000, None])
 def test_lines_of_one_class(num, num_classes):
-    num = num or number_of_images(num_classes)
+    num = num or pictures.number_of_images(num_classes)
     columns, labels = columns_of(num, num_classes), labels_of(num, num_classes)
     assert columns_of(num) == int(np.ceil(np.sqrt(num))) and 1 <= columns <= max(8, columns_of(num))
     for i, line in enumerate(range(0, num, columns)):
         assert (labels[line : line + columns] == i % num_classes).all()
     assert labels.shape == (num,) and set(labels) == set(range(min(num, num_classes)))
-    if num == number_of_images(num_classes):
+    if num == pictures.number_of_images(num_classes):
         assert columns == 8 and (np.bincount(labels) == 8).all()
 
 
@@ -117,12 +107,8 @@ def test_lines(tmp_path):
 
 
 @pytest.mark.parametrize("draw, shape", [
-    (grid, (0, 8, 8, 1)),
-    (grid, (3, 8, 8, 2)),
-    (grid, (8, 8)),
-    (scatter, (3, 1)),
-    (scatter, (3,)),
-    (scatter, (1, 2, 3)),
+    (grid, (0, 8, 8, 1)), (grid, (3, 8, 8, 2)), (grid, (8, 8)),
+    (scatter, (3, 1)), (scatter, (3,)), (scatter, (1, 2, 3)),
 ])  # fmt: skip
 def test_errors(draw, shape, tmp_path):
     with pytest.raises(ValueError, match="must have shape"):

@@ -14,6 +14,12 @@ def core(request, tmp_path_factory):
     return Exported(digits_model(request.param), tmp_path_factory.mktemp(request.param))
 
 
+@pytest.fixture(scope="module")
+def vae(tmp_path_factory):
+    """A model that a test file may publish further versions of."""
+    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
+
+
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
     """The compiled C program, or None where there is no compiler."""

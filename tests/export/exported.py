@@ -31,6 +31,25 @@ def digits_model(name):
     return settings.model_class(**arguments)
 
 
+class Sampler:
+    """The smallest model, without a network: a subclass has `sample`, of a seed and where it has classes of a label."""
+
+    num_classes = 0
+
+    @property
+    def specs(self):
+        return {name: tf.TensorSpec([None], tf.int64) for name in ("seed", "label")[: 1 + bool(self.num_classes)]}
+
+    def signatures(self):
+        return {"sample": (self.sample, self.specs)}
+
+    def before_export(self, results):
+        return {}
+
+    def get_config(self):
+        return {"num_classes": self.num_classes} if self.num_classes else {}
+
+
 class Loaded:
     """A SavedModel in Python, and rows to ask it with.
 
@@ -183,15 +202,8 @@ def compile_program(directory):
         return None
     program = Path(directory) / "serve"
     library = Path(tf.sysconfig.get_lib())
-    options = [
-        f"-I{library / 'include'}",
-        f"-L{library}",
-        f"-Wl,-rpath,{library}",
-        "-O1",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-    ]
+    options = [f"-I{library / 'include'}", f"-L{library}", f"-Wl,-rpath,{library}"]
+    options += ["-O1", "-Wall", "-Wextra", "-Werror"]
     libraries = ["-l:libtensorflow_cc.so.2", "-l:libtensorflow_framework.so.2"]
     with locked(directory):
         if not program.exists():

@@ -7,7 +7,9 @@ tensorflow_serving/servables/tensorflow/predict_util.cc.
 import base64
 import collections
 import concurrent.futures
+import contextlib
 import http.server
+import importlib.util
 import json
 import re
 import threading
@@ -15,9 +17,11 @@ import time
 import urllib.parse
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from google.protobuf import json_format
 
+needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 POST = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?:predict")
 GET = re.compile(r"/v1/models/([^/:]+)(?:/versions/(\d+)|/labels/([^/:]+))?(/metadata)?")
 
@@ -43,21 +47,15 @@ class Models:
         return version, versions[version]
 
     def signature_defs(self, one):
-        return {
-            name: json_format.MessageToDict(
-                signature, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-            )
-            for name, signature in one.signature_def.items()
-        }
+        options = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
+        return {name: json_format.MessageToDict(found, **options) for name, found in one.signature_def.items()}
 
     def predict(self, one, name, inputs):
         """The answers to inputs, dict of arrays."""
         expected = one.signature_def[name].inputs
         if set(inputs) != set(expected):
             missing, extra = set(expected) - set(inputs), set(inputs) - set(expected)
-            raise Error(
-                400, f"input size does not match signature: Sent extra: {extra}. Missing but required: {missing}."
-            )
+            raise Error(400, f"input size does not match signature: extra: {extra}. Missing but required: {missing}.")
         try:
             return one.run(name, inputs)
         except (ValueError, tf.errors.OpError) as error:  # a session checks shapes before the graph does
@@ -115,22 +113,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send(status, json.dumps({"error": message}).encode())
 
     def send(self, status, text):
-        try:
+        with contextlib.suppress(ConnectionError):  # the client has given up
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.end_headers()
             self.wfile.write(text)
-        except ConnectionError:  # the client has given up
-            pass
 
     def describe(self, one, name, version, metadata):
         if not metadata:
-            status = {
-                "version": str(version),
-                "state": "AVAILABLE",
-                "status": {"error_code": "OK", "error_message": ""},
-            }
-            return {"model_version_status": [status]}
+            fine = {"error_code": "OK", "error_message": ""}
+            return {"model_version_status": [{"version": str(version), "state": "AVAILABLE", "status": fine}]}
         return {
             "model_spec": {"name": name, "signature_name": "", "version": str(version)},
             "metadata": {"signature_def": {"signature_def": self.server.served.signature_defs(one)}},
@@ -144,22 +136,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         expected = one.signature_def[name].inputs
         by_row = "instances" in request
         if by_row:
-            rows = request["instances"]
-            if not isinstance(rows[0], dict):
-                (only,) = expected
-                rows = [{only: row} for row in rows]
+            rows = [named(row, expected) for row in request["instances"]]
             if any(set(row) != set(expected) for row in rows):
                 raise Error(400, f"keys must be equal to: {','.join(expected)}")
             inputs = {key: [row[key] for row in rows] for key in expected}
         else:
-            inputs = request["inputs"]
-            if not isinstance(inputs, dict):
-                (only,) = expected
-                inputs = {only: inputs}
-            inputs = {key: value for key, value in inputs.items() if key in expected}
-        arrays = {
-            key: np.array(value, tf.as_dtype(expected[key].dtype).as_numpy_dtype) for key, value in inputs.items()
-        }
+            inputs = named(request["inputs"], expected)
+        dtypes = {key: tf.as_dtype(info.dtype).as_numpy_dtype for key, info in expected.items()}
+        arrays = {key: np.array(value, dtypes[key]) for key, value in inputs.items() if key in expected}
         answer = {key: encode(value) for key, value in self.server.served.predict(one, name, arrays).items()}
         if not by_row:
             return {"outputs": answer if len(answer) > 1 else next(iter(answer.values()))}
@@ -169,6 +153,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, *arguments):
         pass
+
+
+def named(value, expected):
+    """Values by their inputs' names; the only input's may come without its own."""
+    if isinstance(value, dict):
+        return value
+    (only,) = expected
+    return {only: value}
 
 
 def encode(value):

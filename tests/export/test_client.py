@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib.util
 import io
 import socket
 import subprocess
@@ -12,12 +11,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from common import cli
 from export import client, sample, servers
 from tests.export.exported import Exported, digits_model
-from tests.export.servers import GrpcServer, Models, RestServer
+from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
+from tests.mistakes import mistake
 
-needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]
 
 
@@ -97,11 +95,6 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
 
 
 @pytest.fixture(scope="module")
-def vae(tmp_path_factory):
-    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
-
-
-@pytest.fixture(scope="module")
 def newer(vae, tmp_path_factory):
     """Another version of that model, with other weights."""
     model = digits_model("vae")
@@ -119,7 +112,7 @@ def test_versions(vae, newer, kind, tmp_path):
             run(client.main, *there, *flags)
             run(sample.main, f"--model_dir={answers.version}", "--num=4", f"--out={tmp_path / 'here.png'}")
             assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
-        with pytest.raises(cli.UserError, match=r"the model vae at .* refuses the request: Servable not found"):
+        with mistake("the model vae at ", " refuses the request: Servable not found"):
             run(client.main, *there, "--version=7")
 
 
@@ -138,13 +131,13 @@ def make(server, **options):
     return runtime(server.address, "vae", **options)
 
 
-@pytest.mark.parametrize("kind, trouble", [
-    pytest.param(RestServer, "503", id="rest"),
-    pytest.param(RestServer, "hang up", id="hang_up"),
-    pytest.param(RestServer, "html", id="proxy"),
-    pytest.param(GrpcServer, "unavailable", id="grpc", marks=needs_grpc),
+@pytest.mark.parametrize("kind, trouble, reason", [
+    pytest.param(RestServer, "503", "the batching queue is full", id="rest"),
+    pytest.param(RestServer, "hang up", "", id="hang_up"),
+    pytest.param(RestServer, "html", "HTTP 502", id="proxy"),
+    pytest.param(GrpcServer, "unavailable", "the batching queue is full", id="grpc", marks=needs_grpc),
 ])  # fmt: skip
-def test_patience(vae, kind, trouble, monkeypatch):
+def test_patience(vae, kind, trouble, reason, monkeypatch):
     waits = []
     monkeypatch.setattr(servers.time, "sleep", waits.append)
     with kind(Models({"vae": [vae]}), [None, trouble, trouble]) as server:
@@ -152,10 +145,8 @@ def test_patience(vae, kind, trouble, monkeypatch):
         np.testing.assert_allclose(answer["images"], vae.call("sample", {"seed": np.arange(3)})["images"], atol=1e-6)
         assert waits == [0.5, 1.0]
     with kind(Models({"vae": [vae]}), [trouble] * 3) as server:
-        with pytest.raises(cli.UserError, match=r"is not available \(3 attempts\): ") as caught:
+        with mistake("is not available (3 attempts): ", reason):
             make(server, retries=2)
-    told = {"503": "the batching queue is full", "unavailable": "the batching queue is full", "html": "HTTP 502"}
-    assert told.get(trouble, "") in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -163,7 +154,7 @@ def test_timeouts(vae, kind):
     with kind(Models({"vae": [vae]}), [None, "slow"]) as server:
         model = make(server, timeout=30.0)
         model.timeout = 0.2
-        with pytest.raises(cli.UserError, match=r"the model vae at .* did not answer within 0.2 s: raise --timeout"):
+        with mistake("the model vae at ", " did not answer within 0.2 s: raise --timeout"):
             model.ask("sample", {"seed": np.arange(3)})
         model.timeout = 30.0
         assert model.ask("sample", {"seed": np.arange(3)})["images"].shape == (3, 8, 8, 1)
@@ -175,61 +166,41 @@ def free_port():
         return listener.getsockname()[1]
 
 
-@pytest.mark.parametrize(
-    "address",
-    [pytest.param("http://127.0.0.1:{}", id="rest"), pytest.param("127.0.0.1:{}", id="grpc", marks=needs_grpc)],
-)
-def test_nobody_listens(address):
-    with pytest.raises(cli.UserError, match=r"is not available \(1 attempts\): .*refused") as caught:
-        run(client.main, f"--server={address.format(free_port())}", "--model=vae", "--retries=0")
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("scheme", [pytest.param("http://", id="rest"), pytest.param("", id="grpc", marks=needs_grpc)])
+def test_nobody_listens(scheme):
+    with mistake("is not available (1 attempts): ", "refused"):
+        run(client.main, f"--server={scheme}127.0.0.1:{free_port()}", "--model=vae", "--retries=0")
 
 
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("flags, message", [
-    (["--model=gan"], "the model gan at .* refuses the request: Servable not found for request: Latest"),
+    (["--model=gan"], "refuses the request: Servable not found for request: Latest"),
     (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
-    (["--model=vae", "--seed=9223372036854775807"], "pass the largest seed"),
-    (["--model=vae", "--out=x.jpg"], "must end in .png"),
-    (["--model=vae", "--out={digits}/0.png/x.png"], "--out=.* can not be written"),
     (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
-    (["--model=vae", "--task=score"], "needs --data"),
     (["--model=vae", "--data=x.png"], "samples need none"),
     (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
     (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
     (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
     (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
-    (["--model=vae", "--task=score", "--data={large}"], r"has \(9, 7\) pixels; the model takes \(8, 8\)"),
     (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
-    (["--model=vae", "--task=score", "--data={points}"], r"holds float64 \(5, 2\); the model takes \[n, "),
-    (["--model=vae", "--task=score", "--data={nan}"], "calls rows of --data invalid, counted from 0: 1"),
     ([], "--model is missing"),
 ])  # fmt: skip
 def test_mistakes(vae, digits, kind, flags, message, tmp_path):
-    places = {name: tmp_path / name for name in ("empty", "large")}
-    for place in places.values():
-        place.mkdir()
-    PIL.Image.new("L", (7, 9)).save(places["large"] / "x.png")
-    arrays = {"points": np.zeros([5, 2]), "nan": np.zeros([3, 8, 8, 1])}
-    arrays["nan"][1, 4, 4] = np.nan
-    for name, array in arrays.items():
-        places[name] = tmp_path / f"{name}.npy"
-        np.save(places[name], array)
-    places |= {"digits": digits, "text": tmp_path / "text.npy"}
-    places["text"].write_text("no array")
-    with kind(Models({"vae": [vae]})) as server:
-        with pytest.raises(cli.UserError, match=message) as caught:
-            run(client.main, f"--server={server.address}", *(flag.format(**places) for flag in flags))
-    assert "\n" not in str(caught.value)
+    """Those that a server makes possible; test_tasks.py has the others."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.npy").write_text("no array")
+    places = {"digits": digits, "empty": tmp_path / "empty", "text": tmp_path / "text.npy"}
+    with kind(Models({"vae": [vae]})) as server, mistake(message):
+        run(client.main, f"--server={server.address}", *(flag.format(**places) for flag in flags))
 
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_what_the_server_refuses_is_told(vae, kind):
     with kind(Models({"vae": [vae]})) as server:
         model = make(server)
-        with pytest.raises(cli.UserError, match="refuses the request: .*[sS]hape"):
+        with mistake("refuses the request: ", "hape"):
             model.ask("decode", {"z": np.zeros([3, 5], np.float32)})
-        with pytest.raises(cli.UserError, match="has no signature named discriminate; it has decode, encode"):
+        with mistake("has no signature named discriminate; it has decode, encode"):
             model.ask("discriminate", {})
 
 
@@ -243,9 +214,7 @@ def test_points(tmp_path, capsys):
         there = [f"--server={server.address}", "--model=ring"]
         run(client.main, *there, "--num=50", f"--out={tmp_path / 'there.png'}")
         run(client.main, *there, "--task=score", f"--data={tmp_path / 'points.npy'}")
-        with pytest.raises(cli.UserError, match="the model takes no pictures"):
-            run(client.main, *there, "--task=score", f"--data={tmp_path}")
-        with pytest.raises(cli.UserError, match="has no signature named reconstruct"):
+        with mistake("has no signature named reconstruct"):
             run(client.main, *there, "--task=reconstruct", f"--data={tmp_path / 'points.npy'}")
     run(sample.main, f"--model_dir={exported.export_dir}", "--num=50", f"--out={tmp_path / 'here.png'}")
     assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
@@ -255,16 +224,16 @@ def test_points(tmp_path, capsys):
 
 def test_no_tensorflow_serving():
     with RestServer(Models({}), ["nonsense"]) as server:
-        with pytest.raises(cli.UserError, match="does not describe itself as a model of TensorFlow Serving"):
+        with mistake("does not describe itself as a model of TensorFlow Serving"):
             run(client.main, f"--server={server.address}", "--model=vae")
-    with pytest.raises(cli.UserError, match="must be http://HOST:PORT"):
+    with mistake("must be http://HOST:PORT"):
         run(client.main, "--server=ftp://localhost", "--model=vae")
 
 
 def test_grpc_without_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_serving", None)
     monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
-    with pytest.raises(cli.UserError, match="needs the package tensorflow-serving-api"):
+    with mistake("needs the package tensorflow-serving-api"):
         run(client.main, "--server=localhost:8500", "--model=vae")
 
 

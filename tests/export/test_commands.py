@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from export import run, sample
 from export.publish import versions
+from tests.export.exported import Sampler
 from tests.mistakes import mistake
 
 
-class Constant:
-    """Every sample is the point (1, 1); `signatures` may be replaced."""
+class Constant(Sampler):
+    """Every sample is the point (1, 1)."""
 
     def __init__(self):
         self.one = tf.Variable(1.0)
@@ -21,15 +22,6 @@ class Constant:
     def sample(self, seed):
         """Points."""
         return {"points": self.one * tf.ones([tf.size(seed), 2])}
-
-    def signatures(self):
-        return {"sample": (self.sample, {"seed": tf.TensorSpec([None], tf.int64)})}
-
-    def before_export(self, results):
-        return {}
-
-    def get_config(self):
-        return {}
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +87,6 @@ def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
     (sample.main, ["--model_dir={foreign}"], "no signature named sample"),
     (sample.main, ["--model_dir={export}", "--num=0"], "--num=0"),
     (sample.main, ["--model_dir={export}", "--num=many"], "--num=many"),
-    (sample.main, ["--model_dir={export}", "--seed=9223372036854775807"], "largest seed"),
-    (sample.main, ["--model_dir={export}", "--label=1"], "takes no label"),
     (sample.main, ["--model_dir={export}", "--nmu=1"], "nmu"),
     (sample.main, ["--model_dir={export}", "12"], "'12' is not a flag"),
     (sample.main, ["--model_dir={export}", "--out=grid.jpg"], "must end in .png"),
@@ -106,7 +96,6 @@ def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
     (run.main, [], "--run_dir is missing"),
     (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
     (run.main, ["--run_dir=x", "--keep_versions=0"], "--keep_versions=0"),
-    (sample.main, ["--model_dir={export}", "--task=score"], "needs --data"),
     (sample.main, ["--model_dir={export}", "--task=paint"], "--task=paint"),
 ])  # fmt: skip
 def test_mistakes(main, flags, message, exported, tmp_path):
@@ -121,13 +110,6 @@ def test_mistakes(main, flags, message, exported, tmp_path):
     places["export"] = exported
     with mistake(message):
         main(["command", *(flag.format(**places) for flag in flags)])
-
-
-@pytest.mark.parametrize("main", [run.main, sample.main])
-def test_help(main, capsys):
-    with pytest.raises(SystemExit) as caught:
-        main(["command", "--help"])
-    assert caught.value.code == 0 and "_dir: " in capsys.readouterr().out
 
 
 def test_what_export_refuses_is_a_sentence(a_run, tmp_path):

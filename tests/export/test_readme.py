@@ -10,15 +10,10 @@ import pytest
 import tensorflow as tf
 
 from export import client, models_config, run, sample
-from tests.export.exported import ROOT, Exported, digits_model
+from tests.export.exported import ROOT
 from tests.export.servers import GrpcServer, Models, RestServer
 
 TEXT = (ROOT / "export" / "README.md").read_text()
-
-
-@pytest.fixture(scope="module")
-def vae(tmp_path_factory):
-    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
 
 
 def test_curl(vae):
@@ -54,8 +49,9 @@ def test_python(vae):
 def test_flags(main, capsys):
     name = main.__module__
     commands = re.findall(rf"python -m {name} ((?:\\\n|[^\n`])*)", TEXT + (ROOT / "README.md").read_text())
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as stop:
         main([name, "--help"])
+    assert stop.value.code == 0
     known = re.findall(r"^  --(\w+):", capsys.readouterr().out, re.MULTILINE)
     assert commands and known
     for command in commands:

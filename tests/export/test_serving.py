@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from export.saved_model import PIXEL_TOLERANCE
 from tests.export.batching import batched_with_strangers
-from tests.export.exported import Exported, InC, Refused, assert_same
+from tests.export.exported import Exported, InC, InSession, Refused, Sampler, assert_same
 from zoo import MODELS
 from zoo.parts import noise
 
@@ -25,7 +25,7 @@ LATENTS = {"z", "z_log_var"}
 def test_every_signature_answers_without_python_as_in_python(core, server):
     rng = np.random.default_rng(0)
     assert set(core.signature_def) == {"serving_default", *core.model.signatures()}
-    for name, batch in itertools.product(core.signature_def, (1, 5, 16)):
+    for name, batch in itertools.product(core.signature_def, (0, 1, 5, 16)):
         inputs = core.rows(name, batch, rng)
         answer, expected = server.run(name, inputs), core.call(name, inputs)
         assert_same(answer, expected)
@@ -34,7 +34,7 @@ def test_every_signature_answers_without_python_as_in_python(core, server):
         assert answer.pop("valid", np.True_).all()
 
 
-class Noise:
+class Noise(Sampler):
     """A model that is nothing but its noise."""
 
     def __init__(self):
@@ -52,17 +52,8 @@ class Noise:
             ]
             for stream in range(2)
         }
-        return {"points": tf.concat([tf.reshape(value, [tf.size(seed), -1]) for value in kinds.values()], axis=1)}
-
-    def signatures(self):
-        def sample(seed):
-            points = self.sample(seed)["points"]
-            return {"points": tf.ensure_shape(points, [None, 2 * (15 + 100 + 7)])}
-
-        return {"sample": (sample, {"seed": tf.TensorSpec([None], tf.int64)})}
-
-    def get_config(self):
-        return {}
+        points = tf.concat([tf.reshape(value, [tf.size(seed), -1]) for value in kinds.values()], axis=1)
+        return {"points": tf.ensure_shape(points, [None, 2 * (15 + 100 + 7)])}
 
 
 def test_noise_without_python_has_the_same_bits(program, tmp_path):
@@ -70,12 +61,9 @@ def test_noise_without_python_has_the_same_bits(program, tmp_path):
     seeds = np.array([0, 1, -1, 7, 2**63 - 1, -(2**63)])
     expected = Noise().sample(tf.constant(seeds))["points"].numpy()
     assert np.unique(expected, axis=0).shape == expected.shape
-    if program:
-        server = InC(program, exported.version)
-        np.testing.assert_array_equal(server.run("sample", {"seed": seeds})["points"], expected)
-        server.close()
-    else:
-        np.testing.assert_array_equal(exported.run("sample", {"seed": seeds})["points"], expected)
+    server = InC(program, exported.version) if program else InSession(exported)
+    np.testing.assert_array_equal(server.run("sample", {"seed": seeds})["points"], expected)
+    server.close()
 
 
 def test_the_program_serves_no_xla_like_the_stock_server(program, tmp_path):
@@ -122,24 +110,17 @@ def nonsense(core, rng):
                 return {**clean, key: replaced}
 
             dtype = rng.choice([t for t in ("f8", "f2", "i4", "u1", "?", "i8", "f4") if np.dtype(t) != value.dtype])
-            yield name, but(np.zeros(value.shape, dtype)), "refused"
-            yield name, but(np.full(value.shape, b"1", object)), "refused"
-            for wrong in (value[0], value[None], value[..., None]):
-                yield name, but(wrong), "refused"
+            wrong = [np.zeros(value.shape, dtype), np.full(value.shape, b"1", object)]
+            wrong += [value[0], value[None], value[..., None]]
             if value.ndim > 1:
                 axis = int(rng.integers(1, value.ndim))
-                for wrong in (np.take(value, [], axis), value.repeat(2, axis), np.delete(value, 0, axis)):
-                    yield name, but(wrong), "refused"
-            if len(specs) > 1:
-                yield name, but(value.repeat(2, 0)), "refused"
-                yield name, but(value[:0]), "refused"
-                if batch > 1:
-                    yield name, but(value[:1]), "refused"  # must not be broadcast
-            yield name, {k: v for k, v in clean.items() if k != key}, "refused"
-            yield name, {**clean, "num_samples": np.array([3])}, "refused"
-            yield name, {**{k: v for k, v in clean.items() if k != key}, "x" + key: value}, "refused"
+                wrong += [np.take(value, [], axis), value.repeat(2, axis), np.delete(value, 0, axis)]
+            if len(specs) > 1:  # the last must not be broadcast
+                wrong += [value.repeat(2, 0), value[:0], *([value[:1]] if batch > 1 else [])]
+            without = {k: v for k, v in clean.items() if k != key}
+            named = [without, {}, {**clean, "num_samples": np.array([3])}, {**without, "x" + key: value}]
+            yield from ((name, inputs, "refused") for inputs in [*map(but, wrong), *named])
             yield name + "s", clean, "refused"
-            yield name, {}, "refused"
             yield name, {k: v[:0] for k, v in clean.items()}, np.full(0, True)
 
             row = int(rng.integers(batch))

@@ -1,7 +1,6 @@
 """Walks in the latent space of a linear model, whose every picture is known, on the disk and behind both servers."""
 
 import functools
-import importlib.util
 
 import numpy as np
 import PIL.Image
@@ -12,7 +11,7 @@ from common import pictures
 from export import client, commands, runtimes, sample, servers, tasks
 from export.saved_model import export_model
 from tests.export.exported import Exported
-from tests.export.servers import GrpcServer, Models, RestServer
+from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 from zoo.game import Game
 from zoo.parts import distributions
@@ -92,9 +91,6 @@ def _loaded_once():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sample, "Local", functools.cache(runtimes.Local))
         yield
-
-
-needs_grpc = pytest.mark.skipif(not importlib.util.find_spec("tensorflow_serving"), reason="needs the extra `serving`")
 
 
 @pytest.fixture(scope="module", params=["disk", "rest", pytest.param("grpc", marks=needs_grpc)])
@@ -198,7 +194,7 @@ def tiles(path):
     return pixels.transpose(0, 2, 1, 3)[..., None]
 
 
-def assert_picture(path, lines, blank=()):
+def assert_picture(path, lines):
     """Of lines of images; the last images of some lines are blank."""
     found = tiles(path)
     assert len(found) == len(lines)

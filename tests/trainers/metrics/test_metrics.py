@@ -2,10 +2,8 @@
 
 import pytest
 
-from tests.trainers.metrics.made import MODES, class_sampler_of, data_of, keep, model_of, options, run_of, sampler_of
-from tests.trainers.metrics.test_representation import Encoder
-from trainers.data import load
-from trainers.metrics import METRICS, ON_REQUEST
+from tests.trainers.metrics.made import MODES, class_sampler_of, data_of, model_of, options, run_of, sampler_of
+from trainers.metrics import METRICS
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
 
@@ -17,17 +15,7 @@ NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MO
     ("class_accuracy", sampler_of(MODES), MIXTURE),
     ("class_accuracy", class_sampler_of(MODES), POINTS),
     ("nearest_neighbour_accuracy", NOTHING, POINTS),
-    ("nearest_neighbour_accuracy", run_of(Encoder()), POINTS),
     ("histogram_kl", sampler_of(MODES), MIXTURE),
 ])  # fmt: skip
 def test_metrics_that_do_not_apply(name, run, data):
     assert METRICS[name](run, data, options()) is None
-
-
-def test_modes_over_time_are_of_mixtures(tmp_path):
-    keep(tmp_path, {100: MODES})
-    assert METRICS["modes_over_time"](run_of(model_of(), tmp_path), load("digits"), options()) is None
-
-
-def test_what_is_on_request_is_there():
-    assert ON_REQUEST <= set(METRICS)
