@@ -8,71 +8,62 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
-from zoo.dbm import DBM
-from zoo.parts import energy
-from zoo.parts.energy import Machine
+from tests.zoo.enumeration import all_states, exact_samples, exact_statistics, log_joint
+from zoo.energy.dbm import DBM
+from zoo.parts import boltzmann
+from zoo.parts.boltzmann import Machine
 
 
-def all_states(sizes):
-    x = np.array(list(itertools.product([0.0, 1.0], repeat=sum(sizes))))
-    return np.split(x, np.cumsum(sizes)[:-1], axis=1)
-
-
-def log_joint(weights, biases):
-    """-E of all states in float64."""
-    states = all_states([len(b) for b in biases])
-    pairs = sum(np.sum(x @ W * y, axis=1) for x, W, y in zip(states, weights, states[1:], strict=False))
-    return pairs + sum(x @ b for x, b in zip(states, biases, strict=True))
-
-
-def exact_statistics(weights, biases):
-    """Means of x_{l-1} x_l' and of x_l under the machine, by enumeration."""
-    p = special.softmax(log_joint(weights, biases))
-    states = all_states([len(b) for b in biases])
-    pairs = [np.einsum("s,si,sj->ij", p, x, y) for x, y in itertools.pairwise(states)]
-    return pairs, [p @ x for x in states]
-
-
-def make(hidden_units, data_shape=(2, 2, 1), scale=0.7, seed=0, learning_rate=1.0, **arguments):
+def make(hidden_units, scale=0.7, **arguments):
     """A machine with random weights and an optimizer that moves it by minus the gradient."""
-    model = DBM(
-        data_shape=data_shape, hidden_units=hidden_units, mean_field_tolerance=1e-6, mean_field_steps=200, **arguments
-    )
-    rng = np.random.default_rng(seed)
+    options = {"mean_field_tolerance": 1e-6, "mean_field_steps": 200, **arguments}
+    model, rng = DBM(data_shape=(2, 2, 1), hidden_units=hidden_units, **options), np.random.default_rng(0)
     for weight in model.weights_of("machine"):
         weight.assign(rng.normal(size=weight.shape, scale=scale))
-    model.compile({"machine": keras.optimizers.SGD(learning_rate)}, jit_compile=False)
+    model.compile({"machine": keras.optimizers.SGD(1.0)}, jit_compile=False)
     return model
 
 
+def wide(arrays):
+    return [array.numpy().astype(np.float64) for array in arrays]
+
+
 def parameters(model):
-    return [[w.numpy().astype(np.float64) for w in weights] for weights in (model.machine.W, model.machine.b)]
+    return [wide(model.machine.W), wide(model.machine.b)]
 
 
 def stack(model):
     """W_i, and the biases of its lower and of its upper layer, for each RBM of pre-training."""
     W, biases = model.machine.stack()
-    rbms = zip(W, biases[: len(W)], biases[len(W) :], strict=True)
-    return [[w.numpy().astype(np.float64) for w in rbm] for rbm in rbms]
+    return [wide(rbm) for rbm in zip(W, biases[: len(W)], biases[len(W) :], strict=True)]
 
 
-def set_exact_particles(model, seed=0):
-    p = special.softmax(log_joint(*parameters(model)))
-    rows = np.random.default_rng(seed).choice(len(p), model.num_chains, p=p)
-    for chain, states in zip(model.chains, all_states(model.sizes), strict=True):
-        chain.assign(states[rows])
+def set_exact_particles(model):
+    for chain, states in zip(model.chains, exact_samples(*parameters(model), model.num_chains), strict=True):
+        chain.assign(states)
 
 
-def images(num, shape=(2, 2, 1), seed=0):
-    return (np.random.default_rng(seed).random([num, *shape]) < 0.4).astype(np.float32)
-
-
-def particles(model):
-    return [chain.numpy().astype(np.float64) for chain in model.chains]
+def images(num):
+    return (np.random.default_rng(0).random([num, 2, 2, 1]) < 0.4).astype(np.float32)
 
 
 def moves(before, after):
     return [[b - a for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
+
+
+def slopes(function, theta, part, i, h=1e-4):
+    """The derivatives of a function of theta by all numbers of one of its arrays, by central differences."""
+    found = np.zeros_like(theta[part][i])
+    for index in np.ndindex(found.shape):
+        for sign in (1, -1):
+            theta[part][i][index] += sign * h
+            found[index] += sign * function(theta) / (2 * h)
+            theta[part][i][index] -= sign * h
+    return found
+
+
+def indices(theta):
+    return [(part, i) for part in (0, 1) for i in range(len(theta[part]))]
 
 
 @pytest.mark.parametrize("hidden_units", [(3,), (3, 2), (2, 2, 2)])
@@ -84,7 +75,7 @@ def test_gradient_is_that_of_the_variational_bound(hidden_units):
     logs = model.train_step(tf.constant(x))
     delta = moves(theta, parameters(model))
 
-    states = particles(model)  # after Gibbs sweeps, still samples of the machine
+    states = wide(model.chains)  # after Gibbs sweeps, still samples of the machine
     for i in range(1, len(states), 2):  # the means of odd layers stand for their draws
         above = states[i + 1] @ theta[0][i].T if i + 1 < len(states) else 0.0
         states[i] = special.expit(states[i - 1] @ theta[0][i - 1] + above + theta[1][i])
@@ -93,36 +84,30 @@ def test_gradient_is_that_of_the_variational_bound(hidden_units):
     for expected, found in zip(pairs + means, of_particles[0] + of_particles[1], strict=True):
         assert np.all(abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / len(states[0])))
 
-    v = tf.constant(x.reshape(5, 4))
+    v = tf.constant(x.reshape(5, 4), tf.float64)
+
+    @tf.function
+    def best_bound(theta):
+        machine = Machine(*theta)
+        return tf.reduce_mean(boltzmann.bound(machine, v, boltzmann.mean_field(machine, v, 1e-10, 1000)))
 
     def mean_bound(theta):
-        machine = Machine(*([tf.constant(p, tf.float64) for p in part] for part in theta))
-        wide = tf.cast(v, tf.float64)
-        return np.mean(energy.bound(machine, wide, energy.mean_field(machine, wide, 1e-10, 1000)))
+        return best_bound(tf.nest.map_structure(tf.constant, theta))
 
-    h = 1e-4
-    for part in (0, 1):
-        for i, weight in enumerate(theta[part]):
-            numeric = np.zeros_like(weight)
-            for index in np.ndindex(weight.shape):
-                for sign in (1, -1):
-                    weight[index] += sign * h
-                    numeric[index] += sign * mean_bound(theta) / (2 * h)
-                    weight[index] -= sign * h
-            np.testing.assert_allclose(delta[part][i] + of_particles[part][i], numeric, atol=2e-5)
+    for part, i in indices(theta):
+        found = delta[part][i] + of_particles[part][i]
+        np.testing.assert_allclose(found, slopes(mean_bound, theta, part, i), atol=2e-5)
 
-    machine = Machine(*([tf.constant(p, tf.float32) for p in part] for part in theta))
-    mu = energy.mean_field(machine, v, 1e-6, 200)
-    gap = tf.reduce_mean(energy.energy(machine, [v, *mu])) - tf.reduce_mean(
-        energy.energy(machine, [tf.constant(s, tf.float32) for s in states])
-    )
+    machine = Machine(*theta)
+    mu = boltzmann.mean_field(machine, v, 1e-6, 200)
+    gap = tf.reduce_mean(boltzmann.energy(machine, [v, *mu])) - tf.reduce_mean(boltzmann.energy(machine, states))
     np.testing.assert_allclose(logs["machine_loss"], gap, atol=1e-5)
-    np.testing.assert_allclose(logs["unnormalized_bound"], np.mean(energy.bound(machine, v, mu)), atol=1e-5)
+    np.testing.assert_allclose(logs["unnormalized_bound"], np.mean(boltzmann.bound(machine, v, mu)), atol=1e-5)
 
 
 def test_gradient_of_an_rbm_is_that_of_the_likelihood():
     """In expectation, by finite differences of the enumerated log-likelihood."""
-    model = make((3,), num_chains=200000, gibbs_steps=1)
+    model = make((3,), num_chains=100000, gibbs_steps=1)
     set_exact_particles(model)
     x, theta = images(6), parameters(model)
     model.train_step(tf.constant(x))
@@ -133,15 +118,9 @@ def test_gradient_of_an_rbm_is_that_of_the_likelihood():
         table = special.logsumexp(log_joint(*theta).reshape(16, 8), axis=1)
         return np.mean(table[index_of.astype(int)]) - special.logsumexp(table)
 
-    for part in (0, 1):
-        for i, weight in enumerate(theta[part]):
-            for index in np.ndindex(weight.shape):
-                values = []
-                for h in (1e-4, -1e-4):
-                    weight[index] += h
-                    values.append(log_likelihood(theta))
-                    weight[index] -= h
-                assert abs(delta[part][i][index] - (values[0] - values[1]) / 2e-4) < 5 * 0.5 / np.sqrt(200000)
+    for part, i in indices(theta):
+        error = abs(delta[part][i] - slopes(log_likelihood, theta, part, i))
+        assert np.all(error < 5 * 0.5 / np.sqrt(model.num_chains))
 
 
 @pytest.mark.parametrize("cost", [0.5, 2.0])
@@ -161,14 +140,8 @@ def test_sparsity_penalty_is_a_cross_entropy(cost):
         return -cost * np.sum(target * np.log(mean) + (1 - target) * np.log1p(-mean))
 
     for part, i in ((0, 0), (1, 1)):
-        for index in np.ndindex(theta[part][i].shape):
-            values = []
-            for h in (1e-4, -1e-4):
-                theta[part][i][index] += h
-                values.append(penalty(theta))
-                theta[part][i][index] -= h
-            change = found[1][part][i][index] - found[0][part][i][index]
-            np.testing.assert_allclose(change, -(values[0] - values[1]) / 2e-4, atol=1e-5)
+        change = found[1][part][i] - found[0][part][i]
+        np.testing.assert_allclose(change, -slopes(penalty, theta, part, i), atol=1e-5)
     np.testing.assert_array_equal(found[0][1][0], found[1][1][0])  # the biases of the image
 
 
@@ -199,7 +172,7 @@ def test_contrastive_divergence_is_that_of_a_machine_with_copies(layer, copies):
                 np.testing.assert_allclose((b - a) / rate, data[j] - expected[j], atol=5 * 0.5 / np.sqrt(num))
             else:
                 np.testing.assert_allclose(a, b, atol=1e-6)
-    states = particles(model)  # of the last batch, for the chains to start from
+    states = wide(model.chains)  # of the last batch, for the chains to start from
     np.testing.assert_allclose(states[0], V[: model.num_chains].reshape(-1, 4))
     np.testing.assert_allclose(states[layer], h[: model.num_chains], atol=1e-5)
 
