@@ -44,13 +44,29 @@ def marginal(values, sizes, layers):
     return special.logsumexp(values.reshape([2] * len(layer_of)), axis=summed).ravel()
 
 
-def exact_statistics(weights, biases):
-    """Means of x_{l-1} x_l' and of x_l under the machine."""
-    p, states = special.softmax(log_joint(weights, biases)), all_states([len(b) for b in biases])
-    return [np.einsum("s,si,sj->ij", p, x, y) for x, y in itertools.pairwise(states)], [p @ x for x in states]
+def expectations(p, states):
+    """Means of all x_{l-1} x_l', then of all x_l, over states with probabilities p."""
+    states = [np.asarray(x, np.float64) for x in states]
+    return [*((p[:, None] * x).T @ y for x, y in itertools.pairwise(states)), *(p @ x for x in states)]
 
 
 def exact_samples(weights, biases, num):
     values = log_joint(weights, biases)
     rows = np.random.default_rng(0).choice(len(values), num, p=special.softmax(values))
     return [x[rows] for x in all_states([len(b) for b in biases])]
+
+
+def slopes(function, array, h=1e-4):
+    """The derivatives of `function()` by all numbers of a float64 array that it reads, by central differences."""
+    found = np.zeros_like(array)
+    for index in np.ndindex(array.shape):
+        for sign in (1, -1):
+            array[index] += sign * h
+            found[index] += sign * function() / (2 * h)
+            array[index] -= sign * h
+    return found
+
+
+def assert_close(left, right, **tolerance):
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)

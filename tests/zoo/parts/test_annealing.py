@@ -26,16 +26,16 @@ def eagerly():
     tf.config.run_functions_eagerly(False)
 
 
-# --- Boltzmann machines -----------------------------------------------------------------------------------------------
-
-
-def test_betas_are_those_of_salakhutdinov_and_murray():
-    betas = annealing.machine_betas(14500)
-    parts = [np.linspace(0, 0.5, 501), np.linspace(0.5, 0.9, 4001)[1:], np.linspace(0.9, 1, 10001)[1:]]
-    np.testing.assert_allclose(betas, np.concatenate(parts), atol=1e-12)
-    for num in (1, 2, 5):
-        betas = annealing.machine_betas(num)
+@pytest.mark.parametrize("num", [1, 2, 7, 1000])
+def test_betas(num):
+    for make in (annealing.machine_betas, annealing.decoder_betas):
+        betas = make(num)
         assert len(betas) == num + 1 and betas[0] == 0 and betas[-1] == 1 and np.all(np.diff(betas) > 0)
+    steps = np.diff(annealing.decoder_betas(num))
+    np.testing.assert_allclose(steps, steps[::-1], rtol=1e-3, atol=1e-7)  # as fast at both ends, fastest midway
+    assert np.argmax(steps) in (num // 2, (num - 1) // 2)
+    parts = [np.linspace(0, 0.5, 501), np.linspace(0.5, 0.9, 4001)[1:], np.linspace(0.9, 1, 10001)[1:]]
+    np.testing.assert_allclose(annealing.machine_betas(14500), np.concatenate(parts), atol=1e-12)  # as published
 
 
 @of_sizes
@@ -169,13 +169,3 @@ def test_one_temperature_is_importance_sampling_from_the_prior(linear_gaussian, 
     log_weights = annealing.decoder_log_weights(PRIORS["normal"], log_likelihood, LATENTS, **options)
     z = noise.normal(noise.key(3, 2 * batch, annealing.DECODER), [5, EXAMPLES, LATENTS])
     np.testing.assert_allclose(log_weights(x, batch)[0], log_likelihood(x, z), rtol=1e-5)
-
-
-@pytest.mark.parametrize("num_temperatures", [1, 2, 7, 1000])
-def test_betas_of_decoders(num_temperatures):
-    betas = annealing.decoder_betas(num_temperatures)
-    assert len(betas) == num_temperatures + 1 and betas[0] == 0 and betas[-1] == 1
-    steps = np.diff(betas)
-    assert np.all(steps > 0)
-    np.testing.assert_allclose(steps, steps[::-1], rtol=1e-3, atol=1e-7)  # as fast at both ends, fastest midway
-    assert np.argmax(steps) in (num_temperatures // 2, (num_temperatures - 1) // 2)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.zoo.enumeration import all_states, log_joint, make_machine, marginal, tensors
+from tests.zoo.enumeration import all_states, assert_close, log_joint, make_machine, marginal, tensors
 from zoo.parts import boltzmann
 from zoo.parts.boltzmann import Machine
 
@@ -41,16 +41,14 @@ def test_centered_step_is_that_of_units_minus_their_means(sizes):
         return (states[i] - m[i]).T @ (states[i + 1] - m[i + 1]) / 7
 
     found, W = step(data, model, m), [pairs(data, i) - pairs(model, i) for i in range(len(sizes) - 1)]
-    for a, b in zip(found.weights, W, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6)
+    assert_close(found.weights, W, atol=1e-6)
     for i, a in enumerate(found.biases):
         inputs = (m[i - 1] @ W[i - 1] if i > 0 else 0.0) + (W[i] @ m[i + 1] if i < len(W) else 0.0)
         np.testing.assert_allclose(a + inputs, data[i].mean(0) - model[i].mean(0), atol=1e-6)
 
     # Calling zeros ones changes signs and nothing else.
     flipped = step(*[[1.0 - x if i == 1 else x for i, x in enumerate(xs)] for xs in (data, model, m)])
-    for i, (a, b) in enumerate(zip(found.weights, flipped.weights, strict=True)):
-        np.testing.assert_allclose(a, -b if i < 2 else b, atol=1e-6)
+    assert_close(found.weights, [-W if i < 2 else W for i, W in enumerate(flipped.weights)], atol=1e-6)
     np.testing.assert_allclose(found.biases[1], -flipped.biases[1], atol=1e-6)
 
 
@@ -90,17 +88,14 @@ def test_mean_field_rows_do_not_depend_on_each_other():
     assert len({tuple(np.all(sweep == together[0], axis=1)) for sweep in sweeps}) > 3  # they stop at different times
     for i in (0, 17, 63):
         alone = boltzmann.mean_field(machine, v[i : i + 1], 1e-2, 50)
-        for a, b in zip(alone, together, strict=True):
-            np.testing.assert_allclose(a[0], b[i], atol=1e-6)
+        assert_close(alone, [mu[i : i + 1] for mu in together], atol=1e-6)
 
 
 def test_recognition_doubles_what_has_a_layer_above():
     """It is exact where copies of the layer below stand in the place of the layer above."""
     (weights, biases), (v,) = make_machine((3, 2, 2, 3)), tensors(all_states((3,)))
-    x = v
-    for i, (W, copies, found) in enumerate(
-        zip(weights, (2, 2, 1), boltzmann.recognize(Machine(weights, biases), v), strict=True)
-    ):
+    x, found = v, boltzmann.recognize(Machine(weights, biases), v)
+    for i, (W, copies) in enumerate(zip(weights, (2, 2, 1), strict=True)):
         stacked = Machine([tf.concat([W] * copies, 0)], [tf.concat([biases[i]] * copies, 0), biases[i + 1]])
         x = boltzmann.mean_field(stacked, tf.concat([x] * copies, 1), 1e-6, 10)[0]
-        np.testing.assert_allclose(found, x, atol=1e-6)
+        np.testing.assert_allclose(found[i], x, atol=1e-6)

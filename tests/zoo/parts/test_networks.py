@@ -114,11 +114,10 @@ def test_convolutional_stacks_mirror_each_other(side, blocks, channels, activati
     decoder = networks.convolutional_decoder(3, (side, side, 2 * channels), **options)
     assert encoder.output_shape == (None, 6) and decoder.output_shape == (None, side, side, 2 * channels)
     widths = [2 * 2**i for i in range(blocks)]
-    kernels = [w.shape for w in encoder.weights if len(w.shape) == 4]  # height, width, in, out
-    assert kernels == [(5, 5, *io) for io in zip([channels, *(factor * w for w in widths[:-1])], widths, strict=True)]
-    kernels = [w.shape for w in decoder.weights if len(w.shape) == 4]  # height, width, out, in
-    outputs = [*widths[-2::-1], 2 * channels]
-    assert kernels == [(5, 5, *oi) for oi in zip(outputs, [factor * w for w in reversed(widths)], strict=True)]
+    inputs_of_widths = zip([channels, *(factor * w for w in widths[:-1])], widths, strict=True)
+    outputs_of_widths = zip([*widths[-2::-1], 2 * channels], [factor * w for w in reversed(widths)], strict=True)
+    for network, pairs in ((encoder, inputs_of_widths), (decoder, outputs_of_widths)):
+        assert [w.shape for w in network.weights if len(w.shape) == 4] == [(5, 5, *pair) for pair in pairs]
 
 
 @pytest.mark.parametrize("shape, hidden", [((4,), 7), ((16, 16, 2), 4 * 4 * 4)])
