@@ -1,0 +1,82 @@
+"""Single layers against NumPy: their formulas, their noise, the gradient of spectral normalisation."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.zoo.enumeration import assert_close, slopes
+from zoo.parts import layers, networks, noise
+
+
+def test_dropout():
+    layer, other = layers.Dropout(0.3), layers.Dropout(0.3)
+    x = np.ones([200, 100], np.float32)
+    np.testing.assert_array_equal(layer(x), x)
+    first, second, others = layer(x, training=True), layer(x, training=True), other(x, training=True)
+    for y in (first, second, others):
+        np.testing.assert_allclose(np.unique(y), [0.0, 1.0 / 0.7], rtol=1e-6)
+        assert abs(np.mean(y) - 1.0) < 0.02  # 6 standard deviations
+    for a, b in itertools.combinations((first, second, others), 2):
+        assert abs(np.corrcoef(np.ravel(a), np.ravel(b))[0, 1]) < 0.05
+    calls = layer.calls.numpy() - 1
+    layer.set_weights([calls])
+    np.testing.assert_array_equal(layer(x, training=True), second)  # its count is all its state
+    np.testing.assert_array_equal(second > 0, noise.uniform(noise.key(0, calls, noise.LAYERS), x.shape) < 0.7)
+    with pytest.raises(ValueError, match="below 1"):
+        layers.Dropout(1.0)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3, 4)])
+def test_crelu(shape):
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    y = layers.ConcatenatedReLU()(x)
+    np.testing.assert_array_equal(y, np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=-1))
+    np.testing.assert_array_equal(y[..., : shape[-1]] - y[..., shape[-1] :], x)  # nothing is lost
+
+
+def test_numbers_train_as_attributes():
+    numbers = layers.Numbers("numbers", a=2.0, b=np.arange(3.0))
+    assert numbers.trainable_variables == [numbers.a, numbers.b] and numbers.a.numpy() == 2.0
+    np.testing.assert_array_equal(numbers.b, np.arange(3.0))
+
+
+def converged(network, x, iterations):
+    """The spectrally normalised layers of a network, after so many power iterations."""
+    step = tf.function(lambda: network(x, training=True))
+    for _ in range(iterations):
+        step()
+    return [layer for layer in network.layers if isinstance(layer, layers.SpectralNormalization)]
+
+
+@pytest.mark.parametrize("shape", [(5,), (8, 8, 2)])
+def test_spectral_norm_divides_each_kernel_by_its_largest_singular_value(shape):
+    def make(**options):
+        if len(shape) == 3:
+            return networks.convolutional_encoder(shape, 3, filters=4, kernel_size=3, **options)
+        return networks.mlp(shape, (6, 4), (3,), **options)
+
+    network, plain, rng = make(spectral_norm=True), make(), np.random.default_rng(0)
+    x, weights = tf.constant(rng.normal(size=[7, *shape]), tf.float32), []
+    for layer in converged(network, x, 200):
+        kernel = layer.layer.kernel.numpy()
+        largest = np.linalg.svd(kernel.reshape(-1, kernel.shape[-1]), compute_uv=False)[0]
+        weights += [kernel / largest, rng.normal(size=layer.bias.shape)]
+        layer.bias.assign(weights[-1])
+    plain.set_weights(weights)
+    before = network.get_weights()
+    np.testing.assert_allclose(network(x), plain(x), rtol=1e-3, atol=1e-5)
+    assert_close(before, network.get_weights(), rtol=0.0)  # training alone moves u
+
+
+def test_gradient_of_spectral_norm_is_that_of_the_quotient():
+    """Against finite differences of the exact W / sigma(W), once u and v are its singular vectors."""
+    network, rng = networks.mlp((4,), (), (3,), spectral_norm=True), np.random.default_rng(0)
+    x, c = (tf.constant(rng.normal(size=[5, n]), tf.float32) for n in (4, 3))
+    (layer,) = converged(network, x, 300)
+    with tf.GradientTape() as tape:
+        value = tf.reduce_sum(network(x, training=True) * c)
+    W = layer.layer.kernel.numpy().astype(np.float64)
+    numeric = slopes(lambda: np.sum((x.numpy() @ W / np.linalg.norm(W, 2)) * c.numpy()), W, h=1e-5)
+    np.testing.assert_allclose(tape.gradient(value, layer.layer.kernel.value), numeric, rtol=1e-3, atol=1e-4)
