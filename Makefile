@@ -11,12 +11,12 @@ demo: .venv/ready
 	$(BIN)/python -m export.sample --model_dir=$(RUN)/export --num=64 --seed=0 --out=$(RUN)/digits.png
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist=worksteal
+	$(BIN)/python -m pytest -n 2 --dist=loadgroup
 
 # Lint and the fast tests.
 check: .venv/ready
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist=loadgroup -m "not slow"
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"

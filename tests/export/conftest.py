@@ -1,23 +1,17 @@
-"""Every core model, exported, and the C program that serves it."""
+"""A model to publish versions of, and the C program that serves exported models."""
 
 import os
 
 import pytest
 
-from tests.export.exported import Exported, InC, InSession, compile_program, digits_model
-from zoo import MODELS
-
-
-@pytest.fixture(scope="session", params=sorted(MODELS))
-def core(request, tmp_path_factory):
-    """Each model of the zoo as its digits flagfile makes it, exported."""
-    return Exported(digits_model(request.param), tmp_path_factory.mktemp(request.param))
+from tests.export.exported import Exported, InC, InSession, compile_program
+from tests.models import make
 
 
 @pytest.fixture(scope="module")
 def vae(tmp_path_factory):
     """A model that a test file may publish further versions of."""
-    return Exported(digits_model("vae"), tmp_path_factory.mktemp("vae"))
+    return Exported(make("vae"), tmp_path_factory.mktemp("vae"))
 
 
 @pytest.fixture(scope="session")

@@ -7,28 +7,13 @@ import subprocess
 import warnings
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from common.files import locked
 from export.saved_model import export_model
-from trainers import flags
-from trainers.data import load
 
 ROOT = Path(__file__).parents[2]
-
-
-def digits_model(name):
-    """The model of configs/NAME_digits.cfg for 8x8 digits, with weights from seed 0."""
-    digits = load("digits")
-    with contextlib.chdir(ROOT):  # flagfiles name each other from there
-        settings = flags.parse(["trainers.run", f"--flagfile=configs/{name}_digits.cfg", "--image_side=8"])
-    keras.utils.set_random_seed(0)
-    arguments = {"data_shape": digits.shape, **settings.model_settings}
-    if "num_classes" in settings.model_class.arguments():
-        arguments["num_classes"] = digits.num_classes
-    return settings.model_class(**arguments)
 
 
 class Sampler:

@@ -12,7 +12,8 @@ import PIL.Image
 import pytest
 
 from export import client, sample, servers
-from tests.export.exported import Exported, digits_model
+from tests import models
+from tests.export.exported import Exported
 from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
@@ -97,7 +98,7 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
 @pytest.fixture(scope="module")
 def newer(vae, tmp_path_factory):
     """Another version of that model, with other weights."""
-    model = digits_model("vae")
+    model = models.make("vae")
     model.decoder.trainable_variables[0].assign(-model.decoder.trainable_variables[0])
     return Exported(model, vae.export_dir)
 

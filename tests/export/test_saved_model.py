@@ -22,7 +22,7 @@ from tests.export.exported import Exported, Sampler, assert_same, tensors
 from tests.export.servers import GrpcServer, Models, RestServer
 from tests.mistakes import mistake
 from zoo import MODELS
-from zoo.game import encode_png
+from zoo.serving import encode_png
 
 BATCH = 6
 

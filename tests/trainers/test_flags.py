@@ -43,7 +43,7 @@ def test_every_argument_of_a_constructor_is_a_flag(name, capsys):
     with pytest.raises(SystemExit) as stop:
         parse(f"--model={name}", "--help")
     assert not stop.value.code
-    lines, helps = capsys.readouterr().out.splitlines(), flags.argument_help(MODELS[name])
+    lines, helps = capsys.readouterr().out.splitlines(), MODELS[name].argument_help()
     for argument, parameter in arguments.items():
         (line,) = [line for line in lines if line.startswith(f"  --{argument}: ")]
         assert line.endswith(f"{helps[argument]} (default {text_of(parameter.default)})")

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.spatial.distance import cdist
-from zoo.vae import VAE
 
 from tests.trainers.metrics.made import NUM_ROWS, data_of, options, run_of
 from trainers.metrics.representation import nearest_neighbour_accuracy
