@@ -5,16 +5,11 @@ import re
 import textwrap
 import typing
 
-LINE_LENGTH = 116  # of a docstring in a class
+NONE = inspect.Parameter.empty
 
 
 class Argument(typing.NamedTuple):
-    """What the models of a family have in common in one argument of their constructors.
-
-    annotation: its type, as a flag needs it.
-    default: its value where none is given, or `inspect.Parameter.empty`.
-    help: its entry in the docstring.
-    """
+    """What a family's models have in common in one argument: its type, its default (or `NONE`), its docstring."""
 
     annotation: typing.Any
     default: typing.Any
@@ -25,8 +20,8 @@ class Configured:
     """Of a class whose constructor has keyword-only arguments of plain values.
 
     Class attributes that a subclass sets:
-        shared_arguments: dict, name -> `Argument`. A parameter that the constructor of a class names without an
-            annotation and a default takes those, and the docstring its help: what a family shares is said once.
+        shared_arguments: dict, name -> `Argument`. What a family shares is said once: a parameter that a constructor
+            names without annotation or default takes those, and the class's docstring its help.
         zero_allowed: tuple of the names of int arguments that may be 0.
     """
 
@@ -35,15 +30,13 @@ class Configured:
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if "__init__" not in vars(cls):
-            return
-        shared = {name: cls.shared_arguments[name] for name in cls.arguments() if name in cls.shared_arguments}
-        for name, argument in shared.items():
-            if name not in cls.__init__.__annotations__ and argument.annotation is not inspect.Parameter.empty:
-                cls.__init__.__annotations__[name] = argument.annotation
-        defaults = {name: a.default for name, a in shared.items() if a.default is not inspect.Parameter.empty}
-        cls.__init__.__kwdefaults__ = defaults | (cls.__init__.__kwdefaults__ or {})
-        cls.__doc__ = complete(cls.__doc__, list(cls.arguments()), {name: a.help for name, a in shared.items()})
+        if constructor := vars(cls).get("__init__"):
+            shared = {name: cls.shared_arguments[name] for name in cls.arguments() if name in cls.shared_arguments}
+            annotations = {name: a.annotation for name, a in shared.items() if a.annotation is not NONE}
+            defaults = {name: a.default for name, a in shared.items() if a.default is not NONE}
+            constructor.__annotations__ = annotations | constructor.__annotations__
+            constructor.__kwdefaults__ = defaults | (constructor.__kwdefaults__ or {})
+            cls.__doc__ = complete(cls.__doc__, list(cls.arguments()), {name: a.help for name, a in shared.items()})
 
     @classmethod
     def arguments(cls):
@@ -53,13 +46,10 @@ class Configured:
     @classmethod
     def argument_help(cls):
         """Dict, argument -> its text in the docstring's `Args:` section, on one line."""
-        return dict(entries(cls.__doc__))
+        return entries(cls.__doc__)
 
     def set_arguments(self, values):
-        """Stores the arguments of a constructor under their own names.
-
-        Args:
-            values: dict that holds them, such as the constructor's `locals()`.
+        """Stores the arguments of a constructor, out of its `locals()`, under their own names.
 
         Raises:
             ValueError: for a value outside the choices of its `Literal`, a count below 1, or a negative number.
@@ -92,20 +82,15 @@ SECTION = re.compile(r"(?<=\nArgs:\n)(.*?)(?=\n\n|\Z)", re.S)
 
 
 def entries(docstring):
-    """List of (argument, its text on one line) of the `Args:` section of a docstring."""
+    """The `Args:` section of a docstring: dict, argument -> its text on one line."""
     section = SECTION.search(inspect.cleandoc(docstring or ""))
     found = re.findall(r"^ {4}(\w+): (.*?)(?=^ {4}\w|\Z)", section.group(1) if section else "", re.S | re.M)
-    return [(name, " ".join(text.split())) for name, text in found]
+    return {name: " ".join(text.split()) for name, text in found}
 
 
 def complete(docstring, order, helps):
-    """A docstring whose `Args:` section has all of `helps`, in the order of the names `order`; its own go first."""
-    if not docstring:
-        return docstring
-    texts = helps | dict(entries(docstring))
-    wrapped = [
-        textwrap.fill(f"{name}: {texts[name]}", LINE_LENGTH, initial_indent=" " * 4, subsequent_indent=" " * 8)
-        for name in order
-        if name in texts
-    ]
-    return SECTION.sub(lambda _: "\n".join(wrapped), inspect.cleandoc(docstring), count=1)
+    """The docstring, with all of `helps` in its `Args:` section, in the order of the names `order`."""
+    texts = helps | entries(docstring)
+    lines = [f"    {name}: {texts[name]}" for name in order if name in texts]
+    lines = [textwrap.fill(line, 116, subsequent_indent=8 * " ") for line in lines]
+    return docstring and SECTION.sub(lambda _: "\n".join(lines), inspect.cleandoc(docstring), count=1)

@@ -6,14 +6,13 @@ to weights, applies gradients or knows about distribution strategies.
 """
 
 import contextlib
-import inspect
 import re
 
 import keras
 import tensorflow as tf
 
 from common.graph import graph
-from zoo.configuration import Argument, Configured
+from zoo.configuration import NONE, Argument, Configured
 from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
 from zoo.optimizers import Averages, make_optimizer, unscaled, with_loss_scale
@@ -35,7 +34,7 @@ def all_before_any(grads):
 class Game(Configured, Keys, Averages, Serving, keras.Model):
     """A deep generative model as a game.
 
-    A subclass has keyword-only constructor arguments of plain values (they are its configuration), which it hands on by
+    A subclass has a constructor with keyword-only arguments of plain values, its configuration, which does nothing but
     `super().__init__(locals())`; builds its networks in `make_networks`; and defines `moves`, its losses, `train_step`,
     `test_step` and, unless it samples through `decode`, `sample`.
 
@@ -44,19 +43,11 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         metric_names: tuple of the names of what is logged besides `<move>_loss`.
         labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
-
-    Args:
-        arguments: dict of the subclass's arguments, those of `shared_arguments` below among them.
-
-    Raises:
-        ValueError: for an argument out of its range.
     """
 
     shared_arguments = {
         "data_shape": Argument(
-            inspect.Parameter.empty,
-            inspect.Parameter.empty,
-            "tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point.",
+            NONE, NONE, "tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point."
         ),
         "seed": Argument(int, 0, "int, the seed of all noise drawn in training."),
         "name": Argument(str | None, None, "str or None."),
@@ -99,8 +90,8 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
     def moves(self):
         """Dict, move -> list of the networks that it changes; every trainable weight is in at least one of them.
 
-        In most models a player has one move, and they share the name. Which there are may depend on the arguments:
-        `generator_0` and `generator_1` are moves of the kind `generator`, whose optimizers have the same settings.
+        In most models a player has one move, and they share the name. `generator_0` and `generator_1` are moves of the
+        kind `generator`: which there are may depend on the arguments, and one set of settings serves their optimizers.
         """
         raise NotImplementedError(f"{type(self).__name__} does not say what its moves are.")
 
@@ -124,8 +115,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
             optimizers: dict, move -> Keras optimizer (or its name); None takes the paper's, `default_optimizers`.
             jit_compile: True, False, or "auto" for True where there is a GPU. The whole step is compiled by XLA on one
                 device; under a strategy only the gradient computation is, because XLA can not span replicas.
-            steps_per_execution: int, training steps that run in one call of the compiled function.
-            run_eagerly: bool, run without `tf.function`, for debugging.
+            steps_per_execution, run_eagerly: as in Keras.
 
         Raises:
             ValueError: if `optimizers` does not name exactly the moves, or two moves would average one weight.
@@ -182,7 +172,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """Simultaneous moves: one forward pass, the gradients of all moves in it, then all updates.
 
         A weight without a gradient is left alone. State of networks, such as the averages of batch normalisation,
-        changes in the moves of these networks only, whoever else makes use of them.
+        changes in their own moves only, whoever else makes use of them.
 
         Args:
             loss_fn: function without arguments that returns a dict: move -> its loss per example, of any shape, and
@@ -210,10 +200,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         self._apply({move: shares})
 
     def _share(self, move, value):
-        """A loss or gradient as a replica hands it to the optimizer, which sums over replicas: here it becomes a mean.
-
-        This is the only place that divides by their number.
-        """
+        """A loss or gradient as the optimizer wants it, which sums over replicas: only here it becomes a mean."""
         share = tf.cast(value, tf.float32) / tf.distribute.get_strategy().num_replicas_in_sync
         return self.optimizers[move].scale_loss(share)
 

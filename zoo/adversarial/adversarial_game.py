@@ -16,8 +16,6 @@ Reference:
     I. Goodfellow et al. Generative adversarial nets. NeurIPS 2014. arXiv:1406.2661, algorithm 1.
 """
 
-from typing import Literal
-
 import tensorflow as tf
 
 from zoo.configuration import Argument
@@ -29,43 +27,31 @@ class AdversarialGame(Game):
     """A generator G and a discriminator D; a subclass has their networks, as `generator` and `discriminator`."""
 
     shared_arguments = Game.shared_arguments | {
-        "latent_size": Argument(int, 100, "int, the length of z."),
-        "prior": Argument(
-            Literal[tuple(distributions.PRIORS)],
-            "uniform",
-            '"uniform" on (-1, 1) or "normal", the distribution of each element of z.',
-        ),
-        "loss": Argument(
-            adversarial.Loss,
-            "non_saturating",
-            'str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.',
-        ),
-        "loss_parameter": Argument(float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'),
-        "penalty": Argument(
-            Literal["none", *penalties.PENALTIES],
-            "none",
-            'str, what is added to D\'s loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.',
-        ),
-        "penalty_weight": Argument(float, 10.0, "float, its weight. The papers have 10, and Roth et al. 2, falling."),
-        "penalty_decay": Argument(float, 1.0, "float, a factor of the weight for every 1,000 steps."),
-        "weight_constraint": Argument(
-            penalties.WeightConstraint,
-            "none",
-            '"none"; "clipping", D\'s weights within `clip_value` (Arjovsky et al. 2017); or "spectral_norm", the '
-            "largest singular value of each of its weight matrices is 1 (Miyato et al. 2018).",
-        ),
-        "clip_value": Argument(float, 0.01, "float, the largest magnitude of a clipped weight."),
-        "packing": Argument(int, 1, "int, examples that D judges together (PacGAN, Lin et al. 2018)."),
-        "discriminator_batch_norm": Argument(
-            bool, True, "bool, batch normalisation in D's convolutions but the first, which a penalty can not have."
-        ),
-        "num_discriminator_steps": Argument(
-            int, 1, "int, k, discriminator steps for each generator step; each has a fresh minibatch."
-        ),
-        "initial_std": Argument(
-            float, 0.0, "float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width."
-        ),
-    }
+        name: Argument(*argument)
+        for name, *argument in [
+            ("latent_size", int, 100, "int, the length of z."),
+            ("prior", distributions.PriorName, "uniform",
+             '"uniform" on (-1, 1) or "normal", the distribution of each element of z.'),
+            ("loss", adversarial.Loss, "non_saturating",
+             'str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.'),
+            ("loss_parameter", float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'),
+            ("penalty", penalties.Penalty, "none",
+             'str, what is added to D\'s loss against steep slopes: "none" or one of `zoo/parts/penalties.py`.'),
+            ("penalty_weight", float, 10.0, "float, its weight. The papers have 10, and Roth et al. 2, falling."),
+            ("penalty_decay", float, 1.0, "float, a factor of the weight for every 1,000 steps."),
+            ("weight_constraint", penalties.WeightConstraint, "none",
+             '"none"; "clipping", D\'s weights within `clip_value` (Arjovsky et al. 2017); or "spectral_norm", the '
+             "largest singular value of each of its weight matrices is 1 (Miyato et al. 2018)."),
+            ("clip_value", float, 0.01, "float, the largest magnitude of a clipped weight."),
+            ("packing", int, 1, "int, examples that D judges together (PacGAN, Lin et al. 2018)."),
+            ("discriminator_batch_norm", bool, True,
+             "bool, batch normalisation in D's convolutions but the first, which a penalty can not have."),
+            ("num_discriminator_steps", int, 1,
+             "int, k, discriminator steps for each generator step; each has a fresh minibatch."),
+            ("initial_std", float, 0.0,
+             "float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width."),
+        ]
+    }  # fmt: skip
     default_optimizers = {
         "discriminator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
         "generator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},

@@ -76,20 +76,11 @@ class ALI(AdversarialGame):
     batches_per_step = 1
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         latent_size: int = 64,
         prior: Literal["normal", "uniform"] = "normal",
         posterior: Literal["gaussian", "implicit", "deterministic"] = "gaussian",
-        loss,
-        loss_parameter,
-        penalty,
-        penalty_weight,
-        penalty_decay,
-        weight_constraint,
-        clip_value,
-        packing,
+        loss, loss_parameter, penalty, penalty_weight, penalty_decay, weight_constraint, clip_value, packing,
         network: Literal["mlp", "convolutional"] = "mlp",
         encoder_units: tuple[int, ...] = (400, 400),
         decoder_units: tuple[int, ...] = (400, 400, 400, 400),
@@ -103,9 +94,8 @@ class ALI(AdversarialGame):
         dropout: float = 0.0,
         discriminator_batch_norm: bool = False,
         initial_std: float = 0.02,
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

@@ -64,30 +64,15 @@ class CGAN(AdversarialGame):
     conditional = True
 
     def __init__(
-        self,
-        *,
-        data_shape,
-        num_classes,
-        latent_size,
-        prior,
-        loss,
-        loss_parameter,
-        penalty,
-        penalty_weight,
-        penalty_decay,
-        weight_constraint,
-        clip_value,
-        packing,
-        discriminator_batch_norm,
-        num_discriminator_steps,
+        self, *, data_shape, num_classes, latent_size, prior, loss, loss_parameter, penalty, penalty_weight,
+        penalty_decay, weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
         network: Literal["mlp", "convolutional"] = "mlp",
         generator_units: tuple[int, ...] = (200, 1000, 1200),
         discriminator_units: tuple[int, ...] = (240, 50, 240),
         dropout: float = 0.5,
         filters: int = 64,
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

@@ -43,25 +43,11 @@ class DCGAN(AdversarialGame):
     """
 
     def __init__(
-        self,
-        *,
-        data_shape,
-        latent_size,
-        prior,
-        loss,
-        loss_parameter,
-        penalty,
-        penalty_weight,
-        penalty_decay,
-        weight_constraint,
-        clip_value,
-        packing,
-        discriminator_batch_norm,
-        num_discriminator_steps,
+        self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
+        weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
         filters: int = 128,
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

@@ -125,9 +125,7 @@ class DBM(Game):
     metric_names = ("reconstruction", "unnormalized_bound")
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         hidden_units: tuple[int, ...] = (500, 1000),
         pretraining_steps: tuple[int, ...] = (),
         pretraining_gibbs_steps: int = 1,
@@ -142,9 +140,8 @@ class DBM(Game):
         sample_steps: int = 500,
         log_z_betas: int = 2000,
         log_z_runs: int = 100,
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

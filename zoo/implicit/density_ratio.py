@@ -58,18 +58,15 @@ class DensityRatio(Game):
     }
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         numerator: tuple[int, ...] = (1,),
         network: Literal["mlp", "convolutional"] = "mlp",
         hidden_units: tuple[int, ...] = (128, 128),
         filters: int = 32,
         activation: networks.Activation = "softplus",
         dropout: float = 0.0,
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def make_networks(self):

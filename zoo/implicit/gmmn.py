@@ -59,17 +59,14 @@ class GMMN(Game):
     draws = ("z",)
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         latent_size: int = 10,
         prior: Literal[tuple(distributions.PRIORS)] = "uniform",
         discrepancy: Literal["mmd", "energy", "mean", "covariance"] = "mmd",
         bandwidths: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0),
         generator_units: tuple[int, ...] = (64, 256, 256, 784),
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

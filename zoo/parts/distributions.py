@@ -5,6 +5,7 @@ TFP's own `sample(seed=...)` converts random bits in a way that differs between 
 
 import dataclasses
 from collections.abc import Callable
+from typing import Literal
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -41,6 +42,9 @@ PRIORS = {
 }
 
 
+PriorName = Literal[tuple(PRIORS)]
+
+
 def gaussian(parameters, event_ndims=1):
     """The diagonal Gaussian whose mean and raw log-variance are the two halves of `parameters` along the last axis.
 
@@ -70,3 +74,4 @@ class Likelihood:
 
 
 LIKELIHOODS = {"bernoulli": Likelihood(1, bernoulli), "gaussian": Likelihood(2, gaussian)}
+LikelihoodName = Literal[tuple(LIKELIHOODS)]

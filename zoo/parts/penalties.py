@@ -78,6 +78,7 @@ def penalty_of(game, D, real, fake, key):
     return weight * PENALTIES[game.penalty](D, real, fake, key)
 
 
+Penalty = Literal["none", *PENALTIES]
 WeightConstraint = Literal["none", "clipping", "spectral_norm"]
 
 

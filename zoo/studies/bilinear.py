@@ -67,15 +67,12 @@ class Bilinear(Game):
     }
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         play: Literal["simultaneous", "alternating", "extragradient"] = "simultaneous",
         x0: float = 1.0,
         y0: float = 1.0,
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def make_networks(self):

@@ -91,13 +91,10 @@ class Pushforward(Game):
     draws = ("level",)
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         function: Literal[tuple(FUNCTIONS)] = "sigmoid",
-        seed,
-        name,
-    ):
+        seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

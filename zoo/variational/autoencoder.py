@@ -27,11 +27,9 @@ class Autoencoder(Game):
     """
 
     shared_arguments = Game.shared_arguments | {
-        "network": Argument(
-            Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images: the kind of networks.'
-        ),
+        "network": Argument(Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images.'),
         "likelihood": Argument(
-            Literal[tuple(distributions.LIKELIHOODS)],
+            distributions.LikelihoodName,
             "bernoulli",
             '"bernoulli" for data in [0, 1], or "gaussian" with a mean and a variance for every number in x.',
         ),

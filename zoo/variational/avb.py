@@ -90,9 +90,7 @@ class AVB(Autoencoder):
     encodes_by_draws = True
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         latent_size: int = 32,
         network,
         hidden_units: tuple[int, ...] = (512, 512),
@@ -106,10 +104,8 @@ class AVB(Autoencoder):
         adversary_network: Literal["bilinear", "residual"] = "bilinear",
         adversary_units: tuple[int, ...] = (1024, 1024, 1024),
         num_adversary_steps: int = 1,
-        log_prob_samples,
-        seed,
-        name,
-    ):
+        log_prob_samples, seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):

@@ -59,9 +59,7 @@ class VAE(Autoencoder):
     draws = ("epsilon",)
 
     def __init__(
-        self,
-        *,
-        data_shape,
+        self, *, data_shape,
         latent_size: int = 20,
         network,
         hidden_units: tuple[int, ...] = (500,),
@@ -71,10 +69,8 @@ class VAE(Autoencoder):
         estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo",
         num_samples: int = 1,
         beta: float = 1.0,
-        log_prob_samples,
-        seed,
-        name,
-    ):
+        log_prob_samples, seed, name,
+    ):  # fmt: skip
         super().__init__(locals())
 
     def make_networks(self):
