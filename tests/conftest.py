@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(config, items):
             parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
             return any(str(value).partition(" ")[0] in others for value in parameters)
 
-        config.hook.pytest_deselected(list(filter(is_of_another, items)))
+        config.hook.pytest_deselected(items=list(filter(is_of_another, items)))
         items[:] = [item for item in items if not is_of_another(item)]
 
 

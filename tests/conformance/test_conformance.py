@@ -36,11 +36,14 @@ SPECTRAL_NORM = [name for name in CRITICS if "spectral_norm" in name]  # of all 
 
 
 def check(function=None, *, variants=()):
-    """Runs a check over every model that does not exempt itself, and over these variants: in `make test-all` over all."""
+    """Runs a check over every model that does not exempt itself from it, and over these variants, if any.
+
+    In `make test-all` it is all variants then.
+    """
     if function is None:
         return functools.partial(check, variants=variants)
     number = function.__name__.split("_")[1]
-    variants = CRITICS if os.environ.get("ALL_VARIANTS") else variants
+    variants = CRITICS if variants and os.environ.get("ALL_VARIANTS") else variants
     parameters = models.of_each_model([*models.names(number), *variants])
     return pytest.mark.parametrize("name", parameters)(function)
 
