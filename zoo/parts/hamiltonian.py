@@ -23,8 +23,7 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
     Args:
         log_density: function of z that gives the logarithm [...] of a density, up to a constant.
         z: float [..., size], the chains.
-        momentum: standard normal noise like z.
-        uniform: uniform noise [...].
+        momentum, uniform: standard normal noise like z, and uniform noise [...].
         step_size: float, broadcast to [...].
         num_leapfrog_steps: int.
 
@@ -48,10 +47,7 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
 def adapt(step_size, recent, acceptance):
     """The next step size, and the running mean of the acceptance rate that it follows.
 
-    Args:
-        step_size: float [...], at first `LARGEST_STEP_SIZE`.
-        recent: float [...] in [0, 1], the running mean, at first `TARGET_ACCEPTANCE`.
-        acceptance: float [...] in [0, 1], of the last transition.
+    All are float [...]. At first they are `LARGEST_STEP_SIZE` and `TARGET_ACCEPTANCE`; `acceptance` is the last rate.
     """
     recent += (1.0 - ACCEPTANCE_MEMORY) * (acceptance - recent)
     factor = tf.where(recent > TARGET_ACCEPTANCE, STEP_SIZE_FACTOR, 1.0 / STEP_SIZE_FACTOR)

@@ -5,8 +5,7 @@ They own no weights. Each has
     noise              what one row of a draw takes: a nest of `noise.Noise`
     draw(noise)        (z, log q(z|x)), z [..., batch, size] and nats [..., batch]; None where no density is known
 
-and where they exist a `mean()`, a `log_variance()`, each [batch, size], the `log_prob(z)` of any z, nats [..., batch],
-and `kl(prior)`, nats [batch].
+and where they exist `mean()` and `log_variance()`, [batch, size], and the densities of a Gaussian.
 """
 
 import tensorflow as tf
@@ -42,15 +41,13 @@ class Gaussian:
         return tf.math.log(self.density.variance())
 
     def log_prob(self, z):
+        """Nats [..., batch] of z [..., batch, size]."""
         return self.density.log_prob(z)
 
     def kl(self, prior):
-        """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch].
+        """KL(q || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch]; ValueError for another prior.
 
         Kingma and Welling 2014, appendix B.
-
-        Raises:
-            ValueError: for a prior other than the standard normal one.
         """
         if prior is not distributions.PRIORS["normal"]:
             raise ValueError("the divergence of a Gaussian posterior has a closed form for the prior N(0, I) only.")
@@ -59,11 +56,7 @@ class Gaussian:
 
 
 class Deterministic:
-    """z is a function of x: all noise that it takes is none.
-
-    Args:
-        z: float [batch, size].
-    """
+    """z [batch, size] is a function of x: all noise that it takes is none."""
 
     noise = ()
 
@@ -78,11 +71,9 @@ class Deterministic:
 
 
 class Implicit:
-    """z is a function of x and noise: it can be drawn from, and nothing else is known of it (Mescheder et al. 2017).
+    """z = function(noise) [batch, size], of standard normal noise [batch, *shape]; nothing else is known of it.
 
-    Args:
-        function: of noise [batch, *shape]; it gives z [batch, size].
-        shape: tuple of ints, the standard normal noise of one row.
+    (Mescheder et al. 2017.)
     """
 
     def __init__(self, function, shape):
