@@ -17,10 +17,9 @@ Notation, of algorithm 20.1 in Goodfellow et al. 2016:
 
 With one hidden layer it is a restricted Boltzmann machine, q is exact and L is log p(v) itself.
 
-Pre-training takes the layers two by two, from below, as a stack of RBMs. A layer that will have two neighbours has only
-one of them there, which therefore counts twice: such an RBM is one with two copies of that neighbour. So the weights of
-the stack are those of the whole. A hidden layer has biases of its own in each of its two RBMs, and their mean in the
-whole.
+Pre-training takes the layers two by two, from below, as a stack of RBMs with the weights of the whole. A layer that will
+have two neighbours has only one of them there, which therefore counts twice, as if there were two copies of it. A
+hidden layer has biases of its own in each of its two RBMs, and their mean in the whole.
 
 Departures from the paper: the biases of a layer learn at twice the rate while an RBM has half of them; momentum is
 constant; statistics of the particles take means in the place of draws of the odd layers; the sparsity penalty takes the
@@ -82,9 +81,8 @@ class DBM(Game):
     Args:
         data_shape: tuple of ints, `(height, width, channels)`.
         hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the image.
-        pretraining_steps: tuple of ints, steps of contrastive divergence for each layer, from below, before all are
-            trained together; empty for none.
-        pretraining_gibbs_steps: int, k of that contrastive divergence, CD-k.
+        pretraining_steps: tuple of ints, steps of pre-training for each layer, from below; empty for none.
+        pretraining_gibbs_steps: int, k of its contrastive divergence, CD-k.
         num_chains: int, persistent Markov chains.
         gibbs_steps: int, sweeps of the chains at each step.
         mean_field_steps: int, sweeps of mean field at most.
@@ -119,19 +117,12 @@ class DBM(Game):
     def __init__(
         self, *, data_shape,
         hidden_units: tuple[int, ...] = (500, 1000),
-        pretraining_steps: tuple[int, ...] = (),
-        pretraining_gibbs_steps: int = 1,
-        num_chains: int = 100,
-        gibbs_steps: int = 5,
-        mean_field_steps: int = 30,
-        mean_field_tolerance: float = 1e-3,
-        sparsity_targets: tuple[float, ...] = (),
-        sparsity_cost: float = 0.001,
-        centered: bool = False,
-        max_norm: float = 0.0,
-        sample_steps: int = 500,
-        log_z_betas: int = 2000,
-        log_z_runs: int = 100,
+        pretraining_steps: tuple[int, ...] = (), pretraining_gibbs_steps: int = 1,
+        num_chains: int = 100, gibbs_steps: int = 5,
+        mean_field_steps: int = 30, mean_field_tolerance: float = 1e-3,
+        sparsity_targets: tuple[float, ...] = (), sparsity_cost: float = 0.001,
+        centered: bool = False, max_norm: float = 0.0,
+        sample_steps: int = 500, log_z_betas: int = 2000, log_z_runs: int = 100,
         seed, name,
     ):  # fmt: skip
         super().__init__(locals())
@@ -274,10 +265,12 @@ class DBM(Game):
         path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
         start = gibbs.independent(base, draw(0))
         _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), start)
-        return self.pixels(tf.sigmoid(boltzmann.layer_input(machine, states, 0)))
+        return self.images_given(machine, states)
 
-    def pixels(self, v):
-        return self.to_served(tf.reshape(v, [-1, *self.data_shape]))
+    def images_given(self, machine, states):
+        """Means of the pixels given the first hidden layer, as they are served."""
+        means = tf.sigmoid(boltzmann.layer_input(machine, states, 0))
+        return self.to_served(tf.reshape(means, [-1, *self.data_shape]))
 
     def encode(self, images):
         """Means of the hidden units, layer by layer, under the mean-field posterior."""
@@ -285,8 +278,7 @@ class DBM(Game):
 
     def reconstruct(self, images):
         """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
-        states = [None, self.encode(images)["h1"]]
-        return self.pixels(tf.sigmoid(boltzmann.layer_input(self.machine.tensors(), states, 0)))
+        return self.images_given(self.machine.tensors(), self.states(images))
 
     def log_prob(self, images):
         """The variational bound, in nats, with the log Z that was estimated before the export."""

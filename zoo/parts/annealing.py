@@ -94,12 +94,11 @@ def machine_path(machine, base, betas, draw):
         p_beta(x) ~ exp(-(1 - beta) E_base(x) - beta E(x))
 
     The Markov chain lives on the odd layers, all even ones being summed out (and not read): fewer variables, less
-    variance. Log-weights are float64. (Salakhutdinov and Murray 2008, section 4.1; Salakhutdinov and Hinton 2009,
-    section 3.3.)
+    variance. Log-weights are float64. (Salakhutdinov and Murray 2008, section 4.1.)
 
     Args:
         machine: `Machine` of float32 or float64 tensors.
-        base: list of biases [n_l] of the machine without weights, of the same type, as `gibbs.base_rates` gives them.
+        base: list of biases [n_l] of the machine without weights, of the same type.
         betas: float [K + 1], rising from where the states are drawn, or falling from there.
         draw: function k -> `draw` of the sweep at betas[k], as `gibbs.sampler` gives it.
     """
@@ -139,9 +138,7 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
 
     Args:
         machine, base: as for `machine_path`.
-        num_betas, num_runs: ints, steps of the path, and chains side by side.
-        seed: int.
-        samples: list of float [num_runs, n_l], or None to go forward.
+        num_betas, num_runs: ints, steps of the path, and chains side by side, each from one of the samples, if any.
         progress: function of the number of sweeps done so far, or None.
     """
     betas, shape = machine_betas(num_betas), [num_runs, sum(b.shape[-1] for b in base)]
@@ -165,10 +162,7 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
 
 
 def decoder_betas(num_temperatures, delta=4.0):
-    """float32 [num_temperatures + 1]: a sigmoid on [-delta, delta], moved and stretched to run from 0 to 1.
-
-    Small steps near both ends, where the distributions change most (Wu et al. 2017, section 4.2).
-    """
+    """float32 [num_temperatures + 1]: a sigmoid on [-delta, delta], stretched to [0, 1] (Wu et al. 2017, section 4.2)."""
     sigmoid = 1.0 / (1.0 + np.exp(-np.linspace(-delta, delta, num_temperatures + 1)))
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).astype(np.float32)
 
@@ -204,13 +198,9 @@ def decoder_log_weights(
 
     def transition(state, k, beta):
         x, batch, z, step_size, recent, rates = state
+        momentum, uniform = noise.normal(key(batch, k), tf.shape(z)), noise.uniform(key(batch, k, 1), tf.shape(z)[:-1])
         z, acceptance = hamiltonian.transition(
-            lambda z: log_prior(z) + beta * log_likelihood(x, z),
-            z,
-            noise.normal(key(batch, k), tf.shape(z)),
-            noise.uniform(key(batch, k, 1), tf.shape(z)[:-1]),
-            step_size,
-            num_leapfrog_steps,
+            lambda z: log_prior(z) + beta * log_likelihood(x, z), z, momentum, uniform, step_size, num_leapfrog_steps
         )
         rate = tf.reduce_mean(acceptance, axis=0)
         return x, batch, z, *hamiltonian.adapt(step_size, recent, rate), rates + rate

@@ -79,9 +79,8 @@ class SpectralNormalization(keras.layers.Wrapper):
     def build(self, input_shape):
         super().build(input_shape)
         size = self.layer.kernel.shape[-1]
-        self.u = self.add_weight(
-            shape=(size, 1), initializer=self.start, trainable=False, aggregation="only_first_replica", name="u"
-        )
+        state = {"trainable": False, "aggregation": "only_first_replica"}
+        self.u = self.add_weight(shape=(size, 1), initializer=self.start, name="u", **state)
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias") if self.use_bias else None
 
     def call(self, x, training=False):

@@ -19,7 +19,7 @@ def linear(layer_class, initializer=None, spectral_norm=False, **shared):
     Args:
         initializer: Keras initializer of their kernels, None for Glorot's.
         spectral_norm: bool, spectral normalisation of their kernels.
-        **shared: options of all of them.
+        **shared: other options of all of them.
     """
     # Of a description each layer makes an initializer of its own: a shared one repeats its numbers for the same shape.
     description = keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
@@ -62,8 +62,7 @@ def mlp(
         input_shape, output_shape: tuples of ints, without the batch; with None the last hidden layer is the output.
         hidden_units: tuple of ints, the width of each hidden layer; empty for a linear map.
         output_activation: str or None, a Keras activation.
-        initializer, spectral_norm: of all layers, as for `linear`.
-        **options: of all hidden layers, as for `hidden`.
+        initializer, spectral_norm: of all layers, as for `linear`; **options: of all hidden layers, as for `hidden`.
     """
     dense = linear(keras.layers.Dense, initializer, spectral_norm)
     stack = [keras.Input(input_shape), keras.layers.Flatten()]
@@ -94,10 +93,7 @@ def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", 
 
 
 def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activation="relu", name=None):
-    """Networks side by side, each with its own weights, from [batch, num_networks, input_size] to [..., output_size].
-
-    Arguments are those of `mlp`, for every one of the networks; no "maxout" or "crelu".
-    """
+    """`mlp`s side by side, from [batch, num_networks, input_size] to [..., output_size]; no "maxout" or "crelu"."""
 
     def dense(size, units, **options):
         # Glorot's rule for each network by itself: in Keras's, the sizes of all of them would count.
@@ -127,10 +123,8 @@ def convolutional_sides(side):
     while sides[0] > 7 and sides[0] % 2 == 0:
         sides.insert(0, sides[0] // 2)
     if not 4 <= sides[0] <= 7 or len(sides) == 1:
-        raise ValueError(
-            f"a convolutional network can not make images of side {side}: "
-            "the side must be 4, 5, 6 or 7 times a power of two, such as 8, 16, 28, 32 or 64."
-        )
+        allowed = "4, 5, 6 or 7 times a power of two, such as 8, 16, 28, 32 or 64"
+        raise ValueError(f"a convolutional network can not make images of side {side}: the side must be {allowed}.")
     return sides
 
 

@@ -17,12 +17,11 @@ from zoo.parts.noise import Noise
 class Gaussian:
     """N(mu, diag sigma^2), of which z = mu + sigma epsilon is a draw (Kingma and Welling 2014, section 2.4).
 
-    Args:
-        density: `tfd.Independent` of a `tfd.Normal`, with batch shape [batch], or [] for one that does not depend on x.
+    Of a `tfd.Independent` of a `tfd.Normal`, with batch shape [batch], or [] where it does not depend on x.
     """
 
     def __init__(self, density):
-        self.density = density
+        self.density, self.mean, self.log_prob = density, density.mean, density.log_prob
         self.noise = Noise("normal", tuple(density.event_shape))
 
     @classmethod
@@ -34,15 +33,8 @@ class Gaussian:
         z = self.mean() + self.density.stddev() * epsilon
         return z, self.log_prob(z)
 
-    def mean(self):
-        return self.density.mean()
-
     def log_variance(self):
         return tf.math.log(self.density.variance())
-
-    def log_prob(self, z):
-        """Nats [..., batch] of z [..., batch, size]."""
-        return self.density.log_prob(z)
 
     def kl(self, prior):
         """KL(q || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch]; ValueError for another prior.
@@ -71,10 +63,7 @@ class Deterministic:
 
 
 class Implicit:
-    """z = function(noise) [batch, size], of standard normal noise [batch, *shape]; nothing else is known of it.
-
-    (Mescheder et al. 2017.)
-    """
+    """z = function(noise) [batch, size] of standard normal noise [batch, *shape], and nothing else is known of it."""
 
     def __init__(self, function, shape):
         self.function, self.noise = function, Noise("normal", tuple(shape))
