@@ -5,7 +5,6 @@
 Objective, maximised over theta = {W, b}:
 
     L(q, theta):  E_{q(h|v)}[-E(v, h)] + H(q) - log Z  <=  log p(v),   q(h|v) = prod Bernoulli(mu) by mean field
-
     Delta theta:  E_data E_q[x_{l-1} x_l'] - E_p[x_{l-1} x_l'],   the second mean over persistent Markov chains
 
 Notation, of algorithm 20.1 in Goodfellow et al. 2016:
@@ -16,15 +15,13 @@ Notation, of algorithm 20.1 in Goodfellow et al. 2016:
     Delta      what the parameters move along: statistics of the data minus those of the particles
 
 With one hidden layer it is a restricted Boltzmann machine, q is exact and L is log p(v) itself.
-
-Pre-training takes the layers two by two, from below, as a stack of RBMs with the weights of the whole. A layer that will
-have two neighbours has only one of them there, which therefore counts twice, as if there were two copies of it. A
-hidden layer has biases of its own in each of its two RBMs, and their mean in the whole.
+Pre-training takes the layers two by two, from below, as a stack of RBMs with the weights of the whole. A layer that is
+to have two neighbours has one of them there, which therefore counts twice, as two copies of itself. A hidden layer has
+biases of its own in each of its two RBMs, and their mean in the whole.
 
 Departures from the paper: the biases of a layer learn at twice the rate while an RBM has half of them; momentum is
-constant; statistics of the particles take means in the place of draws of the odd layers; the sparsity penalty takes the
-means of the minibatch instead of running ones. It computes in float32 under any precision. Replicas advance the same
-particles.
+constant; statistics of the particles take means for draws of the odd layers; the sparsity penalty takes means of the
+minibatch instead of running ones. It computes in float32 under any precision. Replicas advance the same particles.
 """
 
 import functools
@@ -108,22 +105,17 @@ class DBM(Game):
     Reference:
         R. Salakhutdinov and G. Hinton. Deep Boltzmann machines. AISTATS 2009, sections 2 and 3.
         I. Goodfellow, Y. Bengio and A. Courville. Deep learning. MIT Press 2016, algorithm 20.1.
-        R. Salakhutdinov and I. Murray. On the quantitative analysis of deep belief networks. ICML 2008.
     """
 
     default_optimizers = {"machine": {"optimizer": "sgd", "learning_rate": 0.005, "momentum": 0.9}}
     metric_names = ("reconstruction", "unnormalized_bound")
 
     def __init__(
-        self, *, data_shape,
-        hidden_units: tuple[int, ...] = (500, 1000),
+        self, *, data_shape, hidden_units: tuple[int, ...] = (500, 1000),
         pretraining_steps: tuple[int, ...] = (), pretraining_gibbs_steps: int = 1,
-        num_chains: int = 100, gibbs_steps: int = 5,
-        mean_field_steps: int = 30, mean_field_tolerance: float = 1e-3,
-        sparsity_targets: tuple[float, ...] = (), sparsity_cost: float = 0.001,
-        centered: bool = False, max_norm: float = 0.0,
-        sample_steps: int = 500, log_z_betas: int = 2000, log_z_runs: int = 100,
-        seed, name,
+        num_chains: int = 100, gibbs_steps: int = 5, mean_field_steps: int = 30, mean_field_tolerance: float = 1e-3,
+        sparsity_targets: tuple[float, ...] = (), sparsity_cost: float = 0.001, centered: bool = False,
+        max_norm: float = 0.0, sample_steps: int = 500, log_z_betas: int = 2000, log_z_runs: int = 100, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -136,7 +128,6 @@ class DBM(Game):
 
     def make_networks(self):
         self.machine = Weights(self.sizes, self.max_norm)
-
         state = functools.partial(self.add_weight, trainable=False, aggregation="only_first_replica")
         constant = keras.initializers.Constant
         self.chains = [
@@ -152,8 +143,7 @@ class DBM(Game):
 
     @property
     def sizes(self):
-        """Units in each layer, from the visible one."""
-        return (math.prod(self.data_shape), *self.hidden_units)
+        return (math.prod(self.data_shape), *self.hidden_units)  # units in each layer, from the visible one
 
     @property
     def moves(self):
@@ -188,12 +178,11 @@ class DBM(Game):
             uniform = noise.uniform(self.key("gibbs", i, shared=True), [self.num_chains, sum(self.sizes)])
             particles = gibbs.sweep(theta, particles, gibbs.sampler(uniform, theta))
         model = boltzmann.statistics(gibbs.odd_means(theta, particles))  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde
-        W, b = delta = self.delta(data, model, self.sparsity_targets)
+        W, b = delta = boltzmann.difference(data, model, self.sparsity_targets, self.sparsity_cost)
         if self.centered:
             W, b = boltzmann.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
         middle = [a / 2.0 for a in b[1:-1]]
-        delta = Machine(W, [b[0], *middle, *middle, b[-1]])  # of `stack`
-        return delta, particles, boltzmann.objectives(theta, [V, *H_hat], data)
+        return Machine(W, [b[0], *middle, *middle, b[-1]]), particles, boltzmann.objectives(theta, [V, *H_hat], data)
 
     def contrastive_divergence(self, V, i):
         """CD-k of the RBM of the layers i - 1 and i, in the place of `algorithm`; the particles follow the data."""
@@ -202,19 +191,16 @@ class DBM(Game):
         copies = (2 if i < L else 1, 2 if i > 1 else 1)  # of layer i - 1, and of layer i; a state is their mean
         rbm = Machine([copies[0] * copies[1] * W[i - 1]], [copies[0] * biases[i - 1], copies[1] * biases[L + i - 1]])
         states = [V, *boltzmann.recognize(Machine(W, [None, *biases[L:]]), V)[:i]]
-        x, h = states[-2:]
-        data = boltzmann.statistics([x, h])
+        data = boltzmann.statistics(states[-2:])
         keys = [[self.key("gibbs", 2 * i + j) for j in range(2)] for i in range(self.pretraining_gibbs_steps)]
-        model = gibbs.contrastive_divergence(rbm, h, keys, copies)
-        pair = self.delta(data, boltzmann.statistics(model), self.sparsity_targets[i - 1 : i])
+        model = gibbs.contrastive_divergence(rbm, states[-1], keys, copies)
+        sparsity = self.sparsity_targets[i - 1 : i], self.sparsity_cost
+        pair = boltzmann.difference(data, boltzmann.statistics(model), *sparsity)
         delta = tf.nest.map_structure(tf.zeros_like, stack)
         delta.weights[i - 1], (delta.biases[i - 1], delta.biases[L + i - 1]) = pair.weights[0], pair.biases
         rows = tf.range(self.num_chains) % tf.shape(V)[0]
         particles = [tf.gather(state, rows) for state in states] + self.particles[i + 1 :]
-        return delta, particles, boltzmann.objectives(rbm, [x, states[-1]], data, copies)
-
-    def delta(self, data, model, targets):
-        return boltzmann.sparser(tf.nest.map_structure(tf.subtract, data, model), data, targets, self.sparsity_cost)
+        return delta, particles, boltzmann.objectives(rbm, states[-2:], data, copies)
 
     def states(self, x):
         """Data, flat, and the means of all hidden layers given it: [V, H1_hat, ..., HL_hat]."""
@@ -263,8 +249,7 @@ class DBM(Game):
             return gibbs.sampler(uniform, machine)
 
         path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
-        start = gibbs.independent(base, draw(0))
-        _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), start)
+        _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), gibbs.independent(base, draw(0)))
         return self.images_given(machine, states)
 
     def images_given(self, machine, states):

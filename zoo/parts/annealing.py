@@ -81,10 +81,7 @@ def compiled(path):
 
 
 def machine_betas(num_betas):
-    """float64 [num_betas + 1], from 0 to 1, densest near 1: 1 / 29 of the steps up to 0.5, 8 / 29 up to 0.9.
-
-    The proportions of Salakhutdinov and Murray 2008, section 6, whose path had 14,500 steps.
-    """
+    """float64 [num_betas + 1], from 0 to 1, densest near 1, as in Salakhutdinov and Murray 2008, section 6."""
     return np.interp(np.linspace(0.0, 29.0, num_betas + 1), [0.0, 1.0, 9.0, 29.0], [0.0, 0.5, 0.9, 1.0])
 
 
@@ -122,10 +119,8 @@ def machine_path(machine, base, betas, draw):
 
 
 class LogZ(NamedTuple):
-    """An estimate of log Z in nats, and its standard error by the spread of the runs."""
-
-    value: float
-    standard_error: float
+    value: float  # an estimate of log Z in nats
+    standard_error: float  # by the spread of the runs
 
 
 def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, progress=None):
@@ -162,7 +157,7 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
 
 
 def decoder_betas(num_temperatures, delta=4.0):
-    """float32 [num_temperatures + 1]: a sigmoid on [-delta, delta], stretched to [0, 1] (Wu et al. 2017, section 4.2)."""
+    """float32 [num_temperatures + 1]: a sigmoid on [-delta, delta], stretched to [0, 1] (Wu et al. 2017, 4.2)."""
     sigmoid = 1.0 / (1.0 + np.exp(-np.linspace(-delta, delta, num_temperatures + 1)))
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).astype(np.float32)
 

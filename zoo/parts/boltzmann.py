@@ -54,23 +54,19 @@ def inner(machine, statistics):
     return tf.add_n([tf.reduce_sum(parameter * statistic) for parameter, statistic in pairs])
 
 
-def sparser(delta, data, targets, cost):
-    """A step along `delta` and the sparsity penalty: minus cost times (mean - target), by the input from below.
+def difference(data, model, targets=(), cost=0.0):
+    """Statistics of the data minus those of the model; where there are targets, minus the slope of a sparsity penalty.
 
-    The latter is the gradient of a cross-entropy between target and mean (Hinton 2010, A practical guide to training
-    restricted Boltzmann machines, section 11).
-
-    Args:
-        delta: `Machine`, statistics of the data minus those of the model.
-        data: `Machine`, statistics of the data.
-        targets: floats in [0, 1], the means that units of the hidden layers are to have, from below; empty for none.
+    It is cost times (mean - target), by the input from below: the gradient of a cross-entropy between target and mean
+    (Hinton 2010, A practical guide to training restricted Boltzmann machines, section 11). Targets, in [0, 1], are the
+    means that units of the hidden layers are to have, from below.
     """
-    weights, biases = list(delta.weights), list(delta.biases)
+    delta = tf.nest.map_structure(tf.subtract, data, model)
     for i, target in enumerate(targets):
         excess = cost * (data.biases[i + 1] - target)
-        weights[i] -= data.biases[i][:, None] * excess
-        biases[i + 1] -= excess
-    return Machine(weights, biases)
+        delta.weights[i] -= data.biases[i][:, None] * excess
+        delta.biases[i + 1] -= excess
+    return delta
 
 
 def center(delta, means):
@@ -94,10 +90,9 @@ def center(delta, means):
 
 
 def recognize(machine, v):
-    """One pass upwards, [mu_1 ... mu_L], exact for an RBM.
+    """One pass upwards, [mu_1 ... mu_L], exact for an RBM (Salakhutdinov and Hinton 2009, section 3).
 
-    A layer that has one above it takes twice its input from below, in the place of the input from above, which is not
-    known yet (Salakhutdinov and Hinton 2009, section 3).
+    A layer that has one above it takes twice its input from below, for want of that from above.
     """
     mu = [v]
     for i, W in enumerate(machine.weights, start=1):
@@ -148,11 +143,8 @@ def objectives(machine, states, data, copies=(1, 1)):
     """What is logged of a machine in training, as a dict of values in nats.
 
     `reconstruction`: cross-entropy [batch] of the lowest layer given the next; `unnormalized_bound`: mean of `bound`.
-
-    Args:
-        states: list of [batch, n_l], means of the hidden layers given the lowest.
-        data: their `statistics`.
-        copies: as for `gibbs.contrastive_divergence`.
+    `states` are the lowest layer and the means of the others given it, `data` their `statistics`, `copies` is that of
+    `gibbs.contrastive_divergence`.
     """
     logits = layer_input(machine, states, 0) / copies[0]
     reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)

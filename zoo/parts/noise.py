@@ -3,12 +3,10 @@
 Two families over one generator (Philox4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
 
 *Keyed* (`uniform`, `normal`, `bernoulli`), for training: one key draws a whole tensor, as fast as TensorFlow's own op.
-Keys are a function of (seed, step, replica), so that a resumed run sees the noise it would have seen. TensorFlow's
-random floats differ between a graph and XLA, its bits do not: we take the bits and convert them.
+TensorFlow's random floats differ between a graph and XLA, its bits do not: we take the bits and convert them.
 
-*Per row* (`uniform_rows`, `normal_rows`, `bernoulli_rows`), for serving: a server merges the requests of many clients
-into one batch, so each row carries its own seed and comes out the same in whatever company, as what TensorFlow's own op
-draws from `seed=[seeds[i], stream]`; the whole batch is one pass.
+*Per row* (`uniform_rows`, `normal_rows`, `bernoulli_rows`), for serving: a server merges requests into one batch, so
+each row carries its own seed and comes out the same in whatever company, as TensorFlow's own op draws it.
 """
 
 import dataclasses
@@ -31,9 +29,9 @@ def stream(use, index=0):
 def key(seed, step, replica, position=0):
     """An int64 [2] key for `tf.random.stateless_*`, different for every (seed, step, replica, position).
 
-    It is `[seed, word]`, the other three packed into the 64 bits of the word: unlike hashes they can not coincide, and
-    Philox scrambles neighbours. The word is negative, the streams of the per-row functions are not: training noise
-    never returns as a served sample.
+    It is `[seed, word]`, the other three packed into the word: unlike hashes they can not coincide, and a resumed run
+    sees the noise it would have seen. The word is negative, the streams of the per-row functions are not: training
+    noise never returns as a served sample.
 
     Args:
       seed: Python int, taken modulo 2**64, or scalar integer tensor.
@@ -78,9 +76,8 @@ def of_rows(nest, seeds, use, index=0):
 
     Leaf j of n has the stream `stream(use, n * index + j)`.
     """
-    draws, num = {"normal": normal_rows, "uniform": uniform_rows}, len(leaves(nest))
-    streams = [stream(use, num * index + j) for j in range(num)]
-    filled = [draws[leaf.kind](seeds, leaf.shape, s) for leaf, s in zip(leaves(nest), streams, strict=True)]
+    draws, first = {"normal": normal_rows, "uniform": uniform_rows}, len(leaves(nest)) * index
+    filled = [draws[leaf.kind](seeds, leaf.shape, stream(use, first + j)) for j, leaf in enumerate(leaves(nest))]
     return tf.nest.pack_sequence_as(nest, filled)
 
 

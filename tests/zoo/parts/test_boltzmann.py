@@ -34,8 +34,8 @@ def test_centered_step_is_that_of_units_minus_their_means(sizes):
     m = [rng.random(n).astype(np.float32) for n in sizes]
 
     def step(data, model, means):
-        statistics = boltzmann.statistics(data), boltzmann.statistics(model)
-        return boltzmann.center(tf.nest.map_structure(tf.subtract, *statistics), means)
+        difference = boltzmann.difference(boltzmann.statistics(data), boltzmann.statistics(model))
+        return boltzmann.center(difference, means)
 
     def pairs(states, i):
         return (states[i] - m[i]).T @ (states[i + 1] - m[i + 1]) / 7
