@@ -68,6 +68,12 @@ class Weights(keras.Model):
         lower, upper = ([a + sign * c for a, c in zip(b, r, strict=True)] for sign in (-1.0, 1.0))
         return Machine(W, [*lower[:-1], *upper[1:]])
 
+    def gradients(self, delta):
+        """Those of the loss -inner(stack, delta) by W, b and r, in this order."""
+        W, L = delta.weights, len(self.W)
+        pairs = list(zip([*delta.biases[:L], 0.0], [0.0, *delta.biases[L:]], strict=True))  # of each layer in both RBMs
+        return [-gradient for gradient in (*W, *(x + y for x, y in pairs), *(y - x for x, y in pairs[1:-1]))]
+
 
 Weights.__name__ = "Parameters"  # by which `.keras` files find them, those of before too
 
@@ -161,8 +167,9 @@ class DBM(Game):
         ends = tf.constant(np.cumsum(self.pretraining_steps), tf.int64)
         phase = tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32)
         delta, particles, metrics = self.phase(phase, [*stack, functools.partial(self.algorithm, V)])
-        # W <- W + eps Delta: a step down a loss whose gradient is minus Delta
-        self.minimize(lambda: {"machine": -boltzmann.inner(self.machine.stack(), delta), **metrics})
+        loss = -boltzmann.inner(self.machine.stack(), delta)  # whose gradient is minus Delta
+        self.descend("machine", self.machine.gradients(delta))  # W <- W + eps Delta
+        self.track({"machine": loss, **metrics})
         for chain, particle in zip(self.chains, particles, strict=True):
             chain.assign(particle)
         self.log_z_error.assign(-1.0)
