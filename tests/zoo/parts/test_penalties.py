@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-from zoo.ali import ALI
-from zoo.cgan import CGAN
-from zoo.dcgan import DCGAN
-from zoo.gan import GAN
+from zoo.adversarial.ali import ALI
+from zoo.adversarial.cgan import CGAN
+from zoo.adversarial.dcgan import DCGAN
+from zoo.adversarial.gan import GAN
 
 from zoo.parts import noise
 from zoo.parts.penalties import PENALTIES, penalty_of, slope
@@ -111,7 +111,7 @@ def test_every_penalty_trains_a_dcgan(name):
     x = tf.constant(np.random.default_rng(0).uniform(-1, 1, [4, 8, 8, 1]), tf.float32)
     z = noise.normal(KEY, [4, 2])
     plain, penalised = (model.discriminator_losses(x, z, key=key)["discriminator"] for key in (None, KEY))
-    expected = PENALTIES[name](model.D, x, model.G(z), KEY)
+    expected = PENALTIES[name](model.D_output, x, model.G(z), KEY)
     np.testing.assert_allclose(penalised - plain, 3 * expected, rtol=1e-3, atol=1e-5)
     for _ in range(2):
         logs = model.train_step(x)
@@ -160,7 +160,7 @@ def test_of_conditional_critics():
     y, z = model.condition(tf.constant([0, 1, 0, 1, 1, 0])), tf.zeros([6, 100])
     losses = [model.discriminator_losses(REAL, z, y, key=key, training=False) for key in (None, KEY)]
     fake = model.G(z, y, training=False)
-    expected = PENALTIES["wgan_gp"](lambda x: model.D(x, y, training=False), REAL, fake, KEY)
+    expected = PENALTIES["wgan_gp"](lambda x: model.D_output(x, y, training=False), REAL, fake, KEY)
     np.testing.assert_allclose(losses[1]["discriminator"] - losses[0]["discriminator"], expected, atol=1e-5)
 
 

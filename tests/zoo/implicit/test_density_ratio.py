@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-from zoo.density_ratio import DensityRatio
+from zoo.implicit.density_ratio import DensityRatio
 
 P = stats.multivariate_normal([0.5, 0.0], [[1.0, 0.3], [0.3, 0.6]])
 Q = stats.multivariate_normal([-0.5, 0.5], [[1.0, -0.2], [-0.2, 0.8]])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-from zoo.vae import VAE
+from zoo.variational.vae import VAE
 
 from zoo.parts import estimators, noise
 
@@ -181,7 +181,7 @@ def test_gradients_are_finite_differences(network, estimator):
         return model.negative_bound(x, epsilon, training=True)
 
     for player in (model.decoder, model.encoder):
-        before = [(net, net.get_weights()) for net in model.players["autoencoder"]]
+        before = [(net, net.get_weights()) for net in model.moves["autoencoder"]]
         start = player.get_weights()
         model.minimize(loss_fn)  # moves by minus the gradient
         gradient = [a - b for a, b in zip(start, player.get_weights(), strict=True)]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import integrate, optimize, special, stats
-from zoo.pushforward import FUNCTIONS, Pushforward
+from zoo.studies.pushforward import FUNCTIONS, Pushforward
 
 from trainers import data as datasets
 from trainers.metrics import theory

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from zoo.bilinear import Bilinear
+from zoo.studies.bilinear import Bilinear
 
 from trainers.metrics import theory
 

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from zoo.gmmn import GMMN
+from zoo.implicit.gmmn import GMMN
 
 from zoo.parts import discrepancies
 

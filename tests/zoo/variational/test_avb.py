@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import stats
-from zoo.avb import AVB
+from zoo.variational.avb import AVB
 
 from zoo.parts import estimators, noise
 
@@ -122,7 +122,7 @@ def test_a_trained_adversary_approaches_the_divergence(adversary_network, adapti
     truth = LinearGaussian(adaptive_contrast, 0.3, 1.0, adversary_network=adversary_network, adversary_units=(64, 64))
     model, exact = truth.model, kl(truth.mean, truth.C)
     rate = keras.optimizers.schedules.CosineDecay(3e-3, 750)
-    model.compile({player: keras.optimizers.Adam(rate) for player in model.players}, jit_compile=False)
+    model.compile({player: keras.optimizers.Adam(rate) for player in model.moves}, jit_compile=False)
     x = tf.constant(np.tile(truth.x, [500, 1]))
 
     @tf.function
@@ -193,7 +193,7 @@ def test_steps_of_a_second_implementation(num_adversary_steps, adversary_network
         data_shape=(SIZE,), latent_size=LATENTS, hidden_units=(), num_basis=NUM_BASIS, noise_size=NOISE_SIZE,
         noise_units=(), adversary_units=units, num_adversary_steps=num_adversary_steps, seed=3, **arguments,
     )  # fmt: skip
-    model.compile({player: keras.optimizers.SGD(0.1) for player in model.players}, jit_compile=False)
+    model.compile({player: keras.optimizers.SGD(0.1) for player in model.moves}, jit_compile=False)
     if adaptive_contrast:  # larger coefficients a: with those at the start, z - mu is a difference of near equals
         kernel = model.coefficients.get_weights()[0]
         model.coefficients.set_weights([kernel, np.full(kernel.shape[1], 4.5)])
