@@ -143,7 +143,7 @@ def test_losses_where_the_discriminator_is_optimal(monkeypatch):
         pairs = np.concatenate([x, z], 1)
         return tf.constant(q.logpdf(pairs) - p.logpdf(pairs), tf.float32)
 
-    monkeypatch.setattr(model, "D", log_ratio)
+    monkeypatch.setattr(model, "D_output", log_ratio)
     grid = np.linspace(-9, 9, 601)
     pairs = np.stack(np.meshgrid(grid, grid), -1)
     log_q, log_p = q.logpdf(pairs), p.logpdf(pairs)
@@ -191,7 +191,7 @@ def test_at_the_optimum_no_player_moves_on(monkeypatch):
     weights = model.weights_of("discriminator")
     for gradient, weight in zip(tape.gradient(difference, weights), weights, strict=True):
         np.testing.assert_allclose(gradient, np.zeros(weight.shape), atol=0.06)
-    monkeypatch.setattr(model, "D", lambda x, z, training: tf.zeros(len(x)))
+    monkeypatch.setattr(model, "D_output", lambda x, z, training: tf.zeros(len(x)))
     losses = model.losses(x, z, epsilon)
     np.testing.assert_allclose(losses["discriminator"], np.log(4), rtol=1e-6)
     np.testing.assert_allclose(losses["generator"], np.log(4), rtol=1e-6)
