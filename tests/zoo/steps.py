@@ -15,8 +15,8 @@ def train(model, data, num_steps, batch_size, step=None):
     @tf.function
     def loop():
         for i in tf.range(num_steps):
-            first = (batch_size * i) % (num_rows - batch_size + 1)
-            step(tf.nest.map_structure(lambda x: x[first : first + batch_size], data))
+            rows = (batch_size * i) % (num_rows - batch_size + 1) + tf.range(batch_size)
+            step(tf.nest.map_structure(lambda x: tf.gather(x, rows), data))
 
     loop()
 

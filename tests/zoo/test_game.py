@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.optimizers import SGD
-from zoo.variational.avb import AVB
+
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
-from zoo.variational.vae import VAE
-
 from zoo.game import Game
 from zoo.logs import Tracker
 from zoo.optimizers import make_optimizer
-from zoo.serving import encode_png
 from zoo.parts import networks
+from zoo.serving import encode_png
+from zoo.variational.avb import AVB
+from zoo.variational.vae import VAE
 
 LR = 0.1
 

@@ -204,10 +204,10 @@ def test_training_matches_the_joint_distributions(loss):
 
     The optimum is unique up to rotation: any a of length 1.5 with p(z | x) = N(a x / |a|^2, I - a a' / |a|^2).
     """
-    deviation, steps, m = 1.5, 600, 256
+    deviation, steps, m = 1.5, 400, 200
     model, points = linear_model(2, "implicit", deviation, loss=loss)
-    rate = CosineDecay(0.01, steps)
-    average = {"use_ema": True, "ema_momentum": 0.98}
+    rate = CosineDecay(0.015, steps)
+    average = {"use_ema": True, "ema_momentum": 0.97}
     model.compile({"discriminator": Adam(rate, 0.5), "generator": Adam(rate, 0.5, **average)}, jit_compile=False)
     a, z = model.decoder.get_weights()[0], noise.normal([3, 0], [len(points), 2])
     epsilon = noise.normal([3, 1], [len(points), 2])

@@ -161,7 +161,7 @@ def test_each_class_of_the_ring_lands_on_its_component():
 
     share, _ = share_and_offsets()
     assert share < 0.5
-    play_on_points(model, ring.train, ring.train_labels, 1500)
+    play_on_points(model, ring.train, ring.train_labels, 700)
     share, offsets = share_and_offsets()
     assert share >= 0.99 and offsets.max() < 3.0
 
@@ -184,7 +184,7 @@ def test_a_subclass_conditions_on_any_vector():
     y = y[(y < 0.2) | (y > 0.4)][:, None]
     x = np.concatenate([y, y**2], 1) + 0.05 * rng.normal(size=[len(y), 2])
     model = OnTheCurve(data_shape=(2,), num_classes=1, **RING)
-    play_on_points(model, x, y, 1000)
+    play_on_points(model, x, y, 600)
     given = np.linspace(-0.9, 0.9, 1000, dtype=np.float32)[:, None]
     samples = model.sample(tf.range(1000, dtype=tf.int64), label=tf.constant(given)).numpy()
     error = np.linalg.norm(samples - np.concatenate([given, given**2], 1), axis=1)

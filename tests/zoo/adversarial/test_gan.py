@@ -77,11 +77,11 @@ def test_discriminator_alone_finds_the_ratio_of_densities():
     """G stays; D tends to p / (p + q), and the logged estimate to the Jensen-Shannon divergence."""
     p, q = stats.norm(0.8, 1.0), stats.norm(-0.7, 0.6)
     model = linear_game(q.mean(), q.std(), discriminator_units=(32, 32))
-    model.compile({"discriminator": Adam(CosineDecay(0.01, 500)), "generator": SGD(0.0)}, jit_compile=False)
+    model.compile({"discriminator": Adam(CosineDecay(0.02, 250)), "generator": SGD(0.0)}, jit_compile=False)
     quantiles = (np.arange(500) + 0.5) / 500
     x, z = (tf.constant(d.ppf(quantiles)[:, None], tf.float32) for d in (p, stats.norm))
 
-    train(model, (x, z), 500, 500, lambda data: model.minimize(lambda: model.discriminator_losses(*data)))
+    train(model, (x, z), 250, 500, lambda data: model.minimize(lambda: model.discriminator_losses(*data)))
     grid = np.linspace(-2.2, 2.2, 23)
     answer = model.discriminate(tf.constant(grid[:, None], tf.float32))["probability"]
     np.testing.assert_allclose(answer, p.pdf(grid) / (p.pdf(grid) + q.pdf(grid)), atol=0.05)

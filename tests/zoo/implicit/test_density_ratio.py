@@ -25,12 +25,12 @@ def estimate():
     """Trained on twice as many rows of q (label 0) as of p (label 1); held-out rows of both."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
-    model = DensityRatio(data_shape=(2,), hidden_units=(32, 32))
-    rate = keras.optimizers.schedules.CosineDecay(0.01, 1000)
+    model = DensityRatio(data_shape=(2,), hidden_units=(64, 64))
+    rate = keras.optimizers.schedules.CosineDecay(0.01, 1500)
     model.compile({"classifier": keras.optimizers.Adam(rate)}, jit_compile=False)
     label = np.arange(300_000) % 3 == 0
     x = np.where(label[:, None], P.rvs(300_000, rng), Q.rvs(300_000, rng))
-    train(model, (tf.constant(x, tf.float32), tf.constant(label, tf.int64)), 1000, 900)
+    train(model, (tf.constant(x, tf.float32), tf.constant(label, tf.int64)), 1500, 900)
     return model, P.rvs(20_000, rng), Q.rvs(20_000, rng)
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special
+
 from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
-
 from zoo.parts import adversarial
 from zoo.parts.adversarial import LOSSES, cross_entropy, jensen_shannon_estimate
 

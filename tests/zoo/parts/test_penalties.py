@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
+
 from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
-
 from zoo.parts import noise
 from zoo.parts.penalties import PENALTIES, penalty_of, slope
 

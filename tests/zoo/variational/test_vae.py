@@ -257,9 +257,9 @@ def test_training_reaches_the_likelihood_of_the_truth():
     truth, rng = LinearGaussian(3), np.random.default_rng(0)
     train, test = (rng.multivariate_normal(truth.b, truth.covariance, num).astype(np.float32) for num in (4000, 2000))
     model = VAE(data_shape=(3,), latent_size=LATENTS, hidden_units=(), likelihood="gaussian")
-    rate = keras.optimizers.schedules.CosineDecay(0.03, 300)
+    rate = keras.optimizers.schedules.CosineDecay(0.05, 500)
     model.compile({"autoencoder": keras.optimizers.Adam(rate)}, jit_compile=False)
-    steps.train(model, tf.constant(train), 300, 200)
+    steps.train(model, tf.constant(train), 500, 200)
     model.reset_metrics()
     loss = model.test_step(tf.constant(test))["autoencoder_loss"]
     best = -stats.multivariate_normal.logpdf(test, truth.b, truth.covariance).mean()
