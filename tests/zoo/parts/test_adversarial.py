@@ -214,17 +214,18 @@ def test_packs_are_neighbours_side_by_side():
     assert adversarial.pack(x, 1) is x
 
 
-@pytest.mark.parametrize(
-    "make, label",
-    [
-        (lambda **options: GAN(data_shape=(2,), **options), False),
-        (lambda **options: DCGAN(data_shape=(8, 8, 1), filters=2, **options), False),
-        (lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, **options), True),
-        (lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", **options), True),
-        (lambda **options: ALI(data_shape=(2,), latent_size=2, **options), False),
-        (lambda **options: ALI(data_shape=(8, 8, 1), network="convolutional", filters=2, **options), False),
-    ],
-)
+SMALL = {"generator_units": (4, 4), "discriminator_units": (4, 4)}
+IMAGES = {"data_shape": (8, 8, 1), "filters": 2}
+
+
+@pytest.mark.parametrize("make, label", [
+    (lambda **options: GAN(data_shape=(2,), **SMALL, **options), False),
+    (lambda **options: DCGAN(**IMAGES, **options), False),
+    (lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, **SMALL, **options), True),
+    (lambda **options: CGAN(**IMAGES, num_classes=3, network="convolutional", **options), True),
+    (lambda **options: ALI(data_shape=(2,), latent_size=2, joint_discriminator_units=(4,), **options), False),
+    (lambda **options: ALI(**IMAGES, network="convolutional", joint_discriminator_units=(4,), **options), False),
+])  # fmt: skip
 def test_packing_trains_and_judges_packs(make, label):
     model = make(packing=2, seed=1)
     model.compile(jit_compile=False)
@@ -245,24 +246,26 @@ def test_packing_trains_and_judges_packs(make, label):
 def test_every_loss_is_the_same_in_eager_graph_and_xla():
     """All that a game's step has of its loss: what each side minimises, with its gradient, and what is logged."""
     outputs = tf.linspace([-3.1, 2.9], [3.0, -3.2], 50)
+    names = typing.get_args(adversarial.Loss)
 
+    @tf.function
     def of_all():
-        found = {}
-        for name in typing.get_args(adversarial.Loss):
+        found = []
+        for name in names:
             pair = adversarial.loss_pair(name, 0.3)
+
+            def losses(outputs):
+                real, fake = tf.unstack(outputs, axis=1)
+                return [pair.discriminator(real, fake), pair.generator(fake), pair.encoder(real)]
+
+            values, gradient = value_and_gradient(lambda x: tf.tensordot([1.0, 0.7, 0.4], losses(x), 1), outputs)
             real, fake = tf.unstack(outputs, axis=1)
-            found[name] = [
-                *value_and_gradient(lambda outputs: pair.discriminator(*tf.unstack(outputs, axis=1)), outputs),
-                *value_and_gradient(pair.generator, fake),
-                *value_and_gradient(pair.encoder, real),
-                pair.divergence(real, fake),
-                pair.score(real),
-            ]
+            logged = [pair.divergence(real, fake), pair.score(real)]
+            found.append([values, *losses(outputs), *tf.unstack(gradient, axis=1), *logged])
         return found
 
-    eager = of_all()
-    assert len(eager) > 20
-    for jit_compile in (False, True):
-        for name, found in tf.function(of_all, jit_compile=jit_compile)().items():
-            for actual, expected in zip(found, eager[name], strict=True):
-                np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5, err_msg=name)
+    graph = of_all()
+    assert len(graph) > 20
+    for compiled in (of_all.python_function, tf.function(of_all.get_concrete_function(), jit_compile=True)):
+        for name, found, expected in zip(names, compiled(), graph, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=name)

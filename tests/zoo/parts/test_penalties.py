@@ -102,23 +102,6 @@ def test_no_nan_where_the_slope_is_zero(name):
     np.testing.assert_array_equal(tape.gradient(penalty, w), np.zeros(3))
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_every_penalty_trains_a_dcgan(name):
-    """It is added to D's loss with its weight, and training stays finite."""
-    options = {"penalty": name, "penalty_weight": 3.0, "discriminator_batch_norm": False}
-    model = DCGAN(data_shape=(8, 8, 1), latent_size=2, filters=2, loss="wasserstein", **options)
-    model.compile(jit_compile=False)
-    x = tf.constant(np.random.default_rng(0).uniform(-1, 1, [4, 8, 8, 1]), tf.float32)
-    z = noise.normal(KEY, [4, 2])
-    plain, penalised = (model.discriminator_losses(x, z, key=key)["discriminator"] for key in (None, KEY))
-    expected = PENALTIES[name](model.D_output, x, model.G(z), KEY)
-    np.testing.assert_allclose(penalised - plain, 3 * expected, rtol=1e-3, atol=1e-5)
-    for _ in range(2):
-        logs = model.train_step(x)
-    assert all(np.isfinite(value) for value in logs.values())
-    assert all(np.all(np.isfinite(w)) for w in model.trainable_weights)
-
-
 def test_the_weight_falls():
     model = GAN(data_shape=(2,), penalty="r1", penalty_weight=2.0, penalty_decay=0.5)
     for step, weight in ((0, 2.0), (1000, 1.0), (3000, 0.25)):
@@ -128,14 +111,11 @@ def test_the_weight_falls():
     assert penalty_of(model, lambda x: x[:, 0], REAL, FAKE, key=None) == 0.0
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda **options: DCGAN(data_shape=(8, 8, 1), **options),
-        lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", **options),
-        lambda **options: ALI(data_shape=(3,), **options),
-    ],
-)
+@pytest.mark.parametrize("make", [
+    lambda **options: DCGAN(data_shape=(8, 8, 1), filters=2, **options),
+    lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", filters=2, **options),
+    lambda **options: ALI(data_shape=(3,), **options),
+])  # fmt: skip
 def test_batch_norm_is_refused(make):
     with pytest.raises(ValueError, match="discriminator_batch_norm"):
         make(penalty="r1", discriminator_batch_norm=True)
@@ -168,10 +148,10 @@ def test_a_clipped_linear_critic_reaches_the_corner_of_its_box():
     """The best w in [-c, c]^2 for E[w x] - E[w G(z)] has the signs of the difference of means."""
     options = {"weight_constraint": "clipping", "clip_value": 0.5}
     model = GAN(data_shape=(2,), loss="wasserstein", discriminator_units=(), **options)
-    model.compile({"discriminator": keras.optimizers.SGD(0.1), "generator": keras.optimizers.SGD(0.0)})
+    model.compile({"discriminator": keras.optimizers.SGD(0.2), "generator": keras.optimizers.SGD(0.0)})
     model.generator.set_weights([w * 0.0 for w in model.generator.get_weights()])
     x = tf.constant([[1.0, -2.0]] * 4)
-    for _ in range(20):
+    for _ in range(6):
         model.train_step(x)
     np.testing.assert_allclose(model.discriminator.get_weights()[0][:, 0], [0.5, -0.5])
     model.reset_metrics()
