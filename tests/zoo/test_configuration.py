@@ -6,15 +6,11 @@ from typing import Literal
 
 import pytest
 
-from zoo import MODELS
+from zoo import ALI, AVB, CGAN, DCGAN, GAN, GMMN, MODELS, VAE, DensityRatio, Pushforward
 from zoo.adversarial.adversarial_game import AdversarialGame
-from zoo.adversarial.dcgan import DCGAN
-from zoo.adversarial.gan import GAN
 from zoo.configuration import LINE_LENGTH, Argument, Configured, entries
 from zoo.game import Game
 from zoo.variational.autoencoder import Autoencoder
-from zoo.variational.avb import AVB
-from zoo.variational.vae import VAE
 
 
 class Family(Configured):
@@ -110,7 +106,7 @@ def test_every_argument_of_every_model_is_documented(name):
 @pytest.mark.parametrize("family, classes, argument", [
     (Game, list(MODELS.values()), "seed"),
     (Game, [GAN, VAE], "data_shape"),
-    (AdversarialGame, [MODELS["cgan"], DCGAN, GAN, MODELS["ali"]], "penalty_weight"),
+    (AdversarialGame, [CGAN, DCGAN, GAN, ALI], "penalty_weight"),
     (Autoencoder, [VAE, AVB], "likelihood"),
 ])  # fmt: skip
 def test_families_say_it_once(family, classes, argument):
@@ -123,8 +119,57 @@ def test_families_say_it_once(family, classes, argument):
 
 def test_ali_says_otherwise():
     """Of its prior and its sizes: another default, and of the prior another text."""
-    ali, shared = MODELS["ali"], AdversarialGame.shared_arguments
-    assert ali.arguments()["latent_size"].default == 64 != shared["latent_size"].default
-    assert ali.argument_help()["latent_size"] == shared["latent_size"].help
-    assert ali.arguments()["prior"].default == "normal" != shared["prior"].default
-    assert "tanh" in ali.argument_help()["prior"] and "tanh" not in shared["prior"].help
+    shared = AdversarialGame.shared_arguments
+    assert ALI.arguments()["latent_size"].default == 64 != shared["latent_size"].default
+    assert ALI.argument_help()["latent_size"] == shared["latent_size"].help
+    assert ALI.arguments()["prior"].default == "normal" != shared["prior"].default
+    assert "tanh" in ALI.argument_help()["prior"] and "tanh" not in shared["prior"].help
+
+
+# --- Arguments out of their ranges ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cls, arguments, message", [
+    (VAE, {"estimator": "elbow"}, "estimator must be one of elbo, iwae, not 'elbow'"),
+    (VAE, {"network": None}, "network must be one of"),
+    (GAN, {"loss": "wasserstain"}, "loss must be one of minimax, .*, not 'wasserstain'"),
+    (GAN, {"prior": "Normal"}, "prior must be one of"),
+    (VAE, {"latent_size": 0}, "latent_size must be at least 1, not 0"),
+    (VAE, {"hidden_units": (5, 0)}, "hidden_units must be at least 1"),
+    (GAN, {"generator_units": [-3]}, "generator_units must be at least 1"),
+    (GAN, {"num_discriminator_steps": -1}, "num_discriminator_steps must be at least 1"),
+    (DCGAN, {"filters": 0}, "filters must be at least 1"),
+    (VAE, {"beta": -0.5}, "beta must not be negative, but is -0.5"),
+    (VAE, {"beta": -1}, "beta must not be negative"),
+    (VAE, {"beta": float("nan")}, "beta must not be negative"),
+    (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
+    (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
+    (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
+    (AVB, {"network": "convolutional", "hidden_units": ()}, "hidden_units must not be empty"),
+    (VAE, {"network": "convolutional", "data_shape": (8, 16, 1)}, "square"),
+    (DCGAN, {"data_shape": (7, 7, 1)}, "side 7"),
+    (DCGAN, {"data_shape": (2,)}, "square"),
+    (DensityRatio, {"data_shape": (2,), "network": "convolutional"}, "square images"),
+    (ALI, {"network": "convolutional", "data_shape": (7,)}, "square"),
+    (ALI, {"prior": "uniform"}, "support"),
+    (ALI, {"posterior": "implicit", "network": "convolutional"}, "network mlp"),
+    (ALI, {"posterior": "laplace"}, "one of"),
+    (ALI, {"dropout": 1.0}, "below 1, not 1.0"),
+    (CGAN, {"num_classes": 3, "dropout": 1.0}, "dropout must be less than 1"),
+    (CGAN, {"num_classes": 3, "generator_units": (5,)}, "generator_units must be two widths or more, not .5,."),
+    (CGAN, {"num_classes": 3, "discriminator_units": (5,)}, "discriminator_units must be two widths or more, not .5,."),
+    (GMMN, {"bandwidths": ()}, "bandwidths must be"),
+    (GMMN, {"bandwidths": (0.0, 1.0)}, "bandwidths must be"),
+    (Pushforward, {"function": "exp"}, "pixels lie in"),
+    (Pushforward, {"function": "square"}, "pixels lie in"),
+])  # fmt: skip
+def test_arguments_out_of_range(cls, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        cls(**{"data_shape": (8, 8, 1), **arguments})
+
+
+def test_arguments_in_range():
+    model = VAE(data_shape=[4, 4, 1], hidden_units=[], beta=0, seed=-5, latent_size=2)
+    assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)
+    assert model.get_config()["beta"] == 0.0 and not hasattr(model, "values")
+    CGAN(data_shape=(2,), num_classes=3, generator_units=(5, 4), discriminator_units=(5, 4))  # no joint layers

@@ -7,7 +7,6 @@ import tensorflow as tf
 from keras.optimizers import SGD
 
 from tests.replicas import two_replicas
-from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
 from zoo.game import Game
 from zoo.logs import Tracker
@@ -15,8 +14,6 @@ from zoo.optimizers import make_optimizer, unscaled
 from zoo.parts import networks
 from zoo.parts.layers import Dropout, Numbers, SpectralNormalization, batch_normalization
 from zoo.serving import encode_png
-from zoo.variational.avb import AVB
-from zoo.variational.vae import VAE
 
 LR = 0.1
 
@@ -174,38 +171,6 @@ def test_compile_takes_names_and_defaults():
     settings = {player: optimizer.get_config() for player, optimizer in model.optimizers.items()}
     assert settings["x"]["momentum"] == 0.0 and settings["y"]["momentum"] == 0.5
     assert settings["x"]["learning_rate"] == pytest.approx(LR)
-
-
-@pytest.mark.parametrize("cls, arguments, message", [
-    (VAE, {"estimator": "elbow"}, "estimator must be one of elbo, iwae, not 'elbow'"),
-    (VAE, {"network": None}, "network must be one of"),
-    (GAN, {"loss": "wasserstain"}, "loss must be one of minimax, .*, not 'wasserstain'"),
-    (GAN, {"prior": "Normal"}, "prior must be one of"),
-    (VAE, {"latent_size": 0}, "latent_size must be at least 1, not 0"),
-    (VAE, {"hidden_units": (5, 0)}, "hidden_units must be at least 1"),
-    (GAN, {"generator_units": [-3]}, "generator_units must be at least 1"),
-    (GAN, {"num_discriminator_steps": -1}, "num_discriminator_steps must be at least 1"),
-    (DCGAN, {"filters": 0}, "filters must be at least 1"),
-    (VAE, {"beta": -0.5}, "beta must not be negative, but is -0.5"),
-    (VAE, {"beta": -1}, "beta must not be negative"),
-    (VAE, {"beta": float("nan")}, "beta must not be negative"),
-    (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
-    (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
-    (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
-    (AVB, {"network": "convolutional", "hidden_units": ()}, "hidden_units must not be empty"),
-    (VAE, {"network": "convolutional", "data_shape": (8, 16, 1)}, "square"),
-    (DCGAN, {"data_shape": (7, 7, 1)}, "side 7"),
-    (DCGAN, {"data_shape": (2,)}, "square"),
-])  # fmt: skip
-def test_arguments_out_of_range(cls, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        cls(**{"data_shape": (8, 8, 1), **arguments})
-
-
-def test_arguments_in_range():
-    model = VAE(data_shape=[4, 4, 1], hidden_units=[], beta=0, seed=-5, latent_size=2)
-    assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)
-    assert model.get_config()["beta"] == 0.0 and not hasattr(model, "values")
 
 
 @pytest.fixture

@@ -353,15 +353,3 @@ def test_served_rows_do_not_know_each_other(posterior, shape):
     answer = model.discriminate(x, rows["z"])
     np.testing.assert_allclose(answer["logits"], model.D_output(x, rows["z"], training=False), rtol=1e-6)
     np.testing.assert_allclose(answer["probability"], 1 / (1 + np.exp(-answer["logits"])), rtol=1e-5)
-
-
-@pytest.mark.parametrize("arguments, message", [
-    ({"prior": "uniform"}, "support"),
-    ({"posterior": "implicit", "network": "convolutional"}, "network mlp"),
-    ({"dropout": 1.0}, "below 1, not 1.0"),
-    ({"network": "convolutional", "data_shape": (7,)}, "square"),
-    ({"posterior": "laplace"}, "one of"),
-])  # fmt: skip
-def test_impossible_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        ALI(**{"data_shape": (8, 8, 1), **arguments})

@@ -103,17 +103,6 @@ def test_the_convolutional_networks_are_those_of_dcgan_and_a_projection():
     np.testing.assert_allclose(model.D_output(x, y, training=False), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("arguments, message", [
-    ({"generator_units": (5,)}, "generator_units must be two widths or more, not .5,."),
-    ({"discriminator_units": (5,)}, "discriminator_units must be two widths or more, not .5,."),
-    ({"dropout": 1.0}, "dropout must be less than 1"),
-])  # fmt: skip
-def test_arguments_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        CGAN(data_shape=(2,), num_classes=3, **arguments)
-    CGAN(data_shape=(2,), num_classes=3, **{name: (5, 4) for name in arguments if "units" in name})  # no joint layer
-
-
 def test_discriminator_alone_finds_the_ratio_of_conditional_densities():
     """G stays; D(x|y) tends to p(x|y) / (p(x|y) + q(x|y)), for classes where this differs."""
     p = [stats.norm(0.8, 1.0), stats.norm(-1.0, 0.5)]

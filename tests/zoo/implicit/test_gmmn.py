@@ -52,9 +52,3 @@ def test_bandwidths_are_in_units_of_the_data():
     np.testing.assert_allclose(model.losses(tf.constant(10 * x), tf.constant(z))["generator"], expected, rtol=1e-3)
     differences = x[:, None].astype(np.float64) - x[None]
     np.testing.assert_allclose(scale, np.sqrt(np.square(differences).sum(-1).mean()), rtol=1e-4)
-
-
-@pytest.mark.parametrize("bandwidths", [(), (0.0, 1.0)])
-def test_bandwidths_must_be_positive(bandwidths):
-    with pytest.raises(ValueError, match="bandwidths must be"):
-        GMMN(data_shape=(2,), bandwidths=bandwidths)

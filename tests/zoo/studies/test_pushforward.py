@@ -136,12 +136,6 @@ def test_training_sees_every_grey_level_as_an_interval():
     assert np.isfinite(model.density(x)).all()
 
 
-@pytest.mark.parametrize("function", ["exp", "square"])
-def test_images_need_a_function_within_their_range(function):
-    with pytest.raises(ValueError, match="pixels lie in"):
-        Pushforward(data_shape=(8, 8, 1), function=function)
-
-
 # --- The data, and the metric that compares -------------------------------------------------------------------------
 
 PAIRS = {"log_normal": "exp", "chi_squared": "square", "logit_normal": "sigmoid"}

@@ -250,10 +250,10 @@ def test_encoding_draws_from_the_posterior_by_rows(adaptive_contrast):
     np.testing.assert_allclose(reconstructed, truth.model.decode(z[:5]), atol=1e-6)
 
 
-@pytest.mark.parametrize("network", ["mlp", "convolutional"])
-@pytest.mark.parametrize("adaptive_contrast", [False, True])
-@pytest.mark.parametrize("adversary_network", ["bilinear", "residual"])
-@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("network, adaptive_contrast, adversary_network, likelihood", [
+    ("mlp", False, "bilinear", "bernoulli"), ("mlp", True, "residual", "gaussian"),
+    ("convolutional", False, "residual", "bernoulli"), ("convolutional", True, "bilinear", "gaussian"),
+])  # fmt: skip
 def test_every_network_takes_part(network, adaptive_contrast, adversary_network, likelihood):
     """Whatever is chosen, one step moves every weight but those that start behind a zero."""
     keras.utils.set_random_seed(0)
