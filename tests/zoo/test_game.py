@@ -1,4 +1,4 @@
-"""The game itself, on the toy whose trajectories are known: min_x max_y V(x, y) = x y, with V' = (y, x)."""
+"""The game itself, on toys whose steps are known: min_x max_y x y with V' = (y, x), and a few numbers."""
 
 import keras
 import numpy as np
@@ -14,82 +14,50 @@ from zoo.optimizers import make_optimizer, unscaled
 from zoo.parts import networks
 from zoo.parts.layers import Dropout, Numbers, SpectralNormalization, batch_normalization
 from zoo.serving import encode_png
+from zoo.studies.bilinear import Bilinear
 
 LR = 0.1
 
 
-class ProductGame(Game):
-    default_optimizers = {
-        "x": {"optimizer": "sgd", "learning_rate": LR},
-        "y": {"optimizer": "sgd", "learning_rate": LR, "momentum": 0.5},
-    }
-    metric_names = ("value",)
-
-    def __init__(self, *, data_shape=(1,), schedule: str = "simultaneous", seed, name):
-        super().__init__(locals())
-
-    def make_networks(self):
-        self.x, self.y = (Numbers(name, position=start) for name, start in (("x", 1.0), ("y", 0.5)))
-
-    @property
-    def moves(self):
-        return {"x": [self.x], "y": [self.y]}
-
-    def losses(self, data):
-        value = self.x.position * self.y.position * data**2  # whose mean is x y times the mean square of the data
-        return {"x": value, "y": -value, "value": value}
-
-    def train_step(self, data):
-        if self.schedule == "alternating":
-            self.minimize(lambda: {"x": self.losses(data)["x"]})
-            self.minimize(lambda: {"y": self.losses(data)["y"]})
-        else:
-            lookahead = (lambda: self.losses(data)) if self.schedule == "extragradient" else None
-            self.minimize(lambda: self.losses(data), lookahead=lookahead)
-        return self.next_step()
+class ProductGame(Bilinear):
+    default_optimizers = Bilinear.default_optimizers | {"y": {"optimizer": "sgd", "learning_rate": LR, "momentum": 0.5}}
 
     @property
     def point(self):
-        return np.array([self.x.position.numpy(), self.y.position.numpy()])
+        return np.array(self.position)
 
 
-DATA = tf.constant([[1.4], [-0.2]])  # mean square 1
-STEP = {  # (x, y) -> (x, y) after one round
-    "simultaneous": np.array([[1, -LR], [LR, 1]]),
-    "alternating": np.array([[1, 0], [LR, 1]]) @ np.array([[1, -LR], [0, 1]]),
-    "extragradient": np.array([[1 - LR**2, -LR], [LR, 1 - LR**2]]),
-}
+DATA = tf.zeros([2, 1])
 
 
-def bilinear(optimizers=None, **arguments):
-    model = ProductGame(**arguments)
+def product(optimizers=None, **arguments):
+    model = ProductGame(data_shape=(1,), y0=0.5, **arguments)
     model.compile(optimizers or {"x": SGD(LR), "y": SGD(LR)}, jit_compile=False)
     return model
 
 
-@pytest.mark.parametrize("schedule", STEP)
-def test_schedules_of_moves(schedule):
-    """Simultaneous play spirals outwards by sqrt(1 + lr^2) a step; alternating play keeps x^2 + y^2 - lr x y."""
-    model = bilinear(schedule=schedule)
-    step, start = tf.function(model.train_step), model.point
+@pytest.mark.parametrize("play", ["simultaneous", "alternating", "extragradient"])
+def test_steps_are_counted_and_their_logs_averaged(play):
+    """Where the moves lead, tests of that game say; the losses are those that its moves have seen."""
+    model = product(play=play)
+    step, start, matrix = tf.function(model.train_step), model.point, model.linear_map()
     for _ in range(20):
         logs = step(DATA)
-    np.testing.assert_allclose(model.point, np.linalg.matrix_power(STEP[schedule], 20) @ start, rtol=1e-5)
-    if schedule == "simultaneous":
-        np.testing.assert_allclose(model.point @ model.point, start @ start * (1 + LR**2) ** 20, rtol=1e-5)
-        points = [np.linalg.matrix_power(STEP[schedule], n) @ start for n in range(20)]
-        mean = np.mean([x * y for x, y in points])
-        np.testing.assert_allclose([logs["value"], logs["x_loss"], logs["y_loss"]], [mean, mean, -mean], rtol=1e-4)
-    elif schedule == "alternating":
-        form = np.array([[1, -LR / 2], [-LR / 2, 1]])
-        np.testing.assert_allclose(model.point @ form @ model.point, start @ form @ start, rtol=1e-5)
-    updates = 40 if schedule == "extragradient" else 20  # those of the look ahead count
+    points = [np.linalg.matrix_power(matrix, n) @ start for n in range(21)]
+    np.testing.assert_allclose(model.point, points[20], rtol=1e-5)
+    ahead = {"extragradient": lambda x, y: (x - LR * y, y + LR * x)}.get(play, lambda x, y: (x, y))
+    values = [np.prod(ahead(*point)) for point in points[:20]]
+    np.testing.assert_allclose(logs["x_loss"], np.mean(values), rtol=1e-4)
+    if play == "alternating":  # y answers the x that has moved
+        values = [(x - LR * y) * y for x, y in points[:20]]
+    np.testing.assert_allclose(logs["y_loss"], -np.mean(values), rtol=1e-4)
+    updates = 40 if play == "extragradient" else 20  # those of the look ahead count
     assert model.step == 20 and all(optimizer.iterations == updates for optimizer in model.optimizers.values())
 
 
 def test_a_look_ahead_leaves_its_trace_in_the_momentum():
-    momentum, model = 0.6, bilinear(schedule="extragradient")
-    model.compile({"x": SGD(LR, momentum=momentum), "y": SGD(LR, momentum=momentum)}, jit_compile=False)
+    momentum = 0.6
+    model = product({name: SGD(LR, momentum=momentum) for name in "xy"}, play="extragradient")
     point, velocity, step = model.point.astype(np.float64), np.zeros(2), tf.function(model.train_step)
     for _ in range(10):
         step(DATA)
@@ -150,21 +118,19 @@ def test_a_graph_updates_no_weights_before_their_last_use():
 
 
 def test_gradient_is_that_of_the_mean_over_any_shape():
-    model = bilinear()
-    x, y = model.point
-    data = tf.reshape(tf.range(6.0), [6, 1])
-    model.minimize(lambda: {"x": tf.reshape(model.losses(data)["x"], [3, 2])})
-    np.testing.assert_allclose(model.point, [x - LR * y * np.mean(np.arange(6.0) ** 2), y], rtol=1e-5)
+    model, data = numbers({"player": SGD(LR)}, a=1.0), tf.reshape(tf.range(6.0), [3, 2])
+    model.minimize(lambda: {"player": model.n.a * data**2})
+    np.testing.assert_allclose(model.n.a, 1.0 - LR * np.mean(np.arange(6.0) ** 2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("players", [("x",), ("x", "y", "z"), ("generator", "discriminator")])
 def test_compile_wants_exactly_the_players(players):
     with pytest.raises(ValueError, match=r"its players \['x', 'y'\], not for"):
-        ProductGame().compile({player: SGD() for player in players})
+        ProductGame(data_shape=(1,)).compile({player: SGD() for player in players})
 
 
 def test_compile_takes_names_and_defaults():
-    model = ProductGame()
+    model = ProductGame(data_shape=(1,))
     model.compile({"x": "adam", "y": "sgd"})
     assert isinstance(model.optimizers["x"], keras.optimizers.Adam)
     model.compile()
@@ -183,7 +149,7 @@ def policy():
 def test_moving_averages(precision, policy):
     """The average starts at the weights after the first step, then keeps `ema_momentum` of itself."""
     policy(precision)
-    model = bilinear({"x": SGD(LR, use_ema=True, ema_momentum=0.8), "y": SGD(LR)})
+    model = product({"x": SGD(LR, use_ema=True, ema_momentum=0.8), "y": SGD(LR)})
     if precision == "mixed_float16":
         for optimizer in model.optimizers.values():
             assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -394,15 +360,15 @@ def test_tracker_remembers_the_first_step_that_was_not_finite():
 
 def test_a_subclass_loads_from_its_file_with_all_it_was_compiled_with(tmp_path):
     schedule = make_optimizer("sgd", {"schedule": "CosineDecay", "decay_steps": 10}, 0.2)
-    model = ProductGame(schedule="alternating", seed=4)
+    model = ProductGame(data_shape=(1,), play="alternating", seed=4)
     model.compile({"x": schedule, "y": SGD(LR)}, jit_compile=False, steps_per_execution=3)
-    model.track({"value": tf.constant(np.nan)})
+    model.track({"distance": tf.constant(np.nan)})
     model.train_step(DATA)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    assert type(again) is ProductGame and again.get_config() == model.get_config() and again.schedule == "alternating"
+    assert type(again) is ProductGame and again.get_config() == model.get_config() and again.play == "alternating"
     assert again.compile_options == {"jit_compile": False, "steps_per_execution": 3}
-    assert again.trackers["value"].first_nonfinite_step == -1  # logs are no state
+    assert again.trackers["distance"].first_nonfinite_step == -1  # logs are no state
     for m in (model, again):
         m.train_step(DATA)
     np.testing.assert_array_equal(model.point, again.point)

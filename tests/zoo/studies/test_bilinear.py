@@ -40,20 +40,17 @@ def as_complex(path):
     return path[:, 0] + 1j * path[:, 1]
 
 
-def test_simultaneous_play_spirals_outwards():
-    """z = x + iy is multiplied by 1 + i eta."""
-    z = as_complex(path_of(game("simultaneous", x0=0.7, y0=0.4)))
-    t = np.arange(NUM_STEPS + 1)
-    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * (1.0 + ETA**2) ** (t / 2), rtol=1e-5)
-    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arctan(ETA), rtol=1e-5)
-
-
-def test_extragradient_spirals_inwards():
-    """z is multiplied by 1 - eta^2 + i eta."""
-    z = as_complex(path_of(game("extragradient", x0=0.7, y0=0.4)))
-    t = np.arange(NUM_STEPS + 1)
-    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * (1.0 - ETA**2 + ETA**4) ** (t / 2), rtol=1e-5)
-    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arctan2(ETA, 1.0 - ETA**2), rtol=1e-4)
+@pytest.mark.parametrize("play, factor, tolerance", [
+    ("simultaneous", 1 + 1j * ETA, 1e-5), ("extragradient", 1 - ETA**2 + 1j * ETA, 1e-4),
+])  # fmt: skip
+def test_play_spirals(play, factor, tolerance):
+    """Each step multiplies z = x + iy by a factor, whose magnitude is above 1, or below."""
+    z = as_complex(path_of(game(play, x0=0.7, y0=0.4)))
+    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * np.abs(factor) ** np.arange(NUM_STEPS + 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.angle(z[1:] / z[:-1]), np.angle(factor), rtol=1e-4 if play == "extragradient" else 1e-5
+    )
+    assert (np.abs(factor) > 1.0) == (play == "simultaneous")
 
 
 def test_alternating_play_stays_on_its_ellipse():
