@@ -114,6 +114,18 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(shift, stretch):
     assert np.all(abs(estimators.iwae(log_w) - truth.log_px) < 5 * error + 1e-5)
 
 
+def test_log_weights_draw_noise_of_their_own():
+    """By the keys of a use, a step and a seed, once for each."""
+    truth = LinearGaussian(3)
+    model = truth.vae((3,), 0.5)
+    for step, seed in ((0, 8), (1, 8), (0, 9)):
+        epsilon = noise.normal(noise.key(seed, step, noise.EVALUATION), [7, 5, LATENTS])
+        with model.drawing(noise.EVALUATION, step, seed):
+            np.testing.assert_array_equal(model.log_weights(truth.x, 7), log_weight(model, truth.x, epsilon))
+            with pytest.raises(ValueError, match="drawn before"):
+                model.log_weights(truth.x, 7)
+
+
 def test_bernoulli_likelihood_by_quadrature():
     """All 16 binary 2x2 images, one latent: log p(x) = log of an integral over z, and the p(x) sum to one."""
     keras.utils.set_random_seed(2)
