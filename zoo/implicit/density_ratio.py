@@ -54,7 +54,7 @@ class DensityRatio(Game):
     zero_allowed = ("numerator",)
     exceptions = {
         "I11": "it draws no samples: q is known by samples alone",
-        "I13": "it draws no samples; tests/zoo/test_density_ratio.py says how near it comes to known ratios",
+        "I13": "it draws no samples; tests/zoo/implicit/test_density_ratio.py says how near it comes to known ratios",
     }
 
     def __init__(
