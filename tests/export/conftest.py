@@ -21,9 +21,9 @@ def program(tmp_path_factory):
     return compile_program(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def server(core, program):
-    """A core model served without Python."""
+    """A core model served without Python: for all tests that ask it."""
     server = InC(program, core.version) if program else InSession(core)
     yield server
     server.close()

@@ -1,14 +1,17 @@
 """What the tests of exported models share: a model, its SavedModel in three runtimes, and rows to ask it with."""
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from common.files import locked
 from export.saved_model import export_model
@@ -78,10 +81,15 @@ class Exported(Loaded):
         super().__init__(version, getattr(model, "num_classes", 0))
         self.model = model
         self.export_dir = directory
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        with self.session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(self.version))
+        (meta_graph,) = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs
         self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
+
+    @functools.cached_property
+    def session(self):
+        session = tf.compat.v1.Session(graph=tf.Graph())
+        with session.graph.as_default():
+            tf.compat.v1.saved_model.load(session, ["serve"], str(self.version))
+        return session
 
     def run(self, name, inputs):
         """The same in a session."""
@@ -110,21 +118,27 @@ def assert_same(answer, expected, tolerance=1e-6, pixel_tolerance=0):
             np.testing.assert_array_equal(answer[key], value, err_msg=key)
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """A runtime's message in answer to a request that it does not serve."""
 
 
 class InC:
-    """A SavedModel that the C program serve.c has loaded, in a process of its own."""
+    """A SavedModel that the C program serve.c has loaded, in a process of its own; one that has died is replaced."""
 
     def __init__(self, program, version):
-        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            [program, version], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet
-        )
+        self.command, self.lock = [program, version], threading.Lock()
+        self.start()
+
+    def start(self):
+        quiet, pipes = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, dict.fromkeys(["stdin", "stdout", "stderr"], -1)
+        self.process = subprocess.Popen(self.command, env=quiet, **pipes)
 
     def run(self, name, inputs):
         """Answers to one request, dict of arrays; raises `Refused` or, where the process has died, EOFError."""
+        with self.lock:
+            return self._run(name, inputs)
+
+    def _run(self, name, inputs):
         to, back = self.process.stdin, self.process.stdout
         with contextlib.suppress(BrokenPipeError):
             to.write(f"{name} {len(inputs)}\n".encode())
@@ -139,7 +153,9 @@ class InC:
             to.flush()
         kind, _, number = back.readline().decode().partition(" ")
         if not kind:
-            raise EOFError(self.process.stderr.read().decode())
+            _, errors = self.process.communicate()
+            self.start()
+            raise EOFError(errors.decode())
         if kind == "error":
             raise Refused(back.read(int(number)).decode())
         return dict(self._read_tensor() for _ in range(int(number)))

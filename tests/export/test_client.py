@@ -6,10 +6,12 @@ import io
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
 from export import client, sample, servers
 from tests import models
@@ -35,15 +37,16 @@ def digits(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def on_the_disk(tmp_path_factory):
-    """What `export.sample` prints and draws, asked once for all servers."""
+@pytest.fixture(scope="session")
+def on_the_disk(core, tmp_path_factory):
+    """What `export.sample` prints and draws, asked once for all servers, of the model that is loaded already."""
 
     @functools.cache
-    def ask(export_dir, *flags):
-        out = tmp_path_factory.mktemp("here") / "here.png"
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            run(sample.main, f"--model_dir={export_dir}", *flags, f"--out={out}")
+    def ask(*flags):
+        out, load = tmp_path_factory.mktemp("here") / "here.png", tf.saved_model.load
+        with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tf.saved_model, "load", lambda path: core.loaded if path == str(core.version) else load(path))
+            run(sample.main, f"--model_dir={core.export_dir}", *flags, f"--out={out}")
         return printed.getvalue().replace(str(out), "PNG"), out.read_bytes() if out.exists() else b""
 
     return ask
@@ -51,16 +54,17 @@ def on_the_disk(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk, kind, tmp_path, capsys):
-    with kind(Models({"a model": [core]})) as server:
-        there = [f"--server={server.address}", "--model=a model", "--timeout=300"]  # a first request traces
+def test_a_served_model_does_what_it_does_on_the_disk(core, server, digits, on_the_disk, kind, tmp_path, capsys):
+    served = types.SimpleNamespace(version=core.version, signature_def=core.signature_def, run=server.run)
+    with kind(Models({"a model": [served]})) as there:
+        there = [f"--server={there.address}", "--model=a model", "--timeout=300"]  # a first request takes long
         draws = "sample" in core.signature_def
         conditional = draws and "label" in core.specs("sample")
         asked = [["--num=70", "--seed=9000000000"], []] if draws else []
         asked += [["--label=3", "--num=5"]] if conditional else []
         for flags in asked:
             run(client.main, *there, *flags, f"--out={tmp_path / 'there.png'}")
-            assert on_the_disk(core.export_dir, *flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
+            assert on_the_disk(*flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
             assert capsys.readouterr().out == f"{tmp_path / 'there.png'}\n"
 
         data, groups = f"--data={digits}", f"--data={digits},{digits / '1.png'},{digits / '2.png'}"
@@ -76,7 +80,7 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
                 continue
             flags = [f"--task={task}", *data_flag, "--seed=5"]
             flags += ["--label=3"] if "label" in core.specs(signature) else []
-            printed, picture = on_the_disk(core.export_dir, *flags)
+            printed, picture = on_the_disk(*flags)
             (tmp_path / "there.png").unlink(missing_ok=True)
             run(client.main, *there, "--batch_size=3", *flags, f"--out={tmp_path / 'there.png'}")
             again = capsys.readouterr().out
