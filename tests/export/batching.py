@@ -9,7 +9,7 @@ import tensorflow as tf
 from common.graph import graph
 from tests.export.exported import assert_same, tensors
 
-REQUESTS, THREADS, MOST_ROWS = 60, 24, 64
+REQUESTS, THREADS, MOST_ROWS = 40, 20, 64
 
 
 def batching(name, signature):

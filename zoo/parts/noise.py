@@ -184,10 +184,17 @@ def _rows(seeds, shape, stream, transform):
 def _philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10 (Salmon et al. 2011) of a counter and a key, 32-bit words in broadcastable uint64 tensors."""
     # Two words in each uint64, or the two halves of a round in one tensor, take fewer operations and no less time.
+    numbers = [0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF, 32]
+    m0, m1, w0, w1, low, half = (tf.constant(number, tf.uint64) for number in numbers)  # once for all rounds of a graph
+    if isinstance(k0, int):
+        w0, w1, low_of_key = numbers[2:5]
+    else:
+        low_of_key = low
     for _ in range(10):
-        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = _high(p1) ^ c1 ^ k0, _low(p1), _high(p0) ^ c3 ^ k1, _low(p0)
-        k0, k1 = _low(k0 + 0x9E3779B9), _low(k1 + 0xBB67AE85)
+        p0, p1 = c0 * m0, c2 * m1
+        high0, high1 = tf.bitwise.right_shift(p0, half), tf.bitwise.right_shift(p1, half)
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, p1 & low, high0 ^ c3 ^ k1, p0 & low
+        k0, k1 = (k0 + w0) & low_of_key, (k1 + w1) & low_of_key
     return c0, c1, c2, c3
 
 
