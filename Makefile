@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN := runs/demo
 
-.PHONY: demo test check clean
+.PHONY: demo test test-all check clean
 
 demo: .venv/ready
 	$(BIN)/python -m trainers.run --flagfile=configs/dcgan_digits.cfg --run_dir=$(RUN)
@@ -13,10 +13,14 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist=loadgroup
 
-# Lint and the fast tests.
+# The same, every check over every variant of the adversarial games.
+test-all: .venv/ready
+	ALL_VARIANTS=1 $(BIN)/python -m pytest -n 2 --dist=loadgroup
+
+# Lint and the fast tests, of one model of each family.
 check: .venv/ready
 	$(BIN)/ruff check .
-	$(BIN)/python -m pytest -n 2 --dist=loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist=loadgroup -m "not slow" --one-of-each-family
 
 .venv/ready: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"

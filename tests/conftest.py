@@ -16,6 +16,25 @@ tf.config.set_logical_device_configuration(
 tf.config.experimental.enable_op_determinism()
 
 from tests import models  # noqa: E402, it makes tensors
+from zoo import MODELS  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--one-of-each-family", action="store_true", help="leave out the other models of a family")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out all models but the last of each family by their names, where that is asked for."""
+    if config.getoption("--one-of-each-family"):
+        chosen = {cls.__module__.split(".")[1]: name for name, cls in sorted(MODELS.items())}
+        others = set(MODELS) - set(chosen.values())
+
+        def is_of_another(item):
+            parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            return any(str(value).partition(" ")[0] in others for value in parameters)
+
+        config.hook.pytest_deselected(items=list(filter(is_of_another, items)))
+        items[:] = [item for item in items if not is_of_another(item)]
 
 
 @pytest.fixture(scope="session", params=models.of_each_model(models.names()))

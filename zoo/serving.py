@@ -59,26 +59,21 @@ class Serving:
         Dimension 0 of every input and output is the batch, and every row is independent of the others. The first is the
         default of a server; a model that draws no samples has no "sample" here.
         """
-        seed = {**self.seed_spec, **self.label_spec}
+        seed = self.seed_spec | self.label_spec
         signatures = {"sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed)}
         if hasattr(self, "latent_size"):
             latent = {"z": tf.TensorSpec([None, self.latent_size], tf.float32)}
             ends = {"z_from": latent["z"], "z_to": latent["z"], "alpha": tf.TensorSpec([None], tf.float32)}
             signatures |= {
                 "latent": (lambda seed: {"z": self.latent(seed)}, self.seed_spec),
-                "decode": (lambda z, **label: {self.data_name: self.decode(z, **label)}, {**latent, **self.label_spec}),
-                "interpolate": (
-                    lambda **inputs: {self.data_name: self.interpolate(**inputs)},
-                    {**ends, **self.label_spec},
-                ),
+                "decode": (lambda **inputs: {self.data_name: self.decode(**inputs)}, latent | self.label_spec),
+                "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, ends | self.label_spec),
             }
-        if self.data_name == "images":
 
-            def sample_png(seed, **label):
-                return {"image_bytes": encode_png(self.sample(seed, **label))}
+        def sample_png(seed, **label):
+            return {"image_bytes": encode_png(self.sample(seed, **label))}
 
-            signatures["sample_png"] = (sample_png, seed)
-        return signatures
+        return signatures | ({"sample_png": (sample_png, seed)} if self.data_name == "images" else {})
 
     def encoder_signatures(self, draws):
         """`encode` and `reconstruct`, for a model with a method `encode(x, seeds)` whose answer has the latent point z.
@@ -97,13 +92,10 @@ class Serving:
         return {"encode": (encode, specs), "reconstruct": (reconstruct, specs)}
 
     def before_export(self, results):
-        """Completes a trained model for serving, for those that need more than their weights.
+        """Completes a trained model that needs more than its weights to be served; returns numbers for the model card.
 
         Args:
             results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
-
-        Returns:
-            dict of numbers for the model card.
         """
         return {}
 

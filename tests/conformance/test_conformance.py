@@ -7,6 +7,7 @@ A check is one function; it runs over the smallest models of their kind that do 
 import functools
 import inspect
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -35,10 +36,14 @@ SPECTRAL_NORM = [name for name in CRITICS if "spectral_norm" in name]  # of all 
 
 
 def check(function=None, *, variants=()):
-    """Runs a check over every model that does not exempt itself from it, and over these variants."""
+    """Runs a check over every model that does not exempt itself from it, and over these variants, if any.
+
+    In `make test-all` it is all variants then.
+    """
     if function is None:
         return functools.partial(check, variants=variants)
     number = function.__name__.split("_")[1]
+    variants = CRITICS if variants and os.environ.get("ALL_VARIANTS") else variants
     parameters = models.of_each_model([*models.names(number), *variants])
     return pytest.mark.parametrize("name", parameters)(function)
 
@@ -208,36 +213,58 @@ def test_I5_one_place_for_gradients_strategies_and_randomness(file):
             assert FORBIDDEN.get(node.attr, own) == own, f"line {node.lineno} uses {node.attr}"
 
 
-def final_state(name, run_dir, num_steps):
-    more = [f"--run_dir={run_dir}", f"--num_steps={num_steps}", "--batch_size=16", "--noexport", "--keep_checkpoints=9"]
-    train(settings_of(name, *more, "--log_every=4", "--checkpoint_every=4", *models.small_flags(name)))
-    run = rundir.load(run_dir)
-    return values(run.model.variables) + [v for o in run.model.optimizers.values() for v in values(o.variables)]
+NUM_STEPS, EVERY = 200, 40  # steps of a run, and between its checkpoints
+
+
+def train_by_flagfile(name, run_dir, num_steps=NUM_STEPS):
+    more = [f"--run_dir={run_dir}", f"--num_steps={num_steps}", f"--checkpoint_every={EVERY}", f"--log_every={EVERY}"]
+    settings = settings_of(name, *more, "--noexport")
+    train(settings)
+    return settings, rundir.load(run_dir)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Function of a model's name: (settings, run) of its flagfile's first steps, made once for all checks."""
+    return functools.cache(lambda name: train_by_flagfile(name, tmp_path_factory.mktemp(name)))
+
+
+@pytest.fixture(scope="session")
+def resumed(trained, tmp_path_factory):
+    """Function of a model's name: that run, killed before its end and resumed, and how often its step was traced."""
+
+    @functools.cache
+    def resume(name):
+        path = shutil.copytree(trained(name)[1].path, tmp_path_factory.mktemp(name), dirs_exist_ok=True)
+        (path / "checkpoints" / f"step_{NUM_STEPS:08d}.keras").unlink()
+        traces, train_step = [], MODELS[name].train_step
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MODELS[name], "train_step", lambda *inputs: traces.append(1) or train_step(*inputs))
+            return train_by_flagfile(name, path)[1], len(traces)
+
+    return resume
 
 
 @pytest.mark.slow
 @check
-def test_I6_same_seed_same_bits_interrupted_or_not(name, tmp_path):
+def test_I6_same_seed_same_bits_interrupted_or_not(name, trained, resumed):
     assert_equal(values(make(name).variables), values(make(name).variables))
-    whole = final_state(name, tmp_path / "whole", 8)
-    shutil.copytree(tmp_path / "whole", tmp_path / "again")  # as a crash after step 7 would have left it
-    (tmp_path / "again" / "checkpoints" / "step_00000008.keras").unlink()
-    assert_equal(whole, final_state(name, tmp_path / "again", 8))
-    lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("whole", "again")]
+    (_, whole), (again, _) = trained(name), resumed(name)
+    states = [
+        values(run.model.variables + [v for optimizer in run.model.optimizers.values() for v in optimizer.variables])
+        for run in (whole, again)
+    ]
+    assert_equal(*states)
+    lines = [(run.path / "metrics.jsonl").read_text().splitlines() for run in (whole, again)]
     logs = [[{k: v for k, v in json.loads(line).items() if k != "steps_per_second"} for line in run] for run in lines]
-    assert logs[0] == logs[1] and [log["step"] for log in logs[0]] == [4, 8]
+    assert logs[0] == logs[1] and len(logs[0]) == NUM_STEPS // EVERY
 
 
+@pytest.mark.slow
 @check
-def test_I7_second_step_does_not_retrace(name):
-    model = make(name)
-    train_step, traces = model.train_step, []
-    model.train_step = lambda data: traces.append(1) or train_step(data)
-    x = tf.nest.map_structure(lambda x: x[None], batch_of(model))
-    model.fit(tf.data.Dataset.from_tensor_slices(x).repeat(2), verbose=0)
-    once = len(traces)
-    model.fit(tf.data.Dataset.from_tensor_slices(x).repeat(3), verbose=0)
-    assert len(traces) == once
+def test_I7_second_step_does_not_retrace(name, resumed):
+    _, traces = resumed(name)
+    assert traces == 1
 
 
 @check(variants=CRITICS)
@@ -306,7 +333,8 @@ def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
             model = make(name, optimizers=lambda: keras.optimizers.SGD(0.01))
             monkeypatch.setattr(model, "replica_id", lambda: 0)
             x = batch_of(model)
-            step = graph(lambda: strategy.run(model.train_step, args=(x,)))
+            compiler = graph if strategy is two_replicas() else lambda step: step
+            step = compiler(lambda: strategy.run(model.train_step, args=(x,)))
             step(), step()
         return values(model.variables)
 
@@ -387,7 +415,7 @@ def test_I12_every_signature_is_served_without_the_zoo(core, server_without_the_
     for signature, (function, specs) in signatures.items():
         rows = rows_of(core.model, specs)
         inputs |= {f"{signature}/{key}": value.numpy() for key, value in rows.items()}
-        expected |= {f"{signature}/{key}": value.numpy() for key, value in graph(function)(**rows).items()}
+        expected |= {f"{signature}/{key}": value.numpy() for key, value in function(**rows).items()}
     np.savez(tmp_path / "inputs.npz", **inputs)
     paths = [core.version, tmp_path / "inputs.npz", tmp_path / "outputs.npz"]
     print(*paths, sep="\t", file=server_without_the_zoo.stdin, flush=True)
@@ -404,23 +432,19 @@ def test_I12_every_signature_is_served_without_the_zoo(core, server_without_the_
 
 @pytest.mark.slow
 @check
-def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, tmp_path):
+def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, trained, tmp_path):
     seeds = tf.range(500, dtype=tf.int64)
 
     def distance(model):
         rows = graph(model.sample)(seeds, **({"label": seeds % 10} if model.conditional else {}))
         return energy_distance(rows, DIGITS.train[:500] / 255.0)
 
-    for num_steps in (300, 1000):  # resumed where 300 were not enough
-        settings = settings_of(name, f"--run_dir={tmp_path}", f"--num_steps={num_steps}", "--noexport")
-        train(settings)
-        run = rundir.load(tmp_path)
-        if num_steps == 300:
-            untrained = distance(rundir.make_model(settings, run.facts))
-        if distance(run.model) < 0.5 * untrained:
-            break
-    assert distance(run.model) < 0.5 * untrained
-    assert (tmp_path / "samples" / f"step_{num_steps:06d}.png").exists()
+    settings, run = trained(name)
+    enough = 0.5 * distance(rundir.make_model(settings, run.facts))
+    if distance(run.model) >= enough:  # some need longer
+        _, run = train_by_flagfile(name, shutil.copytree(run.path, tmp_path, dirs_exist_ok=True), 5 * NUM_STEPS)
+    assert distance(run.model) < enough
+    assert (run.path / "samples" / f"step_{run.step:06d}.png").exists()
 
 
 @check
@@ -436,10 +460,9 @@ def test_I14_mixed_bfloat16_trains_without_nan(name):
 def trains_without_nan(name, precision):
     keras.config.set_dtype_policy(precision)
     model = make(name)
-    step = graph(model.train_step)
     before = values(model.trainable_variables)
     for first in range(0, 32, 8):
-        logs = step(batch_of(model, first=first))
+        logs = model.train_step(batch_of(model, first=first))
     assert all(
         np.isfinite(value) for value in values(model.variables + list(logs.values())) for value in np.ravel(value)
     )

@@ -11,9 +11,6 @@ Notation:
     D      discriminator. Its network's output is the logit of D in the formula, real = 1; in games other than the
            classic ones it is what `loss` takes it for
     k      discriminator steps for each generator step
-
-Reference:
-    I. Goodfellow et al. Generative adversarial nets. NeurIPS 2014. arXiv:1406.2661, algorithm 1.
 """
 
 import tensorflow as tf
@@ -66,7 +63,6 @@ class AdversarialGame(Game):
 
     @property
     def packed_data_shape(self):
-        """The shape of what D sees at once."""
         return adversarial.packed_shape(self.data_shape, self.packing)
 
     @property
@@ -159,4 +155,4 @@ class AdversarialGame(Game):
         def discriminate(**inputs):
             return self.discriminate(inputs.pop(self.data_name), **inputs)
 
-        return {**super().signatures(), "discriminate": (discriminate, {**self.data_spec, **self.label_spec})}
+        return {**super().signatures(), "discriminate": (discriminate, self.data_spec | self.label_spec)}

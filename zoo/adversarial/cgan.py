@@ -2,13 +2,7 @@
 
     min_G max_D  V(D, G) = E_data[log D(x|y)] + E_{p(z)}[log(1 - D(G(z|y)|y))]                                    (2)
 
-Notation:
-
-    x, label   data, [k * m, *data_shape], and what comes with it, [k * m]
-    y          what G and D are conditioned on, [m, condition_size]: here the one-hot vector of the label
-    z          latent, [m, latent_size], z ~ p(z)
-    D, G       discriminator and generator; D returns a logit, real = 1
-    k          discriminator steps for each generator step
+y being the one-hot vector of the label; other notation is that of `adversarial_game.py`.
 
 The networks of section 4.1: z and y each have a hidden layer of their own, of 200 and 1000 units, before a joint one of
 1200, all ReLU; x and y have 240 and 50 maxout units of 5 pieces before 240 of 4 pieces.

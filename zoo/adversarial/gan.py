@@ -1,13 +1,6 @@
-"""The generative adversarial network: Algorithm 1 of Goodfellow et al. 2014, with a choice of three games.
+"""The generative adversarial network of Goodfellow et al. 2014, whose Algorithm 1 is in `adversarial_game.py`.
 
     min_G max_D  V(D, G) = E_data[log D(x)] + E_{p(z)}[log(1 - D(G(z)))]
-
-Notation:
-
-    x      data, [k * m, *data_shape]: the k minibatches of one iteration, one after the other
-    z      latent, [m, latent_size], z ~ p(z)
-    D, G   discriminator and generator; D returns a logit, real = 1
-    k      discriminator steps for each generator step
 
 Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout, unless it
 is asked for maxout; G has no sigmoid units and ends in tanh, for images in [-1, 1].
@@ -28,9 +21,6 @@ class GAN(AdversarialGame):
         generator_batch_norm: bool, batch normalisation in the generator's hidden layers.
         discriminator_activation: str, the activation of the discriminator's hidden layers.
         maxout_pieces: int, linear maps behind each of its units, for the activation "maxout".
-
-    Raises:
-        ValueError: for an argument out of its range.
 
     Example:
 

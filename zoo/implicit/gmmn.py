@@ -41,9 +41,6 @@ class GMMN(Game):
             two rows of data.
         generator_units: tuple of ints, widths of the generator's hidden layers.
 
-    Raises:
-        ValueError: for an argument out of its range.
-
     Example:
 
         model = GMMN(data_shape=(2,), latent_size=2)

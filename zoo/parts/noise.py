@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from common.graph import graph
+
 # Who draws by keys: the first of the numbers below 2**12 that each use has for its replicas. No two uses share a key.
 TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS, DATA = 0, 1024, 2048, 2560, 3072, 3584, 4095
 
@@ -181,6 +183,7 @@ def _rows(seeds, shape, stream, transform):
     return tf.reshape(rows[:, : math.prod(shape)], [tf.shape(seeds)[0], *shape])
 
 
+@graph  # of some 120 operations: an export, which draws in many places, has them once
 def _philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10 (Salmon et al. 2011) of a counter and a key, 32-bit words in broadcastable uint64 tensors."""
     # Two words in each uint64, or the two halves of a round in one tensor, take fewer operations and no less time.

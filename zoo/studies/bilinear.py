@@ -39,9 +39,6 @@ class Bilinear(Game):
         x0: float >= 0, where x starts.
         y0: float >= 0, where y starts.
 
-    Raises:
-        ValueError: for an argument out of its range.
-
     Example:
 
         model = Bilinear(data_shape=(2,), play="extragradient")

@@ -66,9 +66,6 @@ class AVB(Autoencoder):
             width of the first layer, then of each block's hidden layer.
         num_adversary_steps: int, adversary steps for each step of encoder and decoder; each has a fresh minibatch.
 
-    Raises:
-        ValueError: for an argument out of its range.
-
     Example:
 
         model = AVB(data_shape=(28, 28, 1), network="convolutional", filters=32)

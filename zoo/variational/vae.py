@@ -39,9 +39,6 @@ class VAE(Autoencoder):
         num_samples: int, K, draws of z for each example.
         beta: float >= 0, the weight of the KL term; 1 is a bound on log p(x).
 
-    Raises:
-        ValueError: for an argument out of its range.
-
     Example:
 
         model = VAE(data_shape=(28, 28, 1), latent_size=40, hidden_units=(400,))
