@@ -1,4 +1,4 @@
-"""What the tests of exported models share: a model, its SavedModel in three runtimes, and rows to ask it with."""
+"""What the tests of exported models share: a model, its SavedModel in Python and without it, and rows to ask."""
 
 import contextlib
 import functools
@@ -17,6 +17,7 @@ from common.files import locked
 from export.saved_model import export_model
 
 ROOT = Path(__file__).parents[2]
+load = functools.cache(tf.saved_model.load)  # of a path: each once, whoever asks
 
 
 class Sampler:
@@ -48,7 +49,7 @@ class Loaded:
 
     def __init__(self, version, num_classes=0):
         self.version, self.num_classes = version, num_classes
-        self.loaded = tf.saved_model.load(str(version))
+        self.loaded = load(str(version))
 
     def specs(self, name):
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
@@ -74,7 +75,7 @@ class Loaded:
 
 
 class Exported(Loaded):
-    """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
+    """A model and its SavedModel, loaded in Python."""
 
     def __init__(self, model, directory, metadata=None, **options):
         version = export_model(model, directory, metadata=metadata or {}, **options)
@@ -83,19 +84,6 @@ class Exported(Loaded):
         self.export_dir = directory
         (meta_graph,) = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs
         self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
-
-    @functools.cached_property
-    def session(self):
-        session = tf.compat.v1.Session(graph=tf.Graph())
-        with session.graph.as_default():
-            tf.compat.v1.saved_model.load(session, ["serve"], str(self.version))
-        return session
-
-    def run(self, name, inputs):
-        """The same in a session."""
-        signature = self.signature_def[name]
-        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
-        return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
 
 
 def tensors(inputs):
@@ -180,14 +168,17 @@ class InSession:
     """What stands in for `InC` where there is no C compiler: the same loader in this process, but with XLA."""
 
     def __init__(self, exported):
-        self.exported = exported
+        self.signature_def, self.session = exported.signature_def, tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            tf.compat.v1.saved_model.load(self.session, ["serve"], str(exported.version))
 
     def run(self, name, inputs):
         try:
-            expected = self.exported.signature_def[name].inputs
-            if set(inputs) != set(expected):
-                raise ValueError(f"{name} takes {', '.join(expected)} as inputs")
-            return self.exported.run(name, {key: np.asarray(value) for key, value in inputs.items()})
+            signature = self.signature_def[name]
+            if set(inputs) != set(signature.inputs):
+                raise ValueError(f"{name} takes {', '.join(signature.inputs)} as inputs")
+            feeds = {signature.inputs[key].name: np.asarray(value) for key, value in inputs.items()}
+            return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
         except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
             raise Refused(str(error)) from error
 

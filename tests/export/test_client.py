@@ -11,7 +11,6 @@ import types
 import numpy as np
 import PIL.Image
 import pytest
-import tensorflow as tf
 
 from export import client, sample, servers
 from tests import models
@@ -19,6 +18,7 @@ from tests.export.exported import Exported
 from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]
 
 
@@ -39,13 +39,12 @@ def digits(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def on_the_disk(core, tmp_path_factory):
-    """What `export.sample` prints and draws, asked once for all servers, of the model that is loaded already."""
+    """What `export.sample` prints and draws, asked once for all servers."""
 
     @functools.cache
     def ask(*flags):
-        out, load = tmp_path_factory.mktemp("here") / "here.png", tf.saved_model.load
-        with contextlib.redirect_stdout(io.StringIO()) as printed, pytest.MonkeyPatch.context() as patch:
-            patch.setattr(tf.saved_model, "load", lambda path: core.loaded if path == str(core.version) else load(path))
+        out = tmp_path_factory.mktemp("here") / "here.png"
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
             run(sample.main, f"--model_dir={core.export_dir}", *flags, f"--out={out}")
         return printed.getvalue().replace(str(out), "PNG"), out.read_bytes() if out.exists() else b""
 
@@ -55,7 +54,7 @@ def on_the_disk(core, tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_served_model_does_what_it_does_on_the_disk(core, server, digits, on_the_disk, kind, tmp_path, capsys):
-    served = types.SimpleNamespace(version=core.version, signature_def=core.signature_def, run=server.run)
+    served = types.SimpleNamespace(version=core.version, signature_def=core.signature_def, call=server.run)
     with kind(Models({"a model": [served]})) as there:
         there = [f"--server={there.address}", "--model=a model", "--timeout=300"]  # a first request takes long
         draws = "sample" in core.signature_def
@@ -104,7 +103,7 @@ def newer(vae, tmp_path_factory):
     """Another version of that model, with other weights."""
     model = models.make("vae")
     model.decoder.trainable_variables[0].assign(-model.decoder.trainable_variables[0])
-    return Exported(model, vae.export_dir)
+    return Exported(model, vae.export_dir, signatures=["sample_png"])
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -213,7 +212,7 @@ def test_points(tmp_path, capsys):
     from zoo import MODELS
 
     gan = MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
-    exported = Exported(gan, tmp_path / "export")
+    exported = Exported(gan, tmp_path / "export", signatures=["discriminate"])
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(4, 2)))
     with RestServer(Models({"ring": [exported]})) as server:
         there = [f"--server={server.address}", "--model=ring"]
