@@ -1,19 +1,23 @@
-"""What the tests of exported models share: a model, its SavedModel in three runtimes, and rows to ask it with."""
+"""What the tests of exported models share: a model, its SavedModel in Python and without it, and rows to ask."""
 
 import contextlib
+import functools
 import os
 import shutil
 import subprocess
+import threading
 import warnings
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from common.files import locked
 from export.saved_model import export_model
 
 ROOT = Path(__file__).parents[2]
+load = functools.cache(tf.saved_model.load)  # of a path: each once, whoever asks
 
 
 class Sampler:
@@ -45,7 +49,7 @@ class Loaded:
 
     def __init__(self, version, num_classes=0):
         self.version, self.num_classes = version, num_classes
-        self.loaded = tf.saved_model.load(str(version))
+        self.loaded = load(str(version))
 
     def specs(self, name):
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
@@ -71,23 +75,15 @@ class Loaded:
 
 
 class Exported(Loaded):
-    """A model and its SavedModel: loaded in Python, and in a session, whose loader is TensorFlow Serving's."""
+    """A model and its SavedModel, loaded in Python."""
 
     def __init__(self, model, directory, metadata=None, **options):
         version = export_model(model, directory, metadata=metadata or {}, **options)
         super().__init__(version, getattr(model, "num_classes", 0))
         self.model = model
         self.export_dir = directory
-        self.session = tf.compat.v1.Session(graph=tf.Graph())
-        with self.session.graph.as_default():
-            meta_graph = tf.compat.v1.saved_model.load(self.session, ["serve"], str(self.version))
+        (meta_graph,) = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs
         self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
-
-    def run(self, name, inputs):
-        """The same in a session."""
-        signature = self.signature_def[name]
-        feeds = {signature.inputs[key].name: value for key, value in inputs.items()}
-        return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
 
 
 def tensors(inputs):
@@ -110,21 +106,27 @@ def assert_same(answer, expected, tolerance=1e-6, pixel_tolerance=0):
             np.testing.assert_array_equal(answer[key], value, err_msg=key)
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """A runtime's message in answer to a request that it does not serve."""
 
 
 class InC:
-    """A SavedModel that the C program serve.c has loaded, in a process of its own."""
+    """A SavedModel that the C program serve.c has loaded, in a process of its own; one that has died is replaced."""
 
     def __init__(self, program, version):
-        quiet = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            [program, version], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=quiet
-        )
+        self.command, self.lock = [program, version], threading.Lock()
+        self.start()
+
+    def start(self):
+        quiet, pipes = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}, dict.fromkeys(["stdin", "stdout", "stderr"], -1)
+        self.process = subprocess.Popen(self.command, env=quiet, **pipes)
 
     def run(self, name, inputs):
         """Answers to one request, dict of arrays; raises `Refused` or, where the process has died, EOFError."""
+        with self.lock:
+            return self._run(name, inputs)
+
+    def _run(self, name, inputs):
         to, back = self.process.stdin, self.process.stdout
         with contextlib.suppress(BrokenPipeError):
             to.write(f"{name} {len(inputs)}\n".encode())
@@ -139,7 +141,9 @@ class InC:
             to.flush()
         kind, _, number = back.readline().decode().partition(" ")
         if not kind:
-            raise EOFError(self.process.stderr.read().decode())
+            _, errors = self.process.communicate()
+            self.start()
+            raise EOFError(errors.decode())
         if kind == "error":
             raise Refused(back.read(int(number)).decode())
         return dict(self._read_tensor() for _ in range(int(number)))
@@ -164,14 +168,17 @@ class InSession:
     """What stands in for `InC` where there is no C compiler: the same loader in this process, but with XLA."""
 
     def __init__(self, exported):
-        self.exported = exported
+        self.signature_def, self.session = exported.signature_def, tf.compat.v1.Session(graph=tf.Graph())
+        with self.session.graph.as_default():
+            tf.compat.v1.saved_model.load(self.session, ["serve"], str(exported.version))
 
     def run(self, name, inputs):
         try:
-            expected = self.exported.signature_def[name].inputs
-            if set(inputs) != set(expected):
-                raise ValueError(f"{name} takes {', '.join(expected)} as inputs")
-            return self.exported.run(name, {key: np.asarray(value) for key, value in inputs.items()})
+            signature = self.signature_def[name]
+            if set(inputs) != set(signature.inputs):
+                raise ValueError(f"{name} takes {', '.join(signature.inputs)} as inputs")
+            feeds = {signature.inputs[key].name: np.asarray(value) for key, value in inputs.items()}
+            return self.session.run({key: info.name for key, info in signature.outputs.items()}, feeds)
         except (KeyError, ValueError, TypeError, tf.errors.OpError) as error:
             raise Refused(str(error)) from error
 

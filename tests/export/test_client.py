@@ -6,6 +6,7 @@ import io
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import PIL.Image
@@ -17,6 +18,7 @@ from tests.export.exported import Exported
 from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 SERVERS = [pytest.param(RestServer, id="rest"), pytest.param(GrpcServer, id="grpc", marks=needs_grpc)]
 
 
@@ -35,15 +37,15 @@ def digits(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def on_the_disk(tmp_path_factory):
+@pytest.fixture(scope="session")
+def on_the_disk(core, tmp_path_factory):
     """What `export.sample` prints and draws, asked once for all servers."""
 
     @functools.cache
-    def ask(export_dir, *flags):
+    def ask(*flags):
         out = tmp_path_factory.mktemp("here") / "here.png"
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            run(sample.main, f"--model_dir={export_dir}", *flags, f"--out={out}")
+            run(sample.main, f"--model_dir={core.export_dir}", *flags, f"--out={out}")
         return printed.getvalue().replace(str(out), "PNG"), out.read_bytes() if out.exists() else b""
 
     return ask
@@ -51,16 +53,17 @@ def on_the_disk(tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
-def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk, kind, tmp_path, capsys):
-    with kind(Models({"a model": [core]})) as server:
-        there = [f"--server={server.address}", "--model=a model", "--timeout=300"]  # a first request traces
+def test_a_served_model_does_what_it_does_on_the_disk(core, server, digits, on_the_disk, kind, tmp_path, capsys):
+    served = types.SimpleNamespace(version=core.version, signature_def=core.signature_def, call=server.run)
+    with kind(Models({"a model": [served]})) as there:
+        there = [f"--server={there.address}", "--model=a model", "--timeout=300"]  # a first request takes long
         draws = "sample" in core.signature_def
         conditional = draws and "label" in core.specs("sample")
         asked = [["--num=70", "--seed=9000000000"], []] if draws else []
         asked += [["--label=3", "--num=5"]] if conditional else []
         for flags in asked:
             run(client.main, *there, *flags, f"--out={tmp_path / 'there.png'}")
-            assert on_the_disk(core.export_dir, *flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
+            assert on_the_disk(*flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
             assert capsys.readouterr().out == f"{tmp_path / 'there.png'}\n"
 
         data, groups = f"--data={digits}", f"--data={digits},{digits / '1.png'},{digits / '2.png'}"
@@ -76,7 +79,7 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, digits, on_the_disk,
                 continue
             flags = [f"--task={task}", *data_flag, "--seed=5"]
             flags += ["--label=3"] if "label" in core.specs(signature) else []
-            printed, picture = on_the_disk(core.export_dir, *flags)
+            printed, picture = on_the_disk(*flags)
             (tmp_path / "there.png").unlink(missing_ok=True)
             run(client.main, *there, "--batch_size=3", *flags, f"--out={tmp_path / 'there.png'}")
             again = capsys.readouterr().out
@@ -100,7 +103,7 @@ def newer(vae, tmp_path_factory):
     """Another version of that model, with other weights."""
     model = models.make("vae")
     model.decoder.trainable_variables[0].assign(-model.decoder.trainable_variables[0])
-    return Exported(model, vae.export_dir)
+    return Exported(model, vae.export_dir, signatures=["sample_png"])
 
 
 @pytest.mark.parametrize("kind", SERVERS)
@@ -209,7 +212,7 @@ def test_points(tmp_path, capsys):
     from zoo import MODELS
 
     gan = MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
-    exported = Exported(gan, tmp_path / "export")
+    exported = Exported(gan, tmp_path / "export", signatures=["discriminate"])
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(4, 2)))
     with RestServer(Models({"ring": [exported]})) as server:
         there = [f"--server={server.address}", "--model=ring"]

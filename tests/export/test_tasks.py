@@ -1,7 +1,5 @@
 """Walks in the latent space of a linear model, whose every picture is known, on the disk and behind both servers."""
 
-import functools
-
 import numpy as np
 import PIL.Image
 import pytest
@@ -16,6 +14,7 @@ from tests.mistakes import mistake
 from zoo.game import Game
 from zoo.parts import distributions
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
 W = np.array([[1, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1], [1, -1, -1, 1]], np.float32) / 2  # its own inverse
 UNIT = np.array([1, 0, 0, 0]).reshape(2, 2, 1)
 
@@ -27,9 +26,10 @@ class Linear(Game):
     latent_size = 4
     encoder_takes_label = False
 
-    def __init__(self, *, data_shape=(2, 2, 1), seed: int = 0, name: str | None = None):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
+    def __init__(self, *, data_shape=(2, 2, 1), seed=0, name=None):
+        super().__init__(locals())
+
+    def make_networks(self):
         self.W = self.add_weight(shape=(4, 4), name="W")
         self.W.assign(W)
 
@@ -84,13 +84,6 @@ def parts(tmp_path_factory):
         name: export_model(Linear(), tmp_path_factory.mktemp(name), metadata={}, signatures=names).parent
         for name, names in signatures.items()
     }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _loaded_once():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample, "Local", functools.cache(runtimes.Local))
-        yield
 
 
 @pytest.fixture(scope="module", params=["disk", "rest", pytest.param("grpc", marks=needs_grpc)])

@@ -10,7 +10,7 @@ import pytest
 from tests.mistakes import mistake
 from trainers import flags
 from zoo import MODELS
-from zoo.game import OPTIMIZERS, make_optimizer
+from zoo.optimizers import OPTIMIZERS, make_optimizer
 
 models = pytest.mark.parametrize("name", sorted(MODELS))
 

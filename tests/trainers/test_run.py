@@ -19,13 +19,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from zoo.vae import VAE
 
 from common import pictures
 from tests.mistakes import assert_sentence, mistake
 from trainers import flags, rundir
 from trainers.run import train
 from zoo import MODELS
+from zoo.variational.vae import VAE
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
