@@ -69,11 +69,10 @@ class Serving:
                 "decode": (lambda **inputs: {self.data_name: self.decode(**inputs)}, latent | self.label_spec),
                 "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, ends | self.label_spec),
             }
-
-        def sample_png(seed, **label):
-            return {"image_bytes": encode_png(self.sample(seed, **label))}
-
-        return signatures | ({"sample_png": (sample_png, seed)} if self.data_name == "images" else {})
+        if self.data_name == "images":
+            png = {"sample_png": (lambda seed, **label: {"image_bytes": encode_png(self.sample(seed, **label))}, seed)}
+            return signatures | png
+        return signatures
 
     def encoder_signatures(self, draws):
         """`encode` and `reconstruct`, for a model with a method `encode(x, seeds)` whose answer has the latent point z.

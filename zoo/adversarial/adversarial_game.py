@@ -50,8 +50,7 @@ class AdversarialGame(Game):
         ]
     }  # fmt: skip
     default_optimizers = {
-        "discriminator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
-        "generator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
+        player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
     metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
 
@@ -120,8 +119,7 @@ class AdversarialGame(Game):
 
     def of_data(self, data):
         """[x, *y] of what `train_step` takes."""
-        x, label = data if self.labelled else (data, None)
-        return [x, *(self.conditions(label=label) if self.conditional else [])]
+        return [data[0], *self.conditions(label=data[1])] if self.labelled else [data]
 
     def train_step(self, data):
         k = self.num_discriminator_steps

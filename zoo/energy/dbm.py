@@ -98,9 +98,6 @@ class DBM(Game):
         log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
         log_z_runs: int, its runs.
 
-    Raises:
-        ValueError: for an argument out of its range, a tuple that has not one element for each hidden layer, or points.
-
     Example:
 
         model = DBM(data_shape=(28, 28, 1), hidden_units=(500, 1000))

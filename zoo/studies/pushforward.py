@@ -70,9 +70,6 @@ class Pushforward(Game):
     Args:
         function: "exp" or "square" for positive points, "sigmoid" for images and for points in (0, 1); f.
 
-    Raises:
-        ValueError: for an argument out of its range, or images that are not the values of f.
-
     Example:
 
         model = Pushforward(data_shape=(1,), function="exp")
@@ -91,9 +88,7 @@ class Pushforward(Game):
     draws = ("level",)
 
     def __init__(
-        self, *, data_shape,
-        function: Literal[tuple(FUNCTIONS)] = "sigmoid",
-        seed, name,
+        self, *, data_shape, function: Literal[tuple(FUNCTIONS)] = "sigmoid", seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
