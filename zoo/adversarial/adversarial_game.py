@@ -58,7 +58,8 @@ class AdversarialGame(Game):
         super().__init__(arguments)
         self.loss_pair = adversarial.loss_pair(self.loss, self.loss_parameter)
         if self.weight_constraint == "clipping":
-            penalties.clip_weights(self.moves["discriminator"], self.clip_value)
+            for weight in self.weights_of("discriminator"):
+                weight.constraint = penalties.Clip(self.clip_value)
 
     @property
     def packed_data_shape(self):

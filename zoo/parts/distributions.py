@@ -29,19 +29,14 @@ class Prior:
 
 PRIORS = {
     "normal": Prior(
-        draw=noise.normal,
-        rows=noise.normal_rows,
-        density=lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1),
+        noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)
     ),
-    # Uniform on (-1, 1), the prior of Radford et al. 2015.
-    "uniform": Prior(
-        draw=lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
-        rows=lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
-        density=lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
+    "uniform": Prior(  # on (-1, 1), as in Radford et al. 2015
+        lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
+        lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
+        lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
     ),
 }
-
-
 PriorName = Literal[tuple(PRIORS)]
 
 

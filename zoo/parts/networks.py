@@ -14,12 +14,11 @@ from zoo.parts.layers import Activation as Activation  # what constructors annot
 
 
 def linear(layer_class, initializer=None, spectral_norm=False, **shared):
-    """A function (width, **options) that makes layers of a Keras class.
+    """A function (width, **options) that makes layers of a Keras class, all with the options `shared`.
 
     Args:
         initializer: Keras initializer of their kernels, None for Glorot's.
         spectral_norm: bool, spectral normalisation of their kernels.
-        **shared: other options of all of them.
     """
     # Of a description each layer makes an initializer of its own: a shared one repeats its numbers for the same shape.
     description = keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
@@ -77,9 +76,8 @@ def mlp(
 def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", initializer=None, name=None):
     """A dense layer, then residual blocks h <- f(h + W_2 f(W_1 h)) in which W_2 starts from zero, then a linear map.
 
-    Args:
-        hidden_units: tuple of at least one int: the width of h, then the width of each block's hidden layer.
-        input_shape, output_shape, activation, initializer, name: as for `mlp`; no "maxout" or "crelu".
+    `hidden_units` has at least one int: the width of h, then the width of each block's hidden layer. Other arguments
+    are as for `mlp`; no "maxout" or "crelu".
     """
     dense, f = linear(keras.layers.Dense, initializer), ACTIVATIONS[activation]
     width, *blocks = hidden_units
@@ -148,12 +146,10 @@ def convolutional_encoder(
         batch_norm: bool, batch normalisation after each convolution but the first.
         initializer, spectral_norm, **options: as for `mlp`.
 
-    Raises:
-        ValueError: if the images are not square or have a side that strides of 2 can not make.
+    ValueError if the images are not square or have a side that strides of 2 can not make.
     """
-    convolution = linear(
-        keras.layers.Conv2D, initializer, spectral_norm, kernel_size=kernel_size, strides=2, padding="same"
-    )
+    options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
+    convolution = linear(keras.layers.Conv2D, initializer, spectral_norm, **options_of_all)
     stack = [keras.Input(data_shape)]
     for i in range(len(sides_of(data_shape)) - 1):
         stack += hidden(convolution, filters * 2**i, batch_norm=batch_norm and i > 0, **options)

@@ -92,12 +92,6 @@ class Clip(keras.constraints.Constraint):
         return tf.clip_by_value(tf.convert_to_tensor(weights), -self.value, self.value)
 
 
-def clip_weights(networks, value):
-    for network in networks:
-        for weight in network.trainable_variables:
-            weight.constraint = Clip(value)
-
-
 def check(game):
     """Raises ValueError for a penalty beside batch normalisation in D."""
     if game.penalty != "none" and game.discriminator_batch_norm:
