@@ -51,12 +51,10 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
 
     # What these mean in every model that has them.
     shared_arguments = {
-        "data_shape": Argument(NONE, NONE, "tuple of ints, `(height, width, channels)` of an image or `(size,)` of a "
-                               "point."),
+        "data_shape": Argument(NONE, NONE, "tuple of ints, `(height, width, channels)` or, of points, `(size,)`."),
         "latent_size": Argument(int, NONE, "int, the length of z."),
         "network": Argument(Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images.'),
-        "filters": Argument(int, NONE, "int, channels next to the image, doubled at each halving of its side "
-                            "(convolutional)."),
+        "filters": Argument(int, NONE, "int, channels next to the image, doubled at each halving (convolutional)."),
         "activation": Argument(Activation, NONE, "str, the activation of hidden layers."),
         "dropout": Argument(float, 0.0, "float in [0, 1), the share of hidden units that is dropped in training."),
         "seed": Argument(int, 0, "int, the seed of all noise drawn in training."),
@@ -132,10 +130,8 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """
         optimizers = optimizers or {m: make_optimizer(**self.default_optimizers[kind_of(m)]) for m in self.moves}
         if set(optimizers) != set(self.moves):
-            raise ValueError(
-                f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.moves)}, "
-                f"not for {sorted(optimizers)}."
-            )
+            needed = f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.moves)}"
+            raise ValueError(f"{needed}, not for {sorted(optimizers)}.")
         self.compile_options = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         jit_compile = bool(tf.config.list_physical_devices("GPU")) if jit_compile == "auto" else jit_compile
         distributed = tf.distribute.has_strategy()
@@ -196,8 +192,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
     def descend(self, move, gradients):
         """A move along a ready-made gradient, of no loss that could be differentiated.
 
-        Args:
-            gradients: list of tensors in the order of `weights_of(move)`; None leaves a weight alone.
+        `gradients` is a list of tensors in the order of `weights_of(move)`; None leaves a weight alone.
         """
         self._apply({move: [None if g is None else self._share(move, g) for g in gradients]})
 
@@ -268,7 +263,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """What a step returns to Keras: metric name -> mean since the last reset."""
         logs = {tracker.name: tracker.result() for tracker in self.metrics}
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-            logs = {name: value[None] for name, value in logs.items()}  # Keras reduces them along axis 0 there
+            return {name: value[None] for name, value in logs.items()}  # Keras reduces them along axis 0 there
         return logs
 
     def next_step(self):

@@ -77,8 +77,7 @@ class Serving:
     def encoder_signatures(self, draws):
         """`encode` and `reconstruct`, for a model with a method `encode(x, seeds)` whose answer has the latent point z.
 
-        Args:
-            draws: bool, whether the encoder draws noise, so that a request has a seed for each row.
+        `draws` is whether the encoder draws noise, so that a request has a seed for each row.
         """
 
         def encode(seed=None, **inputs):
@@ -93,8 +92,7 @@ class Serving:
     def before_export(self, results):
         """Completes a trained model that needs more than its weights to be served; returns numbers for the model card.
 
-        Args:
-            results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
+        `results` is a dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
         """
         return {}
 

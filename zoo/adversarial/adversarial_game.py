@@ -63,7 +63,7 @@ class AdversarialGame(Game):
 
     @property
     def packed_data_shape(self):
-        return adversarial.packed_shape(self.data_shape, self.packing)
+        return (*self.data_shape[:-1], self.packing * self.data_shape[-1])
 
     @property
     def moves(self):

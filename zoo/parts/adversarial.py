@@ -137,11 +137,6 @@ def pack(x, size):
     return tf.concat(members, axis=-1)
 
 
-def packed_shape(shape, size):
-    """The shape of one of `pack`'s rows, for rows of `shape`."""
-    return (*shape[:-1], size * shape[-1])
-
-
 def state_of_game(pair, real, fake):
     """What is logged of a game, per example: whether D is right on each side, and the divergence that it sees."""
     return {
