@@ -168,7 +168,7 @@ def decoder_log_weights(
     depends on their past, so that the mean of w is no longer p(x) to the letter.)
 
     It is called with (x, batch, progress) and returns log w [chains, examples] in nats and the mean acceptance rate.
-    `batch` is an int that tells apart batches whose noise is to differ, `progress` is told the temperatures done so far.
+    `batch` is an int that tells apart batches whose noise is to differ, `progress` is told the temperatures done.
 
     Args:
         prior: `zoo.parts.distributions.Prior`, p(z).
