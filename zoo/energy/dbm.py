@@ -98,9 +98,6 @@ class DBM(Game):
         log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
         log_z_runs: int, its runs.
 
-    Raises:
-        ValueError: for an argument out of its range, a tuple that has not one element for each hidden layer, or points.
-
     Example:
 
         model = DBM(data_shape=(28, 28, 1), hidden_units=(500, 1000))
@@ -236,12 +233,12 @@ class DBM(Game):
     def before_export(self, results):
         """Takes log Z from the results of `trainers.evaluate`, or estimates it."""
         if measured := results.get("ais_log_likelihood"):
-            estimate = annealing.LogZ(measured["log_z"], measured["log_z_standard_error"])
+            log_z, error = measured["log_z"], measured["log_z_standard_error"]
         else:
-            estimate = self.estimate_log_z(num_betas=self.log_z_betas, num_runs=self.log_z_runs, seed=self.seed)
-        self.log_z.assign(estimate.value)
-        self.log_z_error.assign(estimate.standard_error)
-        return {"log_z": estimate.value, "log_z_standard_error": estimate.standard_error}
+            log_z, error = self.estimate_log_z(num_betas=self.log_z_betas, num_runs=self.log_z_runs, seed=self.seed)
+        self.log_z.assign(log_z)
+        self.log_z_error.assign(error)
+        return {"log_z": log_z, "log_z_standard_error": error}
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 

@@ -45,10 +45,8 @@ class Path(NamedTuple):
 def anneal(path, log_w, state, first=1, last=None):
     """The steps k = `first` ... `last` (without it, K): (log_w, state) after them. A loop that can be traced.
 
-    Args:
-        log_w: float, one log-weight for each chain, so far: at first zeros.
-        state: a draw from p_{first - 1}.
-        first, last: ints or scalar int32 tensors.
+    `log_w` are the log-weights of the chains so far, at first zeros; `state` is a draw from p_{first - 1}. The steps
+    are ints or scalar int32 tensors.
     """
     last = path.betas.shape[0] - 1 if last is None else last
 
@@ -105,9 +103,8 @@ def machine_path(machine, base, betas, draw):
 
     def change(states, before, after):
         # Differences unit by unit: sums would lose digits before they are subtracted.
-        odd, even = range(1, len(states), 2), range(0, len(states), 2)
-        terms = [(after - before) * states[i] * (machine.biases[i] - base[i]) for i in odd]
-        for i in even:
+        terms = [(after - before) * states[i] * (machine.biases[i] - base[i]) for i in range(1, len(states), 2)]
+        for i in range(0, len(states), 2):
             logits = layer_input(machine, states, i)
             terms.append(tf.math.softplus(tempered(after)(logits, i)) - tf.math.softplus(tempered(before)(logits, i)))
         return tf.add_n([tf.cast(tf.reduce_sum(term, axis=-1), tf.float64) for term in terms])
@@ -170,14 +167,13 @@ def decoder_log_weights(
     The step size of an example follows the acceptance rate of its chains. (Adapted on the way, as in Wu et al. 2017, it
     depends on their past, so that the mean of w is no longer p(x) to the letter.)
 
+    It is called with (x, batch, progress) and returns log w [chains, examples] in nats and the mean acceptance rate.
+    `batch` is an int that tells apart batches whose noise is to differ, `progress` is told the temperatures done.
+
     Args:
         prior: `zoo.parts.distributions.Prior`, p(z).
         log_likelihood: function of x [examples, ...] and z [chains, examples, latent_size] that gives log p(x|z).
         num_chains, num_temperatures, num_leapfrog_steps: ints, chains, K and the length of a trajectory.
-
-    Returns:
-        Function (x, batch, progress) -> log w [chains, examples] in nats and the mean acceptance rate: `batch` is an
-        int that tells apart batches whose noise is to differ, `progress` is called with the temperatures done so far.
     """
     log_prior = prior.density(latent_size).log_prob
 

@@ -140,15 +140,12 @@ def bound(machine, v, mu):
 
 
 def objectives(machine, states, data, copies=(1, 1)):
-    """What is logged of a machine in training, as a dict of values in nats.
+    """`reconstruction`, cross-entropy [batch] of the lowest layer given the next, and `unnormalized_bound`, in nats.
 
-    `reconstruction`: cross-entropy [batch] of the lowest layer given the next; `unnormalized_bound`: mean of `bound`.
-    `states` are the lowest layer and the means of the others given it, `data` their `statistics`, `copies` is that of
-    `gibbs.contrastive_divergence`.
+    The mean of the latter is that of `bound`. `states` are the lowest layer and the means of the others given it,
+    `data` their `statistics`, `copies` is that of `gibbs.contrastive_divergence`.
     """
     logits = layer_input(machine, states, 0) / copies[0]
-    reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)
-    return {
-        "reconstruction": tf.reduce_sum(reconstruction, axis=-1),
-        "unnormalized_bound": inner(machine, data) + copies[1] * entropy(states[1:]),
-    }
+    reconstruction = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits), axis=-1)
+    bounds = inner(machine, data) + copies[1] * entropy(states[1:])
+    return {"reconstruction": reconstruction, "unnormalized_bound": bounds}

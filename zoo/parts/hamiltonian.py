@@ -11,8 +11,7 @@ import tensorflow_probability as tfp
 # largest, which suits the prior, where chains start; theirs from 0.01, and took 200 temperatures to grow to it.
 TARGET_ACCEPTANCE = 0.65
 SMALLEST_STEP_SIZE, LARGEST_STEP_SIZE = 1e-4, 0.5
-STEP_SIZE_FACTOR = 1.02
-ACCEPTANCE_MEMORY = 0.9
+STEP_SIZE_FACTOR, ACCEPTANCE_MEMORY = 1.02, 0.9
 
 
 def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps):
@@ -27,10 +26,9 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
     Returns:
         The chains after it, and the probability [...] with which each proposal was accepted.
     """
-    step_size = step_size[..., None]
+    proposal, step_size = z, step_size[..., None]
     log_p, gradient = tfp.math.value_and_gradient(log_density, z)
     start = log_p - 0.5 * tf.reduce_sum(momentum**2, -1)
-    proposal = z
     for _ in range(num_leapfrog_steps):
         momentum += 0.5 * step_size * gradient
         proposal += step_size * momentum

@@ -3,6 +3,7 @@
 What changes in a layer between calls is a weight of it, so that a resumed run goes on as it would have gone on.
 """
 
+import functools
 from typing import Literal
 
 import keras
@@ -97,11 +98,9 @@ class SpectralNormalization(keras.layers.Wrapper):
 ACTIVATIONS = {
     "relu": keras.layers.ReLU,
     "crelu": ConcatenatedReLU,
-    "leaky_relu": lambda: keras.layers.LeakyReLU(negative_slope=0.2),
+    "leaky_relu": functools.partial(keras.layers.LeakyReLU, negative_slope=0.2),
     "elu": keras.layers.ELU,
-    "tanh": lambda: keras.layers.Activation("tanh"),
-    "sigmoid": lambda: keras.layers.Activation("sigmoid"),
-    "softplus": lambda: keras.layers.Activation("softplus"),
+    **{name: functools.partial(keras.layers.Activation, name) for name in ("tanh", "sigmoid", "softplus")},
     "maxout": Maxout,
 }
 Activation = Literal[tuple(ACTIVATIONS)]

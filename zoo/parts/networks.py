@@ -14,12 +14,11 @@ from zoo.parts.layers import Activation as Activation  # what constructors annot
 
 
 def linear(layer_class, initializer=None, spectral_norm=False, **shared):
-    """A function (width, **options) that makes layers of a Keras class.
+    """A function (width, **options) that makes layers of a Keras class, all with the options `shared`.
 
     Args:
         initializer: Keras initializer of their kernels, None for Glorot's.
         spectral_norm: bool, spectral normalisation of their kernels.
-        **shared: other options of all of them.
     """
     # Of a description each layer makes an initializer of its own: a shared one repeats its numbers for the same shape.
     description = keras.initializers.serialize(initializer) if initializer else "glorot_uniform"
@@ -53,9 +52,8 @@ def hidden(make, units, *, activation="relu", maxout_pieces=MAXOUT_PIECES, batch
 
 
 def mlp(
-    input_shape, hidden_units, output_shape, *,
-    output_activation=None, initializer=None, spectral_norm=False, name=None, **options,
-):  # fmt: skip
+    input_shape, hidden_units, output_shape, *, output_activation=None, initializer=None, spectral_norm=False, **options
+):
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
     Args:
@@ -71,15 +69,14 @@ def mlp(
     if output_shape is not None:
         stack.append(dense(math.prod(output_shape), activation=output_activation, dtype="float32"))
         stack.append(keras.layers.Reshape(output_shape, dtype="float32"))
-    return keras.Sequential(stack, name=name)
+    return keras.Sequential(stack)
 
 
-def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", initializer=None, name=None):
+def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", initializer=None):
     """A dense layer, then residual blocks h <- f(h + W_2 f(W_1 h)) in which W_2 starts from zero, then a linear map.
 
-    Args:
-        hidden_units: tuple of at least one int: the width of h, then the width of each block's hidden layer.
-        input_shape, output_shape, activation, initializer, name: as for `mlp`; no "maxout" or "crelu".
+    `hidden_units` has at least one int: the width of h, then the width of each block's hidden layer. Other arguments
+    are as for `mlp`; no "maxout" or "crelu".
     """
     dense, f = linear(keras.layers.Dense, initializer), ACTIVATIONS[activation]
     width, *blocks = hidden_units
@@ -89,10 +86,10 @@ def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", 
         change = dense(width, kernel_initializer="zeros")(f()(dense(units)(h)))
         h = f()(keras.layers.Add()([h, change]))
     output = dense(math.prod(output_shape), dtype="float32")(h)
-    return keras.Model(x, keras.layers.Reshape(output_shape, dtype="float32")(output), name=name)
+    return keras.Model(x, keras.layers.Reshape(output_shape, dtype="float32")(output))
 
 
-def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activation="relu", name=None):
+def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activation="relu"):
     """`mlp`s side by side, from [batch, num_networks, input_size] to [..., output_size]; no "maxout" or "crelu"."""
 
     def dense(size, units, **options):
@@ -105,7 +102,7 @@ def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activa
     for units in hidden_units:
         stack += [dense(size, units), ACTIVATIONS[activation]()]
         size = units
-    return keras.Sequential([*stack, dense(size, output_size, dtype="float32")], name=name)
+    return keras.Sequential([*stack, dense(size, output_size, dtype="float32")])
 
 
 def over_leading_axes(network, x, training=False):
@@ -137,7 +134,7 @@ def sides_of(data_shape):
 
 def convolutional_encoder(
     data_shape, output_size, *,
-    filters, kernel_size=5, batch_norm=False, initializer=None, spectral_norm=False, name=None, **options,
+    filters, kernel_size=5, batch_norm=False, initializer=None, spectral_norm=False, **options,
 ):  # fmt: skip
     """Strided convolutions from images [batch, side, side, channels] down to vectors [batch, output_size].
 
@@ -148,25 +145,22 @@ def convolutional_encoder(
         batch_norm: bool, batch normalisation after each convolution but the first.
         initializer, spectral_norm, **options: as for `mlp`.
 
-    Raises:
-        ValueError: if the images are not square or have a side that strides of 2 can not make.
+    ValueError if the images are not square or have a side that strides of 2 can not make.
     """
-    convolution = linear(
-        keras.layers.Conv2D, initializer, spectral_norm, kernel_size=kernel_size, strides=2, padding="same"
-    )
+    options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
+    convolution = linear(keras.layers.Conv2D, initializer, spectral_norm, **options_of_all)
     stack = [keras.Input(data_shape)]
     for i in range(len(sides_of(data_shape)) - 1):
         stack += hidden(convolution, filters * 2**i, batch_norm=batch_norm and i > 0, **options)
     stack.append(keras.layers.Flatten())
     if output_size is not None:
         stack.append(linear(keras.layers.Dense, initializer, spectral_norm)(output_size, dtype="float32"))
-    return keras.Sequential(stack, name=name)
+    return keras.Sequential(stack)
 
 
 def convolutional_decoder(
-    latent_size, data_shape, *,
-    filters, kernel_size=5, output_activation=None, initializer=None, name=None, **options,
-):  # fmt: skip
+    latent_size, data_shape, *, filters, kernel_size=5, output_activation=None, initializer=None, **options
+):
     """Transposed strided convolutions from vectors [batch, latent_size] up to images, the mirror of the encoder.
 
     `filters` is the number of channels before the last convolution, `options` are those of every layer but the last, as
@@ -181,4 +175,4 @@ def convolutional_decoder(
     for width in widths:
         stack += hidden(convolution, width, **options)
     stack.append(convolution(data_shape[-1], activation=output_activation, dtype="float32"))
-    return keras.Sequential(stack, name=name)
+    return keras.Sequential(stack)

@@ -61,15 +61,10 @@ class Noise:
     shape: tuple
 
 
-def leaves(nest):
-    """List of the `Noise` in a nest of tuples; a `Noise` itself is a nest of one."""
-    return tf.nest.flatten(nest)
-
-
 def of_keys(nest, leading, key_of):
-    """A nest of `Noise` as tensors [*leading, *shape], leaf j from the key `key_of(j)`, for training."""
+    """A nest of tuples of `Noise`, or one, as tensors [*leading, *shape], leaf j from `key_of(j)`, for training."""
     draws = {"normal": normal, "uniform": uniform}
-    filled = [draws[leaf.kind](key_of(j), [*leading, *leaf.shape]) for j, leaf in enumerate(leaves(nest))]
+    filled = [draws[leaf.kind](key_of(j), [*leading, *leaf.shape]) for j, leaf in enumerate(tf.nest.flatten(nest))]
     return tf.nest.pack_sequence_as(nest, filled)
 
 
@@ -78,8 +73,9 @@ def of_rows(nest, seeds, use, index=0):
 
     Leaf j of n has the stream `stream(use, n * index + j)`.
     """
-    draws, first = {"normal": normal_rows, "uniform": uniform_rows}, len(leaves(nest)) * index
-    filled = [draws[leaf.kind](seeds, leaf.shape, stream(use, first + j)) for j, leaf in enumerate(leaves(nest))]
+    draws, leaves = {"normal": normal_rows, "uniform": uniform_rows}, tf.nest.flatten(nest)
+    streams = [stream(use, len(leaves) * index + j) for j in range(len(leaves))]
+    filled = [draws[leaf.kind](seeds, leaf.shape, of_leaf) for leaf, of_leaf in zip(leaves, streams, strict=True)]
     return tf.nest.pack_sequence_as(nest, filled)
 
 
