@@ -42,14 +42,15 @@ class Plain(Game):
     metric_names = ("first_pixels",)
     latent_prior = distributions.PRIORS["normal"]
 
-    def __init__(self, *, data_shape, latent_size: int = 3, seed: int = 0, name: str | None = None):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        self.encoder = networks.mlp(self.data_shape, (8,), (latent_size,))
-        self.decoder = networks.mlp((latent_size,), (8,), self.data_shape)
+    def __init__(self, *, data_shape, latent_size: int = 3, seed=0, name=None):
+        super().__init__(locals())
+
+    def make_networks(self):
+        self.encoder = networks.mlp(self.data_shape, (8,), (self.latent_size,))
+        self.decoder = networks.mlp((self.latent_size,), (8,), self.data_shape)
 
     @property
-    def players(self):
+    def moves(self):
         return {"plain": [self.encoder, self.decoder]}
 
     def train_step(self, x):
