@@ -141,6 +141,7 @@ def test_metrics_of_a_run_are_measured_at_its_end(tmp_path, capfd, monkeypatch):
     file.unlink()
     python, option, module, *arguments = shlex.split(report["command"])
     assert (python, option) == ("python", "-m")
+    monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(SystemExit) as stop:
         runpy.run_module(module, run_name="__main__")
