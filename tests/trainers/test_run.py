@@ -114,24 +114,14 @@ def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path, 
     assert not temporary_files(victim)
 
 
-DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether one is then to be named
-    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
-    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
-}
-
-
-def test_points_are_kept_as_numbers(tmp_path):
-    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *every(2), "--num_steps=4")
+def test_points_are_kept_as_numbers_and_measured_at_the_end(tmp_path, capfd, monkeypatch):
+    """As the command that is kept with the results measures them again, and in the card."""
+    metrics = ["--metrics=modes_found,class_accuracy", "--export"]
+    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *every(2), *metrics, "--num_steps=4")
     files = sorted(file.name for file in (run_dir / "samples").iterdir())
     assert files == [f"step_00000{step}.{kind}" for step in (2, 4) for kind in ("npy", "png")]
     expected = rundir.load(run_dir).model.sample(tf.range(2000, dtype=tf.int64))
     np.testing.assert_allclose(np.load(run_dir / "samples" / files[2]), expected, atol=1e-5)
-
-
-def test_metrics_of_a_run_are_measured_at_its_end(tmp_path, capfd, monkeypatch):
-    """As the command that is kept with them measures them again, and in the card."""
-    metrics = ["--metrics=modes_found,class_accuracy"]
-    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *metrics, "--num_steps=2", "--export")
     out = capfd.readouterr().out
     assert "modes_found: modes_found" in out and "class_accuracy does not fit this model" in out
     file = run_dir / "evaluation.json"
@@ -176,6 +166,12 @@ def two_runs(tmp_path_factory):
             patch.chdir(ROOT)
             train_here(path / name, *SMALL_VAE, *every(4), f"--num_steps={num_steps}")
     return path
+
+
+DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether one is then to be named
+    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
