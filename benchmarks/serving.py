@@ -120,7 +120,7 @@ def measure(name, rounds):
     with tempfile.TemporaryDirectory() as directory:
         version = export_model(model, directory, metadata={"model": name})
         sample_only = export_model(model, directory, metadata={"model": name}, signatures=["sample"])
-        networks = [network for networks in model.players.values() for network in networks]
+        networks = [network for networks in model.moves.values() for network in networks]
         weights = sum(4 * int(np.prod(v.shape)) for network in networks for v in network.variables)
         print(f"\n{name}: {FLAGFILES[name]}")
         for what, path in (("all signatures", version), ("--signatures=sample", sample_only)):
@@ -148,7 +148,7 @@ def measure(name, rounds):
                 speeds.append(1e3 * batch / statistics.median(times))
             print(f"    {signature:13}" + "".join(f"{speed:15,.0f}" for speed in speeds), flush=True)
 
-        decoder = model.players[list(model.players)[-1]][-1]
+        decoder = model.moves[list(model.moves)[-1]][-1]
         bare = tf.function(lambda z: decoder(z, training=False))
         noise = tf.function(model.latent)
         for batch in BATCHES[1:]:

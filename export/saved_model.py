@@ -22,7 +22,7 @@ RANDOM_NUMBERS = {
     "generator": "Philox4x32-10",
     "rows": "row i of the noise is tf.random.stateless_normal([n], seed=[seed[i], stream], alg='philox')",
     "uniform": "a uniform latent is 2 u - 1 with u the tf.random.stateless_uniform of the same arguments",
-    "streams": "0 for the latent, 1, 2, ... for further noise",
+    "streams": "0 for the latent; draw number index of use 1, 2, ... of a seed has stream use * 2**32 + index",
     "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes",
 }
 

@@ -14,7 +14,7 @@ import pytest
 
 from export import client, sample, servers
 from tests import models
-from tests.export.exported import Exported
+from tests.export.exported import Exported, gan_of_points
 from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
@@ -208,11 +208,9 @@ def test_what_the_server_refuses_is_told(vae, kind):
             model.ask("discriminate", {})
 
 
-def test_points(tmp_path, capsys):
-    from zoo import MODELS
-
-    gan = MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
-    exported = Exported(gan, tmp_path / "export", signatures=["discriminate"])
+@pytest.mark.parametrize("loss, answers", [("non_saturating", "logits\tprobability"), ("wasserstein", "score")])
+def test_points(loss, answers, tmp_path, capsys):
+    exported = Exported(gan_of_points(loss=loss), tmp_path / "export", signatures=["discriminate"])
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(4, 2)))
     with RestServer(Models({"ring": [exported]})) as server:
         there = [f"--server={server.address}", "--model=ring"]
@@ -223,7 +221,7 @@ def test_points(tmp_path, capsys):
     run(sample.main, f"--model_dir={exported.export_dir}", "--num=50", f"--out={tmp_path / 'here.png'}")
     assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "row\tlogits\tprobability" and [line.split("\t")[0] for line in lines[2:7]] == [*"0123", "mean"]
+    assert lines[1] == f"row\t{answers}" and [line.split("\t")[0] for line in lines[2:7]] == [*"0123", "mean"]
 
 
 def test_no_tensorflow_serving():

@@ -43,15 +43,10 @@ def evaluate(a_run, step):
     (a_run.path / "evaluation.json").write_text(json.dumps(report))
 
 
-def test_export(a_run, exported):
-    assert exported.parent == a_run.path / "export"
-    card = (exported.parent / "README.md").read_text()
-    facts = ["# constant on ones", "Training steps: 7", "--model=constant", "numpy 2"]
-    for text in [*facts, "measure it", "| coverage | value 0.5 |"]:
-        assert text in card
-
-
-def test_results_of_another_step_are_left_out(a_run, tmp_path):
+def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_path):
+    card = (a_run.path / "export" / "README.md").read_text()
+    for text in ("# constant on ones", "Training steps: 7", "--model=constant", "numpy 2", "| coverage | value 0.5 |"):
+        assert text in card and "measure it" in card
     evaluate(a_run, step=6)
     run.export_run(a_run, tmp_path)
     assert "Not measured yet" in (tmp_path / "README.md").read_text()

@@ -8,19 +8,14 @@ import pytest
 
 from export import onnx_files
 from export.saved_model import export_model
+from tests.export.exported import gan_of_points
 from tests.mistakes import mistake
-from zoo import MODELS
 
 
 @pytest.fixture(scope="module")
 def onnxruntime():
     pytest.importorskip("tf2onnx", reason="needs the extra `onnx`")
     return pytest.importorskip("onnxruntime", reason="needs the extra `onnx`")
-
-
-@pytest.fixture
-def gan():
-    return MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
 
 
 @pytest.mark.slow
@@ -45,8 +40,8 @@ def test_onnx_runtime_answers_as_tensorflow_does(core, onnxruntime, monkeypatch)
 
 
 @pytest.mark.slow
-def test_the_files_are_published_with_their_report(gan, onnxruntime, tmp_path):
-    version = export_model(gan, tmp_path, metadata={}, onnx=True)
+def test_the_files_are_published_with_their_report(onnxruntime, tmp_path):
+    version = export_model(gan_of_points(), tmp_path, metadata={}, signatures=["decode"], onnx=True)
     report = json.loads((version / "assets.extra" / "metadata.json").read_text())["onnx"]
     files = sorted((version / "assets.extra" / "onnx").iterdir())
     assert [file.stem for file in files] == list(report["signatures"]) == ["decode", "sample"]
@@ -56,17 +51,17 @@ def test_the_files_are_published_with_their_report(gan, onnxruntime, tmp_path):
         onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
 
-def test_what_is_missing_is_told(gan, tmp_path, monkeypatch):
+def test_what_is_missing_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with mistake("--onnx needs the packages tf2onnx and onnxruntime"):
-        export_model(gan, tmp_path, metadata={}, onnx=True)
+        export_model(gan_of_points(), tmp_path, metadata={}, onnx=True)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("onnxruntime")
-def test_other_answers_are_not_published(gan, tmp_path, monkeypatch):
+def test_other_answers_are_not_published(tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_files, "TOLERANCE", -1.0)
     with mistake("ONNX Runtime answers decode otherwise than TensorFlow"):
-        export_model(gan, tmp_path, metadata={}, signatures=["decode"], onnx=True)
+        export_model(gan_of_points(), tmp_path, metadata={}, signatures=["decode"], onnx=True)
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ import tensorflow as tf
 from common import pictures
 from export import gate, sample
 from export.saved_model import by_row, export_model
-from tests.export.exported import Exported, Sampler, assert_same, tensors
+from tests.export.exported import Exported, Sampler, assert_same, gan_of_points, tensors
 from tests.export.servers import GrpcServer, Models, RestServer
 from tests.mistakes import mistake
 from zoo import MODELS
@@ -51,7 +51,7 @@ class Conditional(Sampler):
 MAKE = {
     "conditional": Conditional,
     "vae": lambda: MODELS["vae"](data_shape=(8, 8, 1), hidden_units=(16,), latent_size=4, log_prob_samples=5),
-    "gan": lambda: MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,)),
+    "gan": gan_of_points,
     "cgan": lambda: MODELS["cgan"](
         data_shape=(8, 8, 3), num_classes=3, network="convolutional", filters=4, latent_size=5
     ),
@@ -124,7 +124,7 @@ def test_a_request_of_the_wrong_shape_is_refused(exported):
 
 
 def test_the_checkpoint_holds_the_weights_that_are_read(exported):
-    model = MODELS["gan"](data_shape=(2,), latent_size=3, generator_units=(16,), discriminator_units=(16,))
+    model = gan_of_points()
     for signatures, networks in [(None, 2), (["decode"], 1)]:
         version = export_model(model, exported["gan"].export_dir / "parts", metadata={}, signatures=signatures)
         shapes = tf.train.load_checkpoint(str(version / "variables" / "variables")).get_variable_to_shape_map()

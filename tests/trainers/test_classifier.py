@@ -20,16 +20,16 @@ def cache(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_it_knows_the_digits_and_is_the_same_when_trained_again(cache, capsys):
-    first = classifier.trained(DIGITS, num_steps=300)
+    first = classifier.trained(DIGITS, num_steps=150)
     (file,) = cache.iterdir()
     assert f"training a classifier of digits, to be kept in {file}" in capsys.readouterr().out
     classes = classifier.classes_of(first, DIGITS.test / np.float32(255))
     assert classes.shape == (297,) and np.mean(classes == DIGITS.test_labels) >= 0.97
     written = file.read_bytes()
-    cached = classifier.trained(DIGITS, num_steps=300)
+    cached = classifier.trained(DIGITS, num_steps=150)
     assert "training" not in capsys.readouterr().out and list(cache.iterdir()) == [file]
     file.write_bytes(written[: len(written) // 2])
-    again = classifier.trained(DIGITS, num_steps=300)
+    again = classifier.trained(DIGITS, num_steps=150)
     assert "training" in capsys.readouterr().out
     for other in (cached, again):
         for left, right in zip(first.get_weights(), other.get_weights(), strict=True):

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import resource
+import runpy
 import shlex
 import shutil
 import signal
@@ -87,8 +88,8 @@ def temporary_files(run_dir):
 # --- Interruptions ---------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path):
-    arguments = [*SMALL_VAE, *every(10), "--num_steps=200", "--keep_checkpoints=100"]
+def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path, capfd):
+    arguments = [*SMALL_VAE, *every(10), "--sample_every=100", "--num_steps=200", "--keep_checkpoints=100"]
     whole, victim = tmp_path / "whole", tmp_path / "victim"
     moments = np.random.default_rng().uniform(0.0, 0.1, 2)
     for number, moment in zip((signal.SIGINT, signal.SIGKILL), moments, strict=True):
@@ -104,34 +105,23 @@ def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path):
             assert (process.returncode, err) == (130, "interrupted\n")
         assert process.returncode in (130, -signal.SIGKILL), moments
     assert rundir.checkpoints(victim)[-1][0] < 200
-    process = start(victim, *arguments)
-    out, err = process.communicate()
-    assert (process.returncode, err) == (0, ""), moments
-    assert re.match(rf"resuming {victim} at step \d+ of 200\n", out)
+    train_here(victim, *arguments)
+    out, err = capfd.readouterr()
+    assert not err and re.match(rf"resuming {victim} at step \d+ of 200\n", out), moments
     train_here(whole, *arguments)
     assert_same_bits(whole, victim)
     assert steps_logged(victim) == steps_logged(whole) == list(range(10, 201, 10))
     assert not temporary_files(victim)
 
 
-DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether one is then to be named
-    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
-    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
-}
-
-
-def test_points_are_kept_as_numbers(tmp_path):
-    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *every(2), "--num_steps=4")
+def test_points_are_kept_as_numbers_and_measured_at_the_end(tmp_path, capfd, monkeypatch):
+    """As the command that is kept with the results measures them again, and in the card."""
+    metrics = ["--metrics=modes_found,class_accuracy", "--export"]
+    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *every(2), *metrics, "--num_steps=4")
     files = sorted(file.name for file in (run_dir / "samples").iterdir())
     assert files == [f"step_00000{step}.{kind}" for step in (2, 4) for kind in ("npy", "png")]
     expected = rundir.load(run_dir).model.sample(tf.range(2000, dtype=tf.int64))
     np.testing.assert_allclose(np.load(run_dir / "samples" / files[2]), expected, atol=1e-5)
-
-
-def test_metrics_of_a_run_are_measured_at_its_end(tmp_path, capfd, monkeypatch):
-    """As the command that is kept with them measures them again, and in the card."""
-    metrics = ["--metrics=modes_found,class_accuracy"]
-    run_dir = train_here(tmp_path / "run", *SMALL_GAN, "--dataset=ring", *metrics, "--num_steps=2", "--export")
     out = capfd.readouterr().out
     assert "modes_found: modes_found" in out and "class_accuracy does not fit this model" in out
     file = run_dir / "evaluation.json"
@@ -139,13 +129,16 @@ def test_metrics_of_a_run_are_measured_at_its_end(tmp_path, capfd, monkeypatch):
     assert list(report["results"]) == ["modes_found"]
     assert report["command"] in (run_dir / "export" / "README.md").read_text()
     file.unlink()
-    program, *arguments = shlex.split(report["command"])
-    assert program == "python"
-    subprocess.run([sys.executable, *arguments], check=True, cwd=ROOT, capture_output=True)
-    assert json.loads(file.read_text()) == report
+    python, option, module, *arguments = shlex.split(report["command"])
+    assert (python, option) == ("python", "-m")
+    monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setattr(sys, "argv", [module, *arguments])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module(module, run_name="__main__")
+    assert not stop.value.code and json.loads(file.read_text()) == report
 
 
-def test_a_model_without_samples(tmp_path, capfd):
+def test_a_model_without_samples(tmp_path, capfd, monkeypatch):
     """It is trained, measured and exported all the same, and its card tells how to ask it."""
     run_dir = train_here(tmp_path / "run", "--model=density_ratio", "--dataset=line", "--num_steps=2")
     assert not (run_dir / "samples").exists() and "samples/" not in capfd.readouterr().out
@@ -159,9 +152,9 @@ def test_a_model_without_samples(tmp_path, capfd):
     card = (run_dir / "export" / "README.md").read_text()
     assert "`serving_default` is `log_ratio`" in card and "None" not in card
     in_python = re.findall(r"```python\n(.*?)```", card, re.DOTALL)[0]
-    code = subprocess.run([sys.executable, "-c", in_python + "print(log_ratio.shape)"], cwd=run_dir / "export",
-                          check=True, capture_output=True, text=True)  # fmt: skip
-    assert code.stdout.strip() == "(4,)"
+    monkeypatch.chdir(run_dir / "export")
+    exec(in_python, scope := {})
+    assert scope["log_ratio"].shape == (4,)
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +166,12 @@ def two_runs(tmp_path_factory):
             patch.chdir(ROOT)
             train_here(path / name, *SMALL_VAE, *every(4), f"--num_steps={num_steps}")
     return path
+
+
+DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether one is then to be named
+    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
+}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -259,36 +258,27 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
 
-COMMANDS = {  # arguments beside --run_dir, options of the process -> parts of the one line on stderr
-    "unknown flag": ([*SMALL_VAE, "--latent=3"], {}, ["--latent is not a flag of the model vae", "--latent_size"]),
-    "divergence": (
-        [*SMALL_VAE, *every(1), "--num_steps=9", "--autoencoder.learning_rate=1e20"],
-        {},
-        ["the loss of the autoencoder became", "at step 2", "step_00000001.keras, stays"],
-    ),
-    "full disk": (
-        [*SMALL_VAE, *every(4), "--hidden_units=40", "--num_steps=9"],
-        {"preexec_fn": limit_files},
-        ["step_00000004.keras can not be written"],
-    ),
-}
+def test_a_full_disk_is_one_line_on_stderr(tmp_path):
+    process = start(
+        tmp_path / "run", *SMALL_VAE, *every(4), "--hidden_units=40", "--num_steps=9", preexec_fn=limit_files
+    )
+    _, err = process.communicate()
+    assert process.returncode == 2 and err.startswith("error: ") and err.endswith(".\n")
+    assert_sentence(err.strip(), "step_00000004.keras can not be written")
+    assert not temporary_files(tmp_path) and rundir.checkpoints(tmp_path / "run") == []
 
 
-def test_mistakes_on_the_command_line(tmp_path):
-    processes = {name: start(tmp_path / name, *given, **options) for name, (given, options, _) in COMMANDS.items()}
-    for name, process in processes.items():
-        out, err = process.communicate()
-        assert process.returncode == 2, (name, err)
-        assert err.startswith("error: ") and err.endswith("\n")
-        assert_sentence(err.removesuffix("\n").replace("?", "."), *COMMANDS[name][2])
-    assert not (tmp_path / "unknown flag").exists()
-    assert not temporary_files(tmp_path) and rundir.checkpoints(tmp_path / "full disk") == []
-    assert rundir.load(tmp_path / "divergence").step == 1
+def test_a_learning_rate_that_diverges_is_one_sentence(tmp_path):
+    rate = "--autoencoder.learning_rate=1e20"
+    with mistake("the loss of the autoencoder became", "at step 2", "step_00000001.keras, stays"):
+        train_here(tmp_path / "run", *SMALL_VAE, *every(1), "--num_steps=9", rate)
+    assert rundir.load(tmp_path / "run").step == 1
 
 
 # --- Wrong settings --------------------------------------------------------------------------------------------------
 
 WRONG = {  # what is wrong with the settings -> what the sentence must say
+    "--model=vae --latent=3": ["--latent is not a flag of the model vae", "--latent_size"],
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
     "--model=vae --dataset=mnits": ["'mnits'", "mnist"],
     "--model=vae --dataset=ring": ["ring holds points between", "[0.0, 1.0]", "gaussian likelihood"],

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from contextlib import nullcontext
 
 import keras
 import numpy as np
@@ -201,6 +202,16 @@ def test_what_is_read_back_is_the_moving_average(precision, tmp_path):
 def assert_close(left, right):
     for a, b in zip(left, right, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def test_a_run_of_an_older_version_is_not_resumed_where_its_networks_have_state(tmp_path):
+    for model, more in (("dcgan", ["--model=dcgan", "--filters=2"]), ("gan", SMALL["gan"])):
+        settings = flags.parse(["trainers.run", *more, f"--run_dir={tmp_path / model}"])
+        facts = rundir.facts_of(settings, DIGITS)
+        rundir.prepare(settings, facts | {"versions": {"keras": "3"}})
+        told = mistake("was begun by an older version", "give another --run_dir") if model == "dcgan" else nullcontext()
+        with told:
+            rundir.check_resumable(tmp_path / model, rundir.make_model(settings, facts))
 
 
 def test_reading_back_what_is_not_there(tmp_path):
