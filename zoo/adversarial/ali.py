@@ -197,10 +197,7 @@ class ALI(AdversarialGame):
 
     def encode(self, x, seeds=None):
         """z ~ q(z|x) for served data x; of a Gaussian posterior its mean, and its log-variance."""
-        q = self.q(self.from_served(x), training=False)
-        if self.encodes_by_draws:
-            return {"z": q.draw(noise.of_rows(q.noise, seeds, noise.POSTERIOR))[0]}
-        return {"z": q.mean()} | ({"z_log_var": q.log_variance()} if self.posterior == "gaussian" else {})
+        return self.q(self.from_served(x), training=False).encoding(seeds)
 
     def features(self, x, seeds=None):
         """The encoder's last hidden layer for served data, [batch, size]: what BiGAN is trained for."""

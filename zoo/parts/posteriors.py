@@ -5,12 +5,15 @@ They own no weights. Each has
     noise              what one row of a draw takes: a nest of `noise.Noise`
     draw(noise)        (z, log q(z|x)), z [..., batch, size] and nats [..., batch]; None where no density is known
 
-and where they exist `mean()` and `log_variance()`, [batch, size], and the densities of a Gaussian.
+    encoding(seeds)    what is served of it, dict of [batch, size]: the mean and, of a Gaussian, the log-variance; where
+                       there is no mean, a draw, row i by seeds[i] alone
+
+and where they exist `mean()`, and the `log_prob(z)` of a density.
 """
 
 import tensorflow as tf
 
-from zoo.parts import distributions
+from zoo.parts import distributions, noise
 from zoo.parts.noise import Noise
 
 
@@ -33,8 +36,8 @@ class Gaussian:
         z = self.mean() + self.density.stddev() * epsilon
         return z, self.log_prob(z)
 
-    def log_variance(self):
-        return tf.math.log(self.density.variance())
+    def encoding(self, seeds=None):
+        return {"z": self.mean(), "z_log_var": tf.math.log(self.density.variance())}
 
     def kl(self, prior):
         """KL(q || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch]; ValueError for another prior.
@@ -61,6 +64,9 @@ class Deterministic:
     def mean(self):
         return self.z
 
+    def encoding(self, seeds=None):
+        return {"z": self.z}
+
 
 class Implicit:
     """z = function(noise) [batch, size] of standard normal noise [batch, *shape], and nothing else is known of it."""
@@ -70,3 +76,6 @@ class Implicit:
 
     def draw(self, epsilon):
         return self.function(epsilon), None
+
+    def encoding(self, seeds):
+        return {"z": self.function(noise.of_rows(self.noise, seeds, noise.POSTERIOR))}

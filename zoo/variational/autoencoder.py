@@ -15,6 +15,7 @@ import tensorflow as tf
 from zoo.configuration import Argument
 from zoo.game import Game
 from zoo.parts import distributions, estimators, networks, noise
+from zoo.parts.posteriors import Gaussian
 
 
 class Autoencoder(Game):
@@ -22,6 +23,7 @@ class Autoencoder(Game):
 
     Class attributes that a subclass may set:
         encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
+        serves_log_prob: whether its bounds are served: they are idle where p(z) is all that could propose a z.
     """
 
     shared_arguments = Game.shared_arguments | {
@@ -31,6 +33,7 @@ class Autoencoder(Game):
     }  # fmt: skip
     latent_prior = distributions.PRIORS["normal"]
     encodes_by_draws = False
+    serves_log_prob = True
 
     # --- Networks ----------------------------------------------------------------------------------------------------
 
@@ -70,8 +73,9 @@ class Autoencoder(Game):
         return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
 
     def proposal(self, x):
-        """The posterior that importance samples of z come from: q(z|x), unless it has no density."""
-        return self.q(x)
+        """What importance samples of z come from: q(z|x), or where it has no density p(z)."""
+        q = self.q(x)
+        return q if hasattr(q, "log_prob") else Gaussian(self.prior)
 
     def log_weight(self, x, q, epsilon):
         """log w = log p(x|z) + log p(z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
@@ -97,10 +101,7 @@ class Autoencoder(Game):
 
     def encode(self, x, seeds=None):
         """Mean and log-variance of q(z|x) for served data x; of a q without a mean a draw, row i by seeds[i] alone."""
-        q = self.q(self.from_served(x))
-        if self.encodes_by_draws:
-            return {"z": q.draw(noise.of_rows(q.noise, seeds, noise.POSTERIOR))[0]}
-        return {"z": q.mean(), "z_log_var": q.log_variance()}
+        return self.q(self.from_served(x)).encoding(seeds)
 
     def log_prob(self, x, seeds):
         """ELBO and importance-weighted bound of served data, in nats; row i draws from seeds[i] alone."""
@@ -116,5 +117,6 @@ class Autoencoder(Game):
         def log_prob(seed, **inputs):
             return self.log_prob(inputs[self.data_name], seed)
 
-        encoding = self.encoder_signatures(draws=self.encodes_by_draws)
-        return {**super().signatures(), **encoding, "log_prob": (log_prob, self.data_spec | self.seed_spec)}
+        signatures = super().signatures() | self.encoder_signatures(draws=self.encodes_by_draws)
+        scores = {"log_prob": (log_prob, self.data_spec | self.seed_spec)}
+        return signatures | (scores if self.serves_log_prob else {})

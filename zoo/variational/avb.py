@@ -129,6 +129,10 @@ class AVB(Autoencoder):
         }
 
     @property
+    def serves_log_prob(self):
+        return self.adaptive_contrast
+
+    @property
     def draws(self):
         return ("epsilon", "z") * self.num_adversary_steps
 
@@ -211,12 +215,6 @@ class AVB(Autoencoder):
     def proposal(self, x):
         """The Gaussian r(z|x), whose log-weights bound log p(x), whatever the adversary believes; or else p(z)."""
         if not self.adaptive_contrast:
-            return Gaussian(self.prior)
+            return super().proposal(x)
         v = self.basis(noise.normal(noise.key(0, 0, noise.MOMENTS), [MOMENT_DRAWS, *self.noise_shape]), training=False)
         return Gaussian(self.r(*self.split_coefficients(x, training=False), v))
-
-    def signatures(self):
-        signatures = super().signatures()
-        if not self.adaptive_contrast:  # then there is no density near the posterior, and the bounds would be idle
-            del signatures["log_prob"]
-        return signatures
