@@ -7,6 +7,7 @@ to weights, applies gradients or knows about distribution strategies.
 
 import contextlib
 import re
+from typing import Literal
 
 import keras
 import tensorflow as tf
@@ -17,6 +18,7 @@ from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
 from zoo.optimizers import Averages, make_optimizer, unscaled, with_loss_scale
 from zoo.parts import noise
+from zoo.parts.layers import Activation
 from zoo.serving import Serving
 
 
@@ -43,15 +45,21 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         metric_names: tuple of the names of what is logged besides `<move>_loss`.
         labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
+
+    Every constructor raises ValueError for an argument out of its range, and for data that the networks can not take.
     """
 
+    # What these mean in every model that has them.
     shared_arguments = {
-        "data_shape": Argument(
-            NONE, NONE, "tuple of ints, `(height, width, channels)` of an image or `(size,)` of a point."
-        ),
+        "data_shape": Argument(NONE, NONE, "tuple of ints, `(height, width, channels)` or, of points, `(size,)`."),
+        "latent_size": Argument(int, NONE, "int, the length of z."),
+        "network": Argument(Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images.'),
+        "filters": Argument(int, NONE, "int, channels next to the image, doubled at each halving (convolutional)."),
+        "activation": Argument(Activation, NONE, "str, the activation of hidden layers."),
+        "dropout": Argument(float, 0.0, "float in [0, 1), the share of hidden units that is dropped in training."),
         "seed": Argument(int, 0, "int, the seed of all noise drawn in training."),
         "name": Argument(str | None, None, "str or None."),
-    }
+    }  # fmt: skip
     default_optimizers = {}
     metric_names = ()
     exceptions = {}
@@ -122,21 +130,15 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """
         optimizers = optimizers or {m: make_optimizer(**self.default_optimizers[kind_of(m)]) for m in self.moves}
         if set(optimizers) != set(self.moves):
-            raise ValueError(
-                f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.moves)}, "
-                f"not for {sorted(optimizers)}."
-            )
+            needed = f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.moves)}"
+            raise ValueError(f"{needed}, not for {sorted(optimizers)}.")
         self.compile_options = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         jit_compile = bool(tf.config.list_physical_devices("GPU")) if jit_compile == "auto" else jit_compile
         distributed = tf.distribute.has_strategy()
         self.jit_gradients = jit_compile and distributed
         loss = getattr(self, "loss", None)  # a constructor argument of adversarial games, which Keras overwrites
-        super().compile(
-            optimizer=None,
-            jit_compile=jit_compile and not distributed,
-            steps_per_execution=steps_per_execution,
-            run_eagerly=run_eagerly,
-        )
+        options = {"steps_per_execution": steps_per_execution, "run_eagerly": run_eagerly}
+        super().compile(optimizer=None, jit_compile=jit_compile and not distributed, **options)
         self.loss = loss
         self.optimizers = {}
         for move, optimizer in optimizers.items():
@@ -180,10 +182,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
             lookahead: None, or a function like `loss_fn`: gradients are then those at the point where the moves in it
                 lead, and what they update is the weights from before (extragradient; Korpelevich 1976).
         """
-        if lookahead:
-            with self._ahead(lookahead):
-                outcome, grads, state = self._gradients(loss_fn)
-        else:
+        with self._ahead(lookahead) if lookahead else contextlib.nullcontext():
             outcome, grads, state = self._gradients(loss_fn)
         self._apply(grads)
         for variable, value in state:
@@ -193,11 +192,9 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
     def descend(self, move, gradients):
         """A move along a ready-made gradient, of no loss that could be differentiated.
 
-        Args:
-            gradients: list of tensors in the order of `weights_of(move)`; None leaves a weight alone.
+        `gradients` is a list of tensors in the order of `weights_of(move)`; None leaves a weight alone.
         """
-        shares = [None if g is None else self._share(move, g) for g in gradients]
-        self._apply({move: shares})
+        self._apply({move: [None if g is None else self._share(move, g) for g in gradients]})
 
     def _share(self, move, value):
         """A loss or gradient as the optimizer wants it, which sums over replicas: only here it becomes a mean."""
@@ -235,8 +232,8 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
             move: [(g, w) for g, w in zip(grads, self.weights_of(move), strict=True) if g is not None]
             for move, grads in gradients.items()
         }
-        fenced = all_before_any({move: [g for g, _ in of_move] for move, of_move in pairs.items()})
-        for move, grads in fenced.items():
+        used = {move: [g for g, _ in of_move] for move, of_move in pairs.items()}
+        for move, grads in all_before_any(used).items():
             if grads:
                 self.optimizers[move].apply(grads, [w for _, w in pairs[move]])
 
@@ -266,7 +263,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """What a step returns to Keras: metric name -> mean since the last reset."""
         logs = {tracker.name: tracker.result() for tracker in self.metrics}
         if isinstance(tf.distribute.get_strategy(), tf.distribute.MultiWorkerMirroredStrategy):
-            logs = {name: value[None] for name, value in logs.items()}  # Keras reduces them along axis 0 there
+            return {name: value[None] for name, value in logs.items()}  # Keras reduces them along axis 0 there
         return logs
 
     def next_step(self):

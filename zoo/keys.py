@@ -10,12 +10,17 @@ from zoo.parts import noise
 
 
 class Drawing:
-    """Who draws keys now: the model, for which use, at which step, from which seed; and the keys that it has drawn."""
-
-    now = threading.local()  # under a strategy, every replica has a thread of its own
+    """Who draws keys: the model, for which use, at which step, from which seed; and the keys that it has drawn."""
 
     def __init__(self, model, use, step, seed):
         self.model, self.use, self.step, self.seed, self.drawn = model, use, step, seed, set()
+
+
+class Now(threading.local):  # under a strategy, every replica has a thread of its own
+    drawing = None
+
+
+now = Now()
 
 
 class Keys:
@@ -37,9 +42,7 @@ class Keys:
         Raises:
             ValueError: for a name or an index that `draws` does not have, or a key that this step has drawn before.
         """
-        drawing = getattr(Drawing.now, "drawing", None)
-        if drawing is None or drawing.model is not self:  # outside of a step nobody counts
-            drawing = Drawing(self, noise.TRAINING, self.step.value, self.seed)
+        drawing = self._drawing_now()
         positions = [i for i, drawn in enumerate(self.draws) if drawn == name]
         number = tf.get_static_value(index)
         if not positions or (number is not None and not 0 <= number < len(positions)):
@@ -50,25 +53,26 @@ class Keys:
         position = positions[int(number)] if number is not None else tf.gather(positions, index)
         return noise.key(drawing.seed, drawing.step, drawing.use + (0 if shared else self.replica_id()), position)
 
+    def _drawing_now(self):
+        if now.drawing and now.drawing.model is self:
+            return now.drawing
+        return Drawing(self, noise.TRAINING, self.step.value, self.seed)  # outside of a step nobody counts
+
     @contextlib.contextmanager
     def drawing(self, use, step, seed=None):
-        """Within this block `key` draws each key once, for a use of `noise`, at this step.
+        """Within this block `key` draws each key once, for a use such as `noise.EVALUATION`, at this step.
 
-        Args:
-            use: int, such as `noise.EVALUATION`.
-            step: int or integer scalar.
-            seed: int, or None for that of the model.
+        `step` is an int or an integer scalar, `seed` an int, or None for that of the model.
         """
-        before = getattr(Drawing.now, "drawing", None)
-        Drawing.now.drawing = Drawing(self, use, step, self.seed if seed is None else seed)
+        before, now.drawing = now.drawing, Drawing(self, use, step, self.seed if seed is None else seed)
         try:
             yield
         finally:
-            Drawing.now.drawing = before
+            now.drawing = before
 
     def phase(self, index, branches):
         """`tf.switch_case` of functions, each of which may draw the keys that the others do: one of them happens."""
-        drawing = getattr(Drawing.now, "drawing", None) or Drawing(self, noise.TRAINING, self.step.value, self.seed)
+        drawing = self._drawing_now()
         before, after = set(drawing.drawn), set()
 
         def with_keys_of_its_own(branch):
@@ -87,8 +91,7 @@ def step_that_draws(method, use):
 
     @functools.wraps(method)
     def step(self, data):
-        drawing = getattr(Drawing.now, "drawing", None)
-        if drawing and (drawing.model, drawing.use) == (self, use):  # called by a subclass's own
+        if now.drawing and (now.drawing.model, now.drawing.use) == (self, use):  # called by a subclass's own
             return method(self, data)
         with self.drawing(use, self.step.value if use == noise.TRAINING else self.test_steps.result()):
             logs = method(self, data)

@@ -21,11 +21,8 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
         optimizer: str, a name in `OPTIMIZERS`.
         schedule: dict or None, `{"schedule": NAME, ...}`: the name and settings of a class in
             `keras.optimizers.schedules`, which starts at `learning_rate` if it has an initial one.
-        learning_rate: float.
+        learning_rate: float; ValueError if it is negative.
         **settings: further arguments of the optimizer.
-
-    Raises:
-        ValueError: for a setting out of its range.
     """
     if not learning_rate >= 0.0:
         raise ValueError(f"learning_rate must not be negative, but is {learning_rate}.")
@@ -55,10 +52,7 @@ class Averages:
     def keep_averages(self):
         """Replaces the weights of moves whose optimizer has `use_ema` by their moving averages, for good.
 
-        A constraint of a weight holds for its average, too.
-
-        Returns:
-            list of (weight, its value before), to undo it.
+        Returns a list of (weight, its value before), to undo it. A constraint of a weight holds for its average, too.
         """
         replaced = []
         for move, optimizer in self.optimizers.items():

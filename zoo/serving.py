@@ -69,17 +69,15 @@ class Serving:
                 "decode": (lambda **inputs: {self.data_name: self.decode(**inputs)}, latent | self.label_spec),
                 "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, ends | self.label_spec),
             }
-
-        def sample_png(seed, **label):
-            return {"image_bytes": encode_png(self.sample(seed, **label))}
-
-        return signatures | ({"sample_png": (sample_png, seed)} if self.data_name == "images" else {})
+        if self.data_name == "images":
+            png = {"sample_png": (lambda seed, **label: {"image_bytes": encode_png(self.sample(seed, **label))}, seed)}
+            return signatures | png
+        return signatures
 
     def encoder_signatures(self, draws):
         """`encode` and `reconstruct`, for a model with a method `encode(x, seeds)` whose answer has the latent point z.
 
-        Args:
-            draws: bool, whether the encoder draws noise, so that a request has a seed for each row.
+        `draws` is whether the encoder draws noise, so that a request has a seed for each row.
         """
 
         def encode(seed=None, **inputs):
@@ -94,8 +92,7 @@ class Serving:
     def before_export(self, results):
         """Completes a trained model that needs more than its weights to be served; returns numbers for the model card.
 
-        Args:
-            results: dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
+        `results` is a dict, metric -> dict of numbers that `trainers.evaluate` measured at this step; may be empty.
         """
         return {}
 

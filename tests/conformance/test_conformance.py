@@ -21,11 +21,12 @@ import tensorflow as tf
 from common.graph import graph
 from tests import models
 from tests.models import DIGITS, ROOT, SEEDS, batch_of, make, settings_of
+from tests.replicas import two_replicas
 from trainers import rundir
 from trainers.metrics.sample_quality import energy_distance
 from trainers.run import train
 from zoo import MODELS
-from zoo.parts import layers, noise, penalties
+from zoo.parts import adversarial, layers, noise, penalties
 
 CRITICS = [
     *(f"gan --loss=wasserstein --penalty={penalty}" for penalty in penalties.PENALTIES),
@@ -318,12 +319,6 @@ def test_I9_eager_graph_and_xla_agree(name):
             assert_close([actual], [expected], 1e-5 * max(1.0, gradient))
 
 
-@functools.cache
-def two_replicas():
-    """One strategy for all tests of a process: TensorFlow numbers collectives anew in each, and confuses theirs."""
-    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-
-
 @check(variants=SPECTRAL_NORM)
 def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
     """With the same rows and noise on both, dividing by the number of replicas must give one replica's step."""
@@ -455,6 +450,15 @@ def test_I14_mixed_float16_trains_without_nan(name):
 @check
 def test_I14_mixed_bfloat16_trains_without_nan(name):
     trains_without_nan(name, "mixed_bfloat16")
+
+
+def test_I14_every_loss_trains_without_nan():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = make("gan")
+    for loss in typing.get_args(adversarial.Loss):
+        model.loss_pair = adversarial.loss_pair(loss, 0.3)
+        logs = model.train_step(batch_of(model))
+        assert all(np.isfinite(value).all() for value in values(model.variables + list(logs.values()))), loss
 
 
 def trains_without_nan(name, precision):

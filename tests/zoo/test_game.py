@@ -1,142 +1,136 @@
-"""The game itself, on the toy whose trajectories are known: min_x max_y V(x, y) = x y, with V' = (y, x)."""
+"""The game itself, on toys whose steps are known: min_x max_y x y with V' = (y, x), and a few numbers."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras.optimizers import SGD
-from zoo.avb import AVB
-from zoo.dcgan import DCGAN
-from zoo.gan import GAN
-from zoo.vae import VAE
 
-from zoo.game import Game, Tracker, encode_png, make_optimizer
+from tests.replicas import two_replicas
+from zoo.adversarial.gan import GAN
+from zoo.game import Game
+from zoo.logs import Tracker
+from zoo.optimizers import make_optimizer, unscaled
 from zoo.parts import networks
+from zoo.parts.layers import Dropout, Numbers, SpectralNormalization, batch_normalization
+from zoo.serving import encode_png
+from zoo.studies.bilinear import Bilinear
 
 LR = 0.1
 
 
-class ProductGame(Game):
-    default_optimizers = {
-        "x": {"optimizer": "sgd", "learning_rate": LR},
-        "y": {"optimizer": "sgd", "learning_rate": LR, "momentum": 0.5},
-    }
-    metric_names = ("value",)
-
-    def __init__(self, *, data_shape=(1,), simultaneous: bool = True, seed: int = 0, name: str | None = None):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        start = [keras.initializers.Constant(value) for value in (1.0, 0.5)]
-        self.x, self.y = (
-            keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer=value)])
-            for value in start
-        )
-
-    @property
-    def players(self):
-        return {"x": [self.x], "y": [self.y]}
-
-    def losses(self, data):
-        value = self.x(data) * self.y(data)  # whose mean is x y times the mean square of the data
-        return {"x": value, "y": -value, "value": value}
-
-    def train_step(self, data):
-        if self.simultaneous:
-            self.minimize(lambda: self.losses(data))
-        else:
-            self.minimize(lambda: {"x": self.losses(data)["x"]})
-            self.minimize(lambda: {"y": self.losses(data)["y"]})
-        return self.next_step()
+class ProductGame(Bilinear):
+    default_optimizers = Bilinear.default_optimizers | {"y": {"optimizer": "sgd", "learning_rate": LR, "momentum": 0.5}}
 
     @property
     def point(self):
-        return np.array([self.x.weights[0].numpy().item(), self.y.weights[0].numpy().item()])
+        return np.array(self.position)
 
 
-DATA = tf.constant([[1.4], [-0.2]])  # mean square 1
-STEP = {  # (x, y) -> (x, y) after one round
-    "simultaneous": np.array([[1, -LR], [LR, 1]]),
-    "alternating": np.array([[1, 0], [LR, 1]]) @ np.array([[1, -LR], [0, 1]]),
-}
+DATA = tf.zeros([2, 1])
 
 
-def bilinear(optimizers=None, **arguments):
-    model = ProductGame(**arguments)
+def product(optimizers=None, **arguments):
+    model = ProductGame(data_shape=(1,), y0=0.5, **arguments)
     model.compile(optimizers or {"x": SGD(LR), "y": SGD(LR)}, jit_compile=False)
     return model
 
 
-@pytest.mark.parametrize("schedule", STEP)
-def test_simultaneous_and_alternating_moves(schedule):
-    """Simultaneous play spirals outwards by sqrt(1 + lr^2) a step; alternating play keeps x^2 + y^2 - lr x y."""
-    model = bilinear(simultaneous=schedule == "simultaneous")
-    step, start = tf.function(model.train_step), model.point
+@pytest.mark.parametrize("play", ["simultaneous", "alternating", "extragradient"])
+def test_steps_are_counted_and_their_logs_averaged(play):
+    """Where the moves lead, tests of that game say; the losses are those that its moves have seen."""
+    model = product(play=play)
+    step, start, matrix = tf.function(model.train_step), model.point, model.linear_map()
     for _ in range(20):
         logs = step(DATA)
-    np.testing.assert_allclose(model.point, np.linalg.matrix_power(STEP[schedule], 20) @ start, rtol=1e-5)
-    if schedule == "simultaneous":
-        np.testing.assert_allclose(model.point @ model.point, start @ start * (1 + LR**2) ** 20, rtol=1e-5)
-        points = [np.linalg.matrix_power(STEP[schedule], n) @ start for n in range(20)]
-        mean = np.mean([x * y for x, y in points])
-        np.testing.assert_allclose([logs["value"], logs["x_loss"], logs["y_loss"]], [mean, mean, -mean], rtol=1e-4)
-    else:
-        form = np.array([[1, -LR / 2], [-LR / 2, 1]])
-        np.testing.assert_allclose(model.point @ form @ model.point, start @ form @ start, rtol=1e-5)
-    assert model.step == 20 and all(optimizer.iterations == 20 for optimizer in model.optimizers.values())
+    points = [np.linalg.matrix_power(matrix, n) @ start for n in range(21)]
+    np.testing.assert_allclose(model.point, points[20], rtol=1e-5)
+    ahead = {"extragradient": lambda x, y: (x - LR * y, y + LR * x)}.get(play, lambda x, y: (x, y))
+    values = [np.prod(ahead(*point)) for point in points[:20]]
+    np.testing.assert_allclose(logs["x_loss"], np.mean(values), rtol=1e-4)
+    if play == "alternating":  # y answers the x that has moved
+        values = [(x - LR * y) * y for x, y in points[:20]]
+    np.testing.assert_allclose(logs["y_loss"], -np.mean(values), rtol=1e-4)
+    updates = 40 if play == "extragradient" else 20  # those of the look ahead count
+    assert model.step == 20 and all(optimizer.iterations == updates for optimizer in model.optimizers.values())
 
 
-class Critic(Game):
-    """Its gradient does not need all that it logs: what such a value reads, updates must wait for all the same."""
+def test_a_look_ahead_leaves_its_trace_in_the_momentum():
+    momentum = 0.6
+    model = product({name: SGD(LR, momentum=momentum) for name in "xy"}, play="extragradient")
+    point, velocity, step = model.point.astype(np.float64), np.zeros(2), tf.function(model.train_step)
+    for _ in range(10):
+        step(DATA)
+        velocity = momentum * velocity - LR * point[::-1] * [1, -1]
+        ahead = point + velocity
+        velocity = momentum * velocity - LR * ahead[::-1] * [1, -1]
+        point = point + velocity
+    np.testing.assert_allclose(model.point, point, rtol=1e-5)
 
-    default_optimizers = {"critic": {"optimizer": "sgd", "learning_rate": 1.0}}
 
-    def __init__(self, *, data_shape=(3,), seed: int = 0, name: str | None = None):
-        super().__init__(data_shape=data_shape, seed=seed, name=name)
-        self.set_arguments(locals())
-        self.network = networks.mlp((3,), (4,), (1,), activation="leaky_relu")
+def toy(make, moves, data_shape=(1,), optimizers=None, **attributes):
+    """A compiled game whose networks `make` gives as attributes; by default all descend at the rate 1."""
 
-    @property
-    def players(self):
-        return {"critic": [self.network]}
+    class Toy(Game):
+        def __init__(self, *, data_shape, seed, name):
+            super().__init__(locals())
 
-    def train_step(self, x):
-        self.minimize(lambda: {"critic": tf.exp(self.network(2.0 * x)) - self.network(x)})
-        return self.next_step()
+    for name, value in {"make_networks": make, "moves": property(moves), **attributes}.items():
+        setattr(Toy, name, value)
+    model = Toy(data_shape=data_shape)
+    model.compile(optimizers or {move: SGD(1.0) for move in model.moves}, jit_compile=False)
+    return model
+
+
+def numbers(optimizers, **start):
+    """A game of one network that has these numbers, and of the moves in `optimizers`, all of which change them."""
+
+    def make(model):
+        model.n = Numbers("n", **start)
+
+    return toy(make, lambda model: {move: [model.n] for move in optimizers}, optimizers=optimizers)
 
 
 @pytest.mark.slow
 def test_a_graph_updates_no_weights_before_their_last_use():
-    """TensorFlow's optimizer of graphs decides by chance which updates it makes early: one trace in seven, once."""
-    model, x = Critic(), tf.ones([4, 3])
-    model.compile(jit_compile=False)
-    start = [v.numpy() for v in model.variables]
+    """TensorFlow's optimizer of graphs decides by chance which updates it makes early: one trace in seven, once.
+
+    The gradient does not need all that is logged: what such a value reads, updates must wait for all the same.
+    """
+
+    def make(model):
+        model.network = networks.mlp((3,), (4,), (1,), activation="leaky_relu")
+
+    model, x = toy(make, lambda model: {"critic": [model.network]}, (3,)), tf.ones([4, 3])
+    start = model.get_weights()
+
+    def step(x):
+        model.minimize(lambda: {"critic": tf.exp(model.network(2.0 * x)) - model.network(x)})
+        return model.logs()
 
     def loss_of(step):
-        for variable, value in zip(model.variables, start, strict=True):
-            variable.assign(value)
+        model.set_weights(start)
         model.reset_metrics()
         return float(step(x)["critic_loss"])
 
-    losses = [loss_of(tf.function(lambda x: model.train_step(x))) for _ in range(60)]
-    np.testing.assert_allclose(losses, loss_of(model.train_step), rtol=1e-6)
+    losses = [loss_of(tf.function(lambda x: step(x))) for _ in range(60)]
+    np.testing.assert_allclose(losses, loss_of(step), rtol=1e-6)
 
 
 def test_gradient_is_that_of_the_mean_over_any_shape():
-    model = bilinear()
-    x, y = model.point
-    data = tf.reshape(tf.range(6.0), [6, 1])
-    model.minimize(lambda: {"x": tf.reshape(model.losses(data)["x"], [3, 2])})
-    np.testing.assert_allclose(model.point, [x - LR * y * np.mean(np.arange(6.0) ** 2), y], rtol=1e-5)
+    model, data = numbers({"player": SGD(LR)}, a=1.0), tf.reshape(tf.range(6.0), [3, 2])
+    model.minimize(lambda: {"player": model.n.a * data**2})
+    np.testing.assert_allclose(model.n.a, 1.0 - LR * np.mean(np.arange(6.0) ** 2), rtol=1e-5)
 
 
 @pytest.mark.parametrize("players", [("x",), ("x", "y", "z"), ("generator", "discriminator")])
 def test_compile_wants_exactly_the_players(players):
     with pytest.raises(ValueError, match=r"its players \['x', 'y'\], not for"):
-        ProductGame().compile({player: SGD() for player in players})
+        ProductGame(data_shape=(1,)).compile({player: SGD() for player in players})
 
 
 def test_compile_takes_names_and_defaults():
-    model = ProductGame()
+    model = ProductGame(data_shape=(1,))
     model.compile({"x": "adam", "y": "sgd"})
     assert isinstance(model.optimizers["x"], keras.optimizers.Adam)
     model.compile()
@@ -145,46 +139,17 @@ def test_compile_takes_names_and_defaults():
     assert settings["x"]["learning_rate"] == pytest.approx(LR)
 
 
-@pytest.mark.parametrize("cls, arguments, message", [
-    (VAE, {"estimator": "elbow"}, "estimator must be one of elbo, iwae, not 'elbow'"),
-    (VAE, {"network": None}, "network must be one of"),
-    (GAN, {"loss": "wasserstain"}, "loss must be one of minimax, .*, not 'wasserstain'"),
-    (GAN, {"prior": "Normal"}, "prior must be one of"),
-    (VAE, {"latent_size": 0}, "latent_size must be at least 1, not 0"),
-    (VAE, {"hidden_units": (5, 0)}, "hidden_units must be at least 1"),
-    (GAN, {"generator_units": [-3]}, "generator_units must be at least 1"),
-    (GAN, {"num_discriminator_steps": -1}, "num_discriminator_steps must be at least 1"),
-    (DCGAN, {"filters": 0}, "filters must be at least 1"),
-    (VAE, {"beta": -0.5}, "beta must not be negative, but is -0.5"),
-    (VAE, {"beta": -1}, "beta must not be negative"),
-    (VAE, {"beta": float("nan")}, "beta must not be negative"),
-    (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
-    (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
-    (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
-    (AVB, {"network": "convolutional", "hidden_units": ()}, "hidden_units must not be empty"),
-    (VAE, {"network": "convolutional", "data_shape": (8, 16, 1)}, "square"),
-    (DCGAN, {"data_shape": (7, 7, 1)}, "side 7"),
-    (DCGAN, {"data_shape": (2,)}, "square"),
-])  # fmt: skip
-def test_arguments_out_of_range(cls, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        cls(**{"data_shape": (8, 8, 1), **arguments})
-
-
-def test_arguments_in_range():
-    model = VAE(data_shape=[4, 4, 1], hidden_units=[], beta=0, seed=-5, latent_size=2)
-    assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)
-    assert model.get_config()["beta"] == 0.0 and not hasattr(model, "values")
+@pytest.fixture
+def policy():
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_moving_averages(precision):
+def test_moving_averages(precision, policy):
     """The average starts at the weights after the first step, then keeps `ema_momentum` of itself."""
-    keras.config.set_dtype_policy(precision)
-    try:
-        model = bilinear({"x": SGD(LR, use_ema=True, ema_momentum=0.8), "y": SGD(LR)})
-    finally:
-        keras.config.set_dtype_policy("float32")
+    policy(precision)
+    model = product({"x": SGD(LR, use_ema=True, ema_momentum=0.8), "y": SGD(LR)})
     if precision == "mixed_float16":
         for optimizer in model.optimizers.values():
             assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -202,8 +167,180 @@ def test_moving_averages(precision):
         raise KeyError
     np.testing.assert_array_equal(model.point, after)
     ((weight, value),) = model.keep_averages()
-    assert weight is model.x.weights[0] and value == after[0].astype(np.float32)
+    assert weight is model.x.position and value == after[0].astype(np.float32)
     np.testing.assert_allclose(model.point, [average[0], after[1]], rtol=1e-6)
+
+
+# --- Whose weights and whose state a move changes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_two_moves_share_a_network(at_once):
+    """Encoder a and decoder b: reconstruction (a b - 1)^2 moves both at 0.01, regularisation a^2 moves a at 0.1."""
+
+    def make(model):
+        model.encoder, model.decoder = Numbers("encoder", a=2.0), Numbers("decoder", b=3.0)
+
+    model = toy(
+        make,
+        lambda model: {"reconstruction": [model.encoder, model.decoder], "regularisation": [model.encoder]},
+        optimizers={"reconstruction": SGD(0.01), "regularisation": SGD(0.1)},
+    )
+
+    def reconstruction():
+        return {"reconstruction": (model.encoder.a * model.decoder.b - 1.0) ** 2}
+
+    def regularisation():
+        return {"regularisation": model.encoder.a.value**2}
+
+    if at_once:  # at (2, 3): (a b - 1)^2 has the gradient (2 * 5 * 3, 2 * 5 * 2), and a^2 has 4
+        model.minimize(lambda: reconstruction() | regularisation())
+        expected = [2.0 - 0.01 * 30.0 - 0.1 * 4.0, 2.8]
+    else:
+        model.minimize(reconstruction)
+        model.minimize(regularisation)
+        expected = [1.7 - 0.1 * 3.4, 2.8]
+    np.testing.assert_allclose([model.encoder.a.numpy(), model.decoder.b.numpy()], expected, rtol=1e-6)
+
+
+def test_moves_of_one_kind_have_the_settings_of_their_kind():
+    def make(model):
+        model.networks = [Numbers(f"n_{i}", a=1.0) for i in range(3)]
+
+    def moves(model):
+        return dict(zip(("generator_0", "generator_1", "discriminator"), ([n] for n in model.networks), strict=True))
+
+    settings = {
+        "generator": {"optimizer": "adam", "learning_rate": 0.5, "beta_1": 0.3},
+        "discriminator": {"optimizer": "sgd", "learning_rate": 0.25},
+    }
+    model = toy(make, moves, default_optimizers=settings)
+    model.compile(jit_compile=False)
+    first, second, other = (model.optimizers[move] for move in moves(model))
+    assert first is not second and isinstance(other, SGD) and float(other.learning_rate) == 0.25
+    for optimizer in (first, second):
+        assert isinstance(optimizer, keras.optimizers.Adam) and optimizer.beta_1 == 0.3
+        assert float(optimizer.learning_rate) == 0.5
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("optimizer_of", [
+    lambda: keras.optimizers.Adam(0.1, weight_decay=0.1), lambda: SGD(0.1, momentum=0.9, weight_decay=0.1),
+])  # fmt: skip
+def test_a_weight_without_a_gradient_is_left_alone(optimizer_of, precision, policy):
+    policy(precision)
+    model = numbers({"player": optimizer_of()}, a=1.0, b=2.0)
+    n, optimizer = model.n, unscaled(model.optimizers["player"])
+    model.minimize(lambda: {"player": (n.a * n.b) ** 2})  # from now on, there is momentum
+    a, b, iterations = n.a.numpy(), n.b.numpy(), int(optimizer.iterations)
+    assert a != 1.0 and b != 2.0 and iterations == 1
+    model.minimize(lambda: {"player": n.a.value**2})
+    assert n.a.numpy() != a and n.b.numpy() == b
+    before = [v.numpy() for v in model.variables + optimizer.variables]
+    model.minimize(lambda: {"player": tf.ones([3])})
+    for old, new in zip(before, model.variables + optimizer.variables, strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_allclose(model.trackers["player_loss"].total, 4.0 + float(a) ** 2 + 3.0, rtol=1e-5)
+
+
+class StatefulGame(GAN):
+    """Batch normalisation in both networks, and dropout and spectral normalisation in D."""
+
+    def make_networks(self):
+        self.generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), batch_normalization()])
+        layers = [batch_normalization(), Dropout(0.5), SpectralNormalization(keras.layers.Dense(2))]
+        self.discriminator = keras.Sequential([keras.Input((3,)), *layers])
+
+
+def test_state_changes_in_the_moves_of_its_network_alone():
+    keras.utils.set_random_seed(0)
+    model = StatefulGame(data_shape=(3,), latent_size=2)
+    model.compile({move: SGD(0.0) for move in model.moves}, jit_compile=False)
+    dense, norm_of_g = model.generator.layers
+    norm_of_d, dropout, spectral = model.discriminator.layers
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(1.0, 2.0, [16, 3]).astype(np.float32), rng.normal(size=[16, 2]).astype(np.float32)
+
+    def state():
+        variables = (norm_of_g.moving_mean, norm_of_g.moving_variance, norm_of_d.moving_mean, norm_of_d.moving_variance)
+        return [v.numpy() for v in (*variables, spectral.u, dropout.calls)]
+
+    def averaged(old_mean, old_variance, batch):
+        return [0.9 * old_mean + 0.1 * batch.mean(0), 0.9 * old_variance + 0.1 * batch.var(0)]
+
+    h = z @ dense.kernel.numpy() + dense.bias.numpy()
+    fake = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
+    before = state()
+    model.minimize(lambda: model.discriminator_losses(tf.constant(x), tf.constant(z)))
+    after = state()
+    np.testing.assert_array_equal(after[:2], before[:2])  # G's
+    np.testing.assert_allclose(after[2:4], averaged(*averaged(*before[2:4], x), fake), rtol=1e-5, atol=1e-6)
+    assert np.any(after[4] != before[4]) and after[5] == before[5] + 2  # D was called on data and on samples
+    before = after
+    model.minimize(lambda: model.generator_losses(tf.constant(z)))
+    after = state()
+    np.testing.assert_allclose(after[:2], averaged(*before[:2], h), rtol=1e-5, atol=1e-6)
+    for of_d in (2, 3, 4):
+        np.testing.assert_array_equal(after[of_d], before[of_d])
+    assert after[5] == before[5] + 1  # no mask is drawn twice
+    model.minimize(lambda: model.discriminator_losses(x, z) | model.generator_losses(z))  # both move at once
+    for old, new in zip(after, state(), strict=True):
+        assert np.any(old != new)
+
+
+GRADIENTS = np.array([[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]], np.float32)  # of two replicas, or the first of one
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_descend_is_minimize_of_the_linear_loss(num_replicas, precision, policy):
+    policy(precision)
+    strategy = two_replicas() if num_replicas == 2 else tf.distribute.get_strategy()
+    results = []
+    with strategy.scope():
+        for descends in (True, False):
+            model = numbers({"player": SGD(0.1, momentum=0.5)}, a=[1.0, 2.0, 3.0], b=4.0)
+
+            def step():
+                gradient = tf.gather(GRADIENTS, model.replica_id())
+                if descends:
+                    model.descend("player", [gradient, None])
+                else:
+                    model.minimize(lambda: {"player": tf.reduce_sum(model.n.a * gradient)})
+
+            run = tf.function(lambda: strategy.run(step))
+            run(), run()
+            results.append(model.n.a.numpy())
+            assert model.n.b.numpy() == 4.0
+    np.testing.assert_allclose(*results, rtol=1e-6)
+    mean = GRADIENTS[:num_replicas].mean(0)
+    np.testing.assert_allclose(results[0], np.array([1.0, 2.0, 3.0]) - 0.1 * (1.0 + 1.5) * mean, rtol=1e-5)
+
+
+def test_one_of_the_moves_of_a_network_can_average_it():
+    with pytest.raises(ValueError, match="use_ema in one of their optimizers only"):
+        numbers({"first": SGD(0.1, use_ema=True), "second": SGD(0.1, use_ema=True)}, a=1.0)
+    numbers({"first": SGD(0.1, use_ema=True), "second": SGD(0.1)}, a=1.0)
+
+
+def test_an_average_satisfies_the_constraint_of_its_weight():
+    """Keras averages what an update gives, before it is constrained."""
+    model = numbers({"player": SGD(0.5, use_ema=True, ema_momentum=0.5)}, a=[1.0, 0.0])
+    model.n.a.constraint = keras.constraints.UnitNorm(axis=0)
+    point, average = np.array([1.0, 0.0]), None
+    for _ in range(4):
+        model.minimize(lambda: {"player": tf.reduce_sum(model.n.a * [0.0, -1.0])})
+        updated = point + [0.0, 0.5]
+        average = updated if average is None else 0.5 * (average + updated)
+        point = updated / np.linalg.norm(updated)
+    np.testing.assert_allclose(model.n.a, point, rtol=1e-5)
+    assert np.linalg.norm(average) > 1.01
+    with model.averaged():
+        np.testing.assert_allclose(model.n.a, average / np.linalg.norm(average), rtol=1e-5)
+    np.testing.assert_allclose(model.n.a, point, rtol=1e-5)
+
+
+# --- Logs, files, optimizers, serving ---------------------------------------------------------------------------------
 
 
 def test_tracker_remembers_the_first_step_that_was_not_finite():
@@ -223,15 +360,15 @@ def test_tracker_remembers_the_first_step_that_was_not_finite():
 
 def test_a_subclass_loads_from_its_file_with_all_it_was_compiled_with(tmp_path):
     schedule = make_optimizer("sgd", {"schedule": "CosineDecay", "decay_steps": 10}, 0.2)
-    model = ProductGame(simultaneous=False, seed=4)
+    model = ProductGame(data_shape=(1,), play="alternating", seed=4)
     model.compile({"x": schedule, "y": SGD(LR)}, jit_compile=False, steps_per_execution=3)
-    model.track({"value": tf.constant(np.nan)})
+    model.track({"distance": tf.constant(np.nan)})
     model.train_step(DATA)
     model.save(tmp_path / "model.keras")
     again = keras.models.load_model(tmp_path / "model.keras")
-    assert type(again) is ProductGame and again.get_config() == model.get_config() and again.simultaneous is False
+    assert type(again) is ProductGame and again.get_config() == model.get_config() and again.play == "alternating"
     assert again.compile_options == {"jit_compile": False, "steps_per_execution": 3}
-    assert again.trackers["value"].first_nonfinite_step == -1  # logs are no state
+    assert again.trackers["distance"].first_nonfinite_step == -1  # logs are no state
     for m in (model, again):
         m.train_step(DATA)
     np.testing.assert_array_equal(model.point, again.point)

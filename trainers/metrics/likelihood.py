@@ -106,12 +106,12 @@ def ais_log_likelihood(run, data, options):
     model = run.model
     if not hasattr(model, "estimate_log_z"):
         return None
-    settings = (options.num_betas, options.num_runs, options.seed)
+    settings = {"num_betas": options.num_betas, "num_runs": options.num_runs, "seed": options.seed}
     bar = progress("log Z forward", options.num_betas, "sweep")
-    forward = model.estimate_log_z(*settings, progress=bar.update)
+    forward = model.estimate_log_z(**settings, progress=bar.update)
     rows = np.random.default_rng(options.seed).choice(len(data.train), options.num_runs)
     bar = progress("log Z backward", 2 * options.num_betas, "sweep")
-    backward = model.estimate_log_z(*settings, samples=model.states(served(data.train[rows])), progress=bar.update)
+    backward = model.estimate_log_z(**settings, samples=model.states(served(data.train[rows])), progress=bar.update)
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
     return {

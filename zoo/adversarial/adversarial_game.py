@@ -50,8 +50,7 @@ class AdversarialGame(Game):
         ]
     }  # fmt: skip
     default_optimizers = {
-        "discriminator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
-        "generator": {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5},
+        player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
     metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
 
@@ -59,11 +58,12 @@ class AdversarialGame(Game):
         super().__init__(arguments)
         self.loss_pair = adversarial.loss_pair(self.loss, self.loss_parameter)
         if self.weight_constraint == "clipping":
-            penalties.clip_weights(self.moves["discriminator"], self.clip_value)
+            for weight in self.weights_of("discriminator"):
+                weight.constraint = penalties.Clip(self.clip_value)
 
     @property
     def packed_data_shape(self):
-        return adversarial.packed_shape(self.data_shape, self.packing)
+        return (*self.data_shape[:-1], self.packing * self.data_shape[-1])
 
     @property
     def moves(self):
@@ -120,8 +120,7 @@ class AdversarialGame(Game):
 
     def of_data(self, data):
         """[x, *y] of what `train_step` takes."""
-        x, label = data if self.labelled else (data, None)
-        return [x, *(self.conditions(label=label) if self.conditional else [])]
+        return [data[0], *self.conditions(label=data[1])] if self.labelled else [data]
 
     def train_step(self, data):
         k = self.num_discriminator_steps

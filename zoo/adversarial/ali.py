@@ -5,10 +5,8 @@
 Where D is optimal, G minimises the Jensen-Shannon divergence of two joint distributions of (x, z): the encoder's
 q(x) q(z|x) and the decoder's p(z) p(x|z). If they match, so do their marginals, and q(z|x) is the posterior p(z|x).
 
-Notation:
+Notation, beside that of `adversarial_game.py`; k is 1 here, pixels are in [0, 1], and q(x) is the data's distribution:
 
-    x          data, [m, *data_shape], pixels in [0, 1], x ~ q(x)
-    z          latent, [m, latent_size], z ~ p(z)
     epsilon    standard normal noise of the encoder, [m, latent_size]
     G_z, G_x   encoder, z_hat = G_z(x, epsilon) ~ q(z|x); decoder, x_tilde = G_x(z): both together are the generator
     D          discriminator of pairs; D(x, z) = joint(D_x(x), D_z(z)) is a logit: (x, z_hat) is real = 1
@@ -21,6 +19,7 @@ stride 1 and 2 in turn, and a decoder that does not start from the data's log-od
 normalisation with scale and offset in all their hidden layers; no weight decay.
 """
 
+import functools
 import math
 from typing import Literal
 
@@ -37,24 +36,19 @@ class ALI(AdversarialGame):
 
     Args:
         prior: "normal", or "uniform" on (-1, 1), where the encoder ends in tanh: the distribution of each element of z.
-        posterior: what q(z|x) is: "gaussian", z = mu(x) + sigma(x) epsilon; "implicit", epsilon is an input of the
-            encoder beside x (mlp); or "deterministic", as in BiGAN.
-        network: "mlp", or "convolutional" for square images.
+        posterior: what q(z|x) is: "gaussian", z = mu(x) + sigma(x) epsilon, for the normal prior, as the uniform one
+            has a support that it would leave; "implicit", epsilon is an input of the encoder beside x (mlp); or
+            "deterministic", as in BiGAN.
         encoder_units: tuple of ints, widths of the encoder's hidden layers (mlp).
         decoder_units: tuple of ints, widths of the decoder's hidden layers (mlp).
         x_discriminator_units: tuple of ints, widths of the layers of D that see x only (mlp).
         z_discriminator_units: tuple of ints, widths of the layers of D that see z only.
         joint_discriminator_units: tuple of ints, widths of the hidden layers of D that see both.
-        filters: int, channels at the image's end of all networks, doubled at each halving (convolutional).
         activation: str, the activation of hidden layers of the encoder and the decoder.
         discriminator_activation: str, the activation of hidden layers of D.
         maxout_pieces: int, linear maps behind each hidden unit of D if its activation is "maxout".
         dropout: float in [0, 1), the share of hidden units of D that is dropped in training.
         discriminator_batch_norm: bool, batch normalisation in D: in joint layers, and in convolutions but the first.
-
-    Raises:
-        ValueError: for an argument out of its range, convolutions of what is no square image or with an implicit
-            posterior, or a Gaussian posterior under the uniform prior, whose support it would leave.
 
     Example:
 
@@ -69,32 +63,20 @@ class ALI(AdversarialGame):
     """
 
     default_optimizers = {
-        "discriminator": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
-        "generator": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
+        player: {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
     draws = ("z", "epsilon", "penalty")
     batches_per_step = 1
 
     def __init__(
-        self, *, data_shape,
-        latent_size: int = 64,
-        prior: Literal["normal", "uniform"] = "normal",
+        self, *, data_shape, latent_size=64, prior: Literal["normal", "uniform"] = "normal",
         posterior: Literal["gaussian", "implicit", "deterministic"] = "gaussian",
-        loss, loss_parameter, penalty, penalty_weight, penalty_decay, weight_constraint, clip_value, packing,
-        network: Literal["mlp", "convolutional"] = "mlp",
-        encoder_units: tuple[int, ...] = (400, 400),
-        decoder_units: tuple[int, ...] = (400, 400, 400, 400),
-        x_discriminator_units: tuple[int, ...] = (),
-        z_discriminator_units: tuple[int, ...] = (),
-        joint_discriminator_units: tuple[int, ...] = (200, 200, 200),
-        filters: int = 32,
-        activation: networks.Activation = "relu",
-        discriminator_activation: networks.Activation = "maxout",
-        maxout_pieces: int = 5,
-        dropout: float = 0.0,
-        discriminator_batch_norm: bool = False,
-        initial_std: float = 0.02,
-        seed, name,
+        loss, loss_parameter, penalty, penalty_weight, penalty_decay, weight_constraint, clip_value, packing, network,
+        encoder_units: tuple[int, ...] = (400, 400), decoder_units: tuple[int, ...] = (400, 400, 400, 400),
+        x_discriminator_units: tuple[int, ...] = (), z_discriminator_units: tuple[int, ...] = (),
+        joint_discriminator_units: tuple[int, ...] = (200, 200, 200), filters=32, activation="relu",
+        discriminator_activation: networks.Activation = "maxout", maxout_pieces: int = 5, dropout,
+        discriminator_batch_norm=False, initial_std=0.02, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -108,38 +90,28 @@ class ALI(AdversarialGame):
     def make_networks(self):
         initializer = keras.initializers.RandomNormal(stddev=self.initial_std) if self.initial_std else None
         options = {"activation": self.activation, "batch_norm": True, "initializer": initializer}
-        output_activation = "sigmoid" if self.data_range else None
+        to_data = {"output_activation": "sigmoid" if self.data_range else None, **options}
         d_layers = {
-            "activation": self.discriminator_activation,
-            "maxout_pieces": self.maxout_pieces,
-            "spectral_norm": self.weight_constraint == "spectral_norm",
-            "dropout": self.dropout,
-            "initializer": initializer,
-        }
+            "activation": self.discriminator_activation, "maxout_pieces": self.maxout_pieces, "dropout": self.dropout,
+            "spectral_norm": self.weight_constraint == "spectral_norm", "initializer": initializer,
+        }  # fmt: skip
         d_layers_normalized = {"batch_norm": self.discriminator_batch_norm, **d_layers}
-        latent = (self.latent_size,)
+        size, packed_shape = self.latent_size, self.packed_data_shape
         if self.network == "mlp":
-            size = math.prod(self.data_shape)
-            encoder_input = (size + self.latent_size,) if self.posterior == "implicit" else self.data_shape
+            pair = (math.prod(self.data_shape) + size,)
+            encoder_input = pair if self.posterior == "implicit" else self.data_shape
             self.encoder = networks.mlp(encoder_input, self.encoder_units, None, **options)
-            self.decoder = networks.mlp(
-                latent, self.decoder_units, self.data_shape, output_activation=output_activation, **options
-            )
-            self.x_discriminator = networks.mlp(self.packed_data_shape, self.x_discriminator_units, None, **d_layers)
+            self.decoder = networks.mlp((size,), self.decoder_units, self.data_shape, **to_data)
+            self.x_discriminator = networks.mlp(packed_shape, self.x_discriminator_units, None, **d_layers)
         else:
-            filters = {"filters": self.filters}
-            self.encoder = networks.convolutional_encoder(self.data_shape, None, **filters, **options)
-            self.decoder = networks.convolutional_decoder(
-                self.latent_size, self.data_shape, output_activation=output_activation, **filters, **options
-            )
-            self.x_discriminator = networks.convolutional_encoder(
-                self.packed_data_shape, None, **filters, **d_layers_normalized
-            )
-        num_parameters = 2 * self.latent_size if self.posterior == "gaussian" else self.latent_size
+            encoder = functools.partial(networks.convolutional_encoder, filters=self.filters)
+            self.encoder = encoder(self.data_shape, None, **options)
+            self.decoder = networks.convolutional_decoder(size, self.data_shape, filters=self.filters, **to_data)
+            self.x_discriminator = encoder(packed_shape, None, **d_layers_normalized)
+        num_parameters = 2 * size if self.posterior == "gaussian" else size
         features = self.encoder.output_shape[1:]
         self.encoder_output = networks.mlp(features, (), (num_parameters,), initializer=initializer)
-        packed_latent = adversarial.packed_shape(latent, self.packing)
-        self.z_discriminator = networks.mlp(packed_latent, self.z_discriminator_units, None, **d_layers)
+        self.z_discriminator = networks.mlp((self.packing * size,), self.z_discriminator_units, None, **d_layers)
         joint = (self.x_discriminator.output_shape[1] + self.z_discriminator.output_shape[1],)
         self.joint_discriminator = networks.mlp(joint, self.joint_discriminator_units, (1,), **d_layers_normalized)
 
@@ -162,20 +134,16 @@ class ALI(AdversarialGame):
 
     def q(self, x, training=True):
         """The posterior q(z|x), whose draws are G_z(x, epsilon)."""
-        if self.posterior == "implicit":
-            return Implicit(
-                lambda epsilon: self.squashed(self.encoder_output(self.hidden(x, epsilon, training))),
-                (self.latent_size,),
-            )
-        parameters = self.encoder_output(self.hidden(x, None, training))
-        return Gaussian.of(parameters) if self.posterior == "gaussian" else Deterministic(self.squashed(parameters))
+        def output(epsilon=None):
+            z = self.encoder_output(self.hidden(x, epsilon, training))
+            return tf.tanh(z) if self.prior == "uniform" else z  # in the support of the prior
 
-    def squashed(self, z):
-        """z in the support of the prior."""
-        return tf.tanh(z) if self.prior == "uniform" else z
+        if self.posterior == "implicit":
+            return Implicit(output, (self.latent_size,))
+        return Gaussian.of(output()) if self.posterior == "gaussian" else Deterministic(output())
 
     def G_z(self, x, epsilon, training=True):
-        """z_hat ~ q(z|x) (equation 2)."""
+        """z_hat ~ q(z|x), [m, latent_size] (equation 2)."""
         return self.q(x, training).draw(epsilon)[0]
 
     def G_x(self, z, training=True):
@@ -195,9 +163,9 @@ class ALI(AdversarialGame):
             return self.D_output(tf.reshape(x, [-1, *self.packed_data_shape]), z, training)
 
         rho_q, rho_p = D_output(q_pairs), D_output(p_pairs)
+        penalty = penalties.penalty_of(self, D_output, q_pairs, p_pairs, key)
         return {
-            "discriminator": self.loss_pair.discriminator(rho_q, rho_p)
-            + penalties.penalty_of(self, D_output, q_pairs, p_pairs, key),
+            "discriminator": self.loss_pair.discriminator(rho_q, rho_p) + penalty,
             "generator": self.loss_pair.encoder(rho_q) + self.loss_pair.generator(rho_p),
             **adversarial.state_of_game(self.loss_pair, rho_q, rho_p),
         }

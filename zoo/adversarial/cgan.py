@@ -15,14 +15,12 @@ y appended to z, and in D the projection of Miyato and Koyama 2018:
     logit D(x|y) = psi(x) + y^T V(x),   (psi, V) being the outputs of one convolutional network
 """
 
-from typing import Literal
-
 import keras
 import tensorflow as tf
 
 from zoo.adversarial import dcgan
 from zoo.adversarial.adversarial_game import AdversarialGame
-from zoo.parts import adversarial, networks, penalties
+from zoo.parts import networks, penalties
 
 
 class CGAN(AdversarialGame):
@@ -32,16 +30,9 @@ class CGAN(AdversarialGame):
 
     Args:
         num_classes: int, labels are 0 ... num_classes - 1.
-        network: "mlp", or "convolutional" for square images.
-        generator_units: tuple of ints, widths of the generator's hidden layer of z, that of y, and of the joint ones
-            (mlp).
-        discriminator_units: tuple of ints, widths of the discriminator's hidden layer of x, that of y, and of the joint
-            ones (mlp).
-        dropout: float in [0, 1), the share of the discriminator's hidden units that is dropped in training (mlp).
-        filters: int, channels next to the image, doubled at each halving of the side (convolutional).
-
-    Raises:
-        ValueError: for an argument out of its range, or data that `network` can not take.
+        generator_units: tuple of ints, widths of G's hidden layer of z, that of y, and of the joint ones (mlp).
+        discriminator_units: tuple of ints, widths of D's hidden layer of x, that of y, and of the joint ones (mlp).
+        dropout: float in [0, 1), the share of D's hidden units that is dropped in training (mlp).
 
     Example:
 
@@ -60,12 +51,8 @@ class CGAN(AdversarialGame):
     def __init__(
         self, *, data_shape, num_classes, latent_size, prior, loss, loss_parameter, penalty, penalty_weight,
         penalty_decay, weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
-        network: Literal["mlp", "convolutional"] = "mlp",
-        generator_units: tuple[int, ...] = (200, 1000, 1200),
-        discriminator_units: tuple[int, ...] = (240, 50, 240),
-        dropout: float = 0.5,
-        filters: int = 64,
-        seed, name,
+        network, generator_units: tuple[int, ...] = (200, 1000, 1200),
+        discriminator_units: tuple[int, ...] = (240, 50, 240), dropout=0.5, filters=64, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -80,32 +67,23 @@ class CGAN(AdversarialGame):
 
     def make_networks(self):
         spectral_norm = self.weight_constraint == "spectral_norm"
-        (packed_size,) = adversarial.packed_shape((self.condition_size,), self.packing)
+        size, packed_size = self.condition_size, self.packing * self.condition_size
         if self.network == "mlp":
+            output_activation = "tanh" if self.data_range else None
             self.generator = joint_mlp(
-                [(self.latent_size,), (self.condition_size,)],
-                self.generator_units,
-                self.data_shape,
-                activation="relu",
-                output_activation="tanh" if self.data_range else None,
-            )
+                [(self.latent_size,), (size,)], self.generator_units, self.data_shape,
+                activation="relu", output_activation=output_activation,
+            )  # fmt: skip
             self.discriminator = joint_mlp(
-                [self.packed_data_shape, (packed_size,)],
-                self.discriminator_units,
-                (1,),
-                activation="maxout",
-                spectral_norm=spectral_norm,
-                dropout=self.dropout,
-            )
+                [self.packed_data_shape, (packed_size,)], self.discriminator_units, (1,),
+                activation="maxout", dropout=self.dropout, spectral_norm=spectral_norm,
+            )  # fmt: skip
         else:
-            self.generator = dcgan.generator(self.latent_size + self.condition_size, self.data_shape, self.filters)
+            self.generator = dcgan.generator(self.latent_size + size, self.data_shape, self.filters)
             self.discriminator = dcgan.discriminator(
-                self.packed_data_shape,
-                self.filters,
-                1 + packed_size,
-                batch_norm=self.discriminator_batch_norm,
-                spectral_norm=spectral_norm,
-            )
+                self.packed_data_shape, self.filters, 1 + packed_size,
+                batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm,
+            )  # fmt: skip
 
     @property
     def condition_size(self):
@@ -131,24 +109,20 @@ class CGAN(AdversarialGame):
         return psi + tf.reduce_sum(y * V, axis=-1)
 
 
-def joint_mlp(
-    input_shapes, units, output_shape, *, activation, spectral_norm=False, dropout=0.0, output_activation=None
-):
+def joint_mlp(input_shapes, units, output_shape, *, output_activation=None, **options):
     """The paper's dense network: each of two inputs has a hidden layer of its own before the joint ones (section 4.1).
 
     Args:
         input_shapes: two tuples of ints, without the batch.
         units: tuple of two ints or more, widths of the first input's layer, the second's, and the joint ones.
-        output_shape, activation, spectral_norm, dropout, output_activation: as in `networks.mlp`. Maxout units have 5
-            pieces in the inputs' layers, and 4 in the joint ones.
+        output_shape, output_activation, **options: as for `networks.mlp`. Maxout units have 5 pieces in the inputs'
+            layers, and 4 in the joint ones.
     """
-    options = {"activation": activation, "spectral_norm": spectral_norm, "dropout": dropout}
     inputs = [keras.Input(shape) for shape in input_shapes]
     hidden = [
         networks.mlp(x.shape[1:], (width,), None, maxout_pieces=5, **options)(x)
         for x, width in zip(inputs, units[:2], strict=True)
     ]
-    joint = networks.mlp(
-        (sum(units[:2]),), units[2:], output_shape, maxout_pieces=4, output_activation=output_activation, **options
-    )
+    options |= {"maxout_pieces": 4, "output_activation": output_activation}
+    joint = networks.mlp((sum(units[:2]),), units[2:], output_shape, **options)
     return keras.Model(inputs, joint(keras.layers.concatenate(hidden)))

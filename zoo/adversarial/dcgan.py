@@ -27,9 +27,6 @@ class DCGAN(AdversarialGame):
     Args:
         filters: int, channels next to the image, doubled at each halving of the side (64 pixels: 128 to 1024).
 
-    Raises:
-        ValueError: for an argument out of its range, or data that is no square image of such a side.
-
     Example:
 
         model = DCGAN(data_shape=(28, 28, 1), filters=64)
@@ -44,9 +41,8 @@ class DCGAN(AdversarialGame):
 
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
-        filters: int = 128,
-        seed, name,
+        weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps, filters=128, seed,
+        name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -55,11 +51,9 @@ class DCGAN(AdversarialGame):
 
     def make_networks(self):
         self.generator = generator(self.latent_size, self.data_shape, self.filters)
+        spectral_norm = self.weight_constraint == "spectral_norm"
         self.discriminator = discriminator(
-            self.packed_data_shape,
-            self.filters,
-            batch_norm=self.discriminator_batch_norm,
-            spectral_norm=self.weight_constraint == "spectral_norm",
+            self.packed_data_shape, self.filters, batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm
         )
 
 
@@ -70,14 +64,7 @@ def generator(input_size, data_shape, filters):
     )
 
 
-def discriminator(input_shape, filters, output_size=1, batch_norm=True, spectral_norm=False):
-    """D's network, from images [batch, *input_shape] to [batch, output_size]."""
-    return networks.convolutional_encoder(
-        input_shape,
-        output_size,
-        filters=filters,
-        batch_norm=batch_norm,
-        spectral_norm=spectral_norm,
-        initializer=INITIALIZER,
-        activation="leaky_relu",
-    )
+def discriminator(input_shape, filters, output_size=1, **options):
+    """D's network, from images [batch, *input_shape] to [batch, output_size]; options of `convolutional_encoder`."""
+    options |= {"filters": filters, "initializer": INITIALIZER, "activation": "leaky_relu"}
+    return networks.convolutional_encoder(input_shape, output_size, **options)

@@ -1,6 +1,4 @@
-"""The generative adversarial network of Goodfellow et al. 2014, whose Algorithm 1 is in `adversarial_game.py`.
-
-    min_G max_D  V(D, G) = E_data[log D(x)] + E_{p(z)}[log(1 - D(G(z)))]
+"""The generative adversarial network of Goodfellow et al. 2014: objective and Algorithm 1 are in `adversarial_game.py`.
 
 Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout, unless it
 is asked for maxout; G has no sigmoid units and ends in tanh, for images in [-1, 1].
@@ -36,31 +34,20 @@ class GAN(AdversarialGame):
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
         weight_constraint, clip_value, packing, num_discriminator_steps,
-        generator_units: tuple[int, ...] = (1200, 1200),
-        discriminator_units: tuple[int, ...] = (240, 240),
-        generator_batch_norm: bool = False,
-        discriminator_activation: networks.Activation = "leaky_relu",
-        maxout_pieces: int = networks.MAXOUT_PIECES,
-        initial_std, seed, name,
+        generator_units: tuple[int, ...] = (1200, 1200), discriminator_units: tuple[int, ...] = (240, 240),
+        generator_batch_norm: bool = False, discriminator_activation: networks.Activation = "leaky_relu",
+        maxout_pieces: int = networks.MAXOUT_PIECES, initial_std, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
     def make_networks(self):
         initializer = keras.initializers.RandomNormal(stddev=self.initial_std) if self.initial_std else None
         self.generator = networks.mlp(
-            (self.latent_size,),
-            self.generator_units,
-            self.data_shape,
-            batch_norm=self.generator_batch_norm,
-            output_activation="tanh" if self.data_range else None,
-            initializer=initializer,
-        )
+            (self.latent_size,), self.generator_units, self.data_shape, batch_norm=self.generator_batch_norm,
+            output_activation="tanh" if self.data_range else None, initializer=initializer,
+        )  # fmt: skip
         self.discriminator = networks.mlp(
-            self.packed_data_shape,
-            self.discriminator_units,
-            (1,),
-            activation=self.discriminator_activation,
-            maxout_pieces=self.maxout_pieces,
-            spectral_norm=self.weight_constraint == "spectral_norm",
+            self.packed_data_shape, self.discriminator_units, (1,), activation=self.discriminator_activation,
+            maxout_pieces=self.maxout_pieces, spectral_norm=self.weight_constraint == "spectral_norm",
             initializer=initializer,
-        )
+        )  # fmt: skip

@@ -5,7 +5,6 @@
 Objective, maximised over theta = {W, b}:
 
     L(q, theta):  E_{q(h|v)}[-E(v, h)] + H(q) - log Z  <=  log p(v),   q(h|v) = prod Bernoulli(mu) by mean field
-
     Delta theta:  E_data E_q[x_{l-1} x_l'] - E_p[x_{l-1} x_l'],   the second mean over persistent Markov chains
 
 Notation, of algorithm 20.1 in Goodfellow et al. 2016:
@@ -16,16 +15,13 @@ Notation, of algorithm 20.1 in Goodfellow et al. 2016:
     Delta      what the parameters move along: statistics of the data minus those of the particles
 
 With one hidden layer it is a restricted Boltzmann machine, q is exact and L is log p(v) itself.
-
-Pre-training takes the layers two by two, from below, as a stack of RBMs. A layer that will have two neighbours has only
-one of them there, which therefore counts twice: such an RBM is one with two copies of that neighbour. So the weights of
-the stack are those of the whole. A hidden layer has biases of its own in each of its two RBMs, and their mean in the
-whole.
+Pre-training takes the layers two by two, from below, as a stack of RBMs with the weights of the whole. A layer that is
+to have two neighbours has one of them there, which therefore counts twice, as two copies of itself. A hidden layer has
+biases of its own in each of its two RBMs, and their mean in the whole.
 
 Departures from the paper: the biases of a layer learn at twice the rate while an RBM has half of them; momentum is
-constant; statistics of the particles take means in the place of draws of the odd layers; the sparsity penalty takes the
-means of the minibatch instead of running ones. It computes in float32 under any precision. Replicas advance the same
-particles.
+constant; statistics of the particles take means for draws of the odd layers; the sparsity penalty takes means of the
+minibatch instead of running ones. It computes in float32 under any precision. Replicas advance the same particles.
 """
 
 import functools
@@ -41,8 +37,8 @@ from zoo.parts import annealing, boltzmann, gibbs, noise
 from zoo.parts.boltzmann import Machine
 
 
-def tensor(variable):
-    return tf.convert_to_tensor(variable.value)
+def tensor(variable, dtype="float32"):
+    return tf.cast(tf.convert_to_tensor(variable.value), dtype)
 
 
 class Weights(keras.Model):
@@ -63,7 +59,7 @@ class Weights(keras.Model):
 
     def tensors(self, dtype="float32"):
         """The parameters of the machine."""
-        return Machine(*([tf.cast(tensor(p), dtype) for p in parameters] for parameters in (self.W, self.b)))
+        return Machine(*([tensor(p, dtype) for p in parameters] for parameters in (self.W, self.b)))
 
     def stack(self):
         """Those of the RBMs of pre-training: all W, then the biases of their lower layers and of their upper layers."""
@@ -75,10 +71,8 @@ class Weights(keras.Model):
     def gradients(self, delta):
         """Those of the loss -inner(stack, delta) by W, b and r, in this order."""
         W, L = delta.weights, len(self.W)
-        lower, upper = [*delta.biases[:L], 0.0], [0.0, *delta.biases[L:]]
-        b = [x + y for x, y in zip(lower, upper, strict=True)]
-        r = [y - x for x, y in zip(lower[1:-1], upper[1:-1], strict=True)]
-        return [-gradient for gradient in (*W, *b, *r)]
+        pairs = list(zip([*delta.biases[:L], 0.0], [0.0, *delta.biases[L:]], strict=True))  # of each layer in both RBMs
+        return [-gradient for gradient in (*W, *(x + y for x, y in pairs), *(y - x for x, y in pairs[1:-1]))]
 
 
 Weights.__name__ = "Parameters"  # by which `.keras` files find them, those of before too
@@ -90,9 +84,8 @@ class DBM(Game):
     Args:
         data_shape: tuple of ints, `(height, width, channels)`.
         hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the image.
-        pretraining_steps: tuple of ints, steps of contrastive divergence for each layer, from below, before all are
-            trained together; empty for none.
-        pretraining_gibbs_steps: int, k of that contrastive divergence, CD-k.
+        pretraining_steps: tuple of ints, steps of pre-training for each layer, from below; empty for none.
+        pretraining_gibbs_steps: int, k of its contrastive divergence, CD-k.
         num_chains: int, persistent Markov chains.
         gibbs_steps: int, sweeps of the chains at each step.
         mean_field_steps: int, sweeps of mean field at most.
@@ -105,9 +98,6 @@ class DBM(Game):
         log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
         log_z_runs: int, its runs.
 
-    Raises:
-        ValueError: for an argument out of its range, a tuple that has not one element for each hidden layer, or points.
-
     Example:
 
         model = DBM(data_shape=(28, 28, 1), hidden_units=(500, 1000))
@@ -118,29 +108,17 @@ class DBM(Game):
     Reference:
         R. Salakhutdinov and G. Hinton. Deep Boltzmann machines. AISTATS 2009, sections 2 and 3.
         I. Goodfellow, Y. Bengio and A. Courville. Deep learning. MIT Press 2016, algorithm 20.1.
-        R. Salakhutdinov and I. Murray. On the quantitative analysis of deep belief networks. ICML 2008.
     """
 
     default_optimizers = {"machine": {"optimizer": "sgd", "learning_rate": 0.005, "momentum": 0.9}}
     metric_names = ("reconstruction", "unnormalized_bound")
 
     def __init__(
-        self, *, data_shape,
-        hidden_units: tuple[int, ...] = (500, 1000),
-        pretraining_steps: tuple[int, ...] = (),
-        pretraining_gibbs_steps: int = 1,
-        num_chains: int = 100,
-        gibbs_steps: int = 5,
-        mean_field_steps: int = 30,
-        mean_field_tolerance: float = 1e-3,
-        sparsity_targets: tuple[float, ...] = (),
-        sparsity_cost: float = 0.001,
-        centered: bool = False,
-        max_norm: float = 0.0,
-        sample_steps: int = 500,
-        log_z_betas: int = 2000,
-        log_z_runs: int = 100,
-        seed, name,
+        self, *, data_shape, hidden_units: tuple[int, ...] = (500, 1000),
+        pretraining_steps: tuple[int, ...] = (), pretraining_gibbs_steps: int = 1,
+        num_chains: int = 100, gibbs_steps: int = 5, mean_field_steps: int = 30, mean_field_tolerance: float = 1e-3,
+        sparsity_targets: tuple[float, ...] = (), sparsity_cost: float = 0.001, centered: bool = False,
+        max_norm: float = 0.0, sample_steps: int = 500, log_z_betas: int = 2000, log_z_runs: int = 100, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -153,20 +131,22 @@ class DBM(Game):
 
     def make_networks(self):
         self.machine = Weights(self.sizes, self.max_norm)
-
         state = functools.partial(self.add_weight, trainable=False, aggregation="only_first_replica")
-        half = keras.initializers.Constant(0.5)  # the first sweep draws the chains apart
+        constant = keras.initializers.Constant
         self.chains = [
-            state(shape=(self.num_chains, n), initializer=half, name=f"chain_{i}") for i, n in enumerate(self.sizes)
+            state(shape=(self.num_chains, n), initializer=constant(0.5), name=f"chain_{i}")  # a sweep draws them apart
+            for i, n in enumerate(self.sizes)
         ]
         self.log_z = state(shape=(), initializer="zeros", name="log_z")
-        unknown = keras.initializers.Constant(-1.0)
-        self.log_z_error = state(shape=(), initializer=unknown, name="log_z_error")  # -1 while log_z is not known
+        self.log_z_error = state(shape=(), initializer=constant(-1.0), name="log_z_error")  # -1: log_z is not known
+
+    @property
+    def particles(self):
+        return [tensor(chain) for chain in self.chains]
 
     @property
     def sizes(self):
-        """Units in each layer, from the visible one."""
-        return (math.prod(self.data_shape), *self.hidden_units)
+        return (math.prod(self.data_shape), *self.hidden_units)  # units in each layer, from the visible one
 
     @property
     def moves(self):
@@ -197,38 +177,34 @@ class DBM(Game):
         theta = self.machine.tensors()
         V, *H_hat = self.states(V)  # while not converged (mean field inference loop)
         data = boltzmann.statistics([V, *H_hat])  # Delta W(1) <- 1/m V' H1_hat, ...
-        particles = [tensor(chain) for chain in self.chains]
+        particles = self.particles
         for i in range(self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
             uniform = noise.uniform(self.key("gibbs", i, shared=True), [self.num_chains, sum(self.sizes)])
-            draw = gibbs.sampler(uniform, theta)
-            particles = gibbs.sweep(theta, particles, draw)
+            particles = gibbs.sweep(theta, particles, gibbs.sampler(uniform, theta))
         model = boltzmann.statistics(gibbs.odd_means(theta, particles))  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde
-        W, b = delta = self.delta(data, model, self.sparsity_targets)
+        W, b = delta = boltzmann.difference(data, model, self.sparsity_targets, self.sparsity_cost)
         if self.centered:
             W, b = boltzmann.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
         middle = [a / 2.0 for a in b[1:-1]]
-        delta = Machine(W, [b[0], *middle, *middle, b[-1]])
-        return delta, particles, boltzmann.objectives(theta, [V, *H_hat], data)
+        return Machine(W, [b[0], *middle, *middle, b[-1]]), particles, boltzmann.objectives(theta, [V, *H_hat], data)
 
     def contrastive_divergence(self, V, i):
         """CD-k of the RBM of the layers i - 1 and i, in the place of `algorithm`; the particles follow the data."""
-        (W, biases), L = self.machine.stack(), len(self.hidden_units)
+        W, biases = stack = self.machine.stack()
+        L = len(W)
         copies = (2 if i < L else 1, 2 if i > 1 else 1)  # of layer i - 1, and of layer i; a state is their mean
         rbm = Machine([copies[0] * copies[1] * W[i - 1]], [copies[0] * biases[i - 1], copies[1] * biases[L + i - 1]])
         states = [V, *boltzmann.recognize(Machine(W, [None, *biases[L:]]), V)[:i]]
-        x, h = states[-2:]
-        data = boltzmann.statistics([x, h])
+        data = boltzmann.statistics(states[-2:])
         keys = [[self.key("gibbs", 2 * i + j) for j in range(2)] for i in range(self.pretraining_gibbs_steps)]
-        model = gibbs.contrastive_divergence(rbm, h, keys, copies)
-        pair = self.delta(data, boltzmann.statistics(model), self.sparsity_targets[i - 1 : i])
-        delta = Machine(*([tf.zeros_like(parameter) for parameter in parameters] for parameters in (W, biases)))
+        model = gibbs.contrastive_divergence(rbm, states[-1], keys, copies)
+        sparsity = self.sparsity_targets[i - 1 : i], self.sparsity_cost
+        pair = boltzmann.difference(data, boltzmann.statistics(model), *sparsity)
+        delta = tf.nest.map_structure(tf.zeros_like, stack)
         delta.weights[i - 1], (delta.biases[i - 1], delta.biases[L + i - 1]) = pair.weights[0], pair.biases
         rows = tf.range(self.num_chains) % tf.shape(V)[0]
-        particles = [tf.gather(state, rows) for state in states] + [tensor(chain) for chain in self.chains[i + 1 :]]
-        return delta, particles, boltzmann.objectives(rbm, [x, states[-1]], data, copies)
-
-    def delta(self, data, model, targets):
-        return boltzmann.sparser(boltzmann.difference(data, model), data, targets, self.sparsity_cost)
+        particles = [tf.gather(state, rows) for state in states] + self.particles[i + 1 :]
+        return delta, particles, boltzmann.objectives(rbm, states[-2:], data, copies)
 
     def states(self, x):
         """Data, flat, and the means of all hidden layers given it: [V, H1_hat, ..., HL_hat]."""
@@ -238,36 +214,31 @@ class DBM(Game):
     def test_step(self, x):
         """The losses of the whole machine, against the particles as they are."""
         theta, states = self.machine.tensors(), self.states(x)
-        data, model = boltzmann.statistics(states), boltzmann.statistics([tensor(chain) for chain in self.chains])
+        data, model = boltzmann.statistics(states), boltzmann.statistics(self.particles)
         gap = boltzmann.inner(theta, model) - boltzmann.inner(theta, data)
         self.track({"machine": gap, **boltzmann.objectives(theta, states, data)})
         return self.logs()
 
     # --- The partition function --------------------------------------------------------------------------------------
 
-    def base_rates(self):
-        """Biases with the marginals of the particles, where annealing starts."""
-        return gibbs.base_rates([tensor(chain) for chain in self.chains])
-
     def unnormalized_bound(self, x):
         """A lower bound on log p(x) + log Z, in nats [batch]; equal to it for an RBM."""
         V, *mu = self.states(x)
         return boltzmann.bound(self.machine.tensors(), V, mu)
 
-    def estimate_log_z(self, num_betas, num_runs, seed, **options):
-        """`annealing.LogZ` of the machine as it is; `options` are those of `annealing.estimate_log_z`."""
-        settings = {"num_betas": num_betas, "num_runs": num_runs, "seed": seed}
-        return annealing.estimate_log_z(self.machine.tensors(), self.base_rates(), **settings, **options)
+    def estimate_log_z(self, **settings):
+        """`annealing.LogZ` of the machine as it is, annealed from the marginals of the particles."""
+        return annealing.estimate_log_z(self.machine.tensors(), gibbs.base_rates(self.particles), **settings)
 
     def before_export(self, results):
         """Takes log Z from the results of `trainers.evaluate`, or estimates it."""
         if measured := results.get("ais_log_likelihood"):
-            estimate = annealing.LogZ(measured["log_z"], measured["log_z_standard_error"])
+            log_z, error = measured["log_z"], measured["log_z_standard_error"]
         else:
-            estimate = self.estimate_log_z(self.log_z_betas, self.log_z_runs, self.seed)
-        self.log_z.assign(estimate.value)
-        self.log_z_error.assign(estimate.standard_error)
-        return {"log_z": estimate.value, "log_z_standard_error": estimate.standard_error}
+            log_z, error = self.estimate_log_z(num_betas=self.log_z_betas, num_runs=self.log_z_runs, seed=self.seed)
+        self.log_z.assign(log_z)
+        self.log_z_error.assign(error)
+        return {"log_z": log_z, "log_z_standard_error": error}
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 
@@ -275,39 +246,38 @@ class DBM(Game):
         """Probabilities of ones, given a state that annealing from independent units has led to."""
         # In float64: a rounding error that depends on the batch would flip a unit, and lead the row elsewhere.
         machine = self.machine.tensors("float64")
-        base = [tf.cast(a, tf.float64) for a in self.base_rates()]
+        base = [tf.cast(a, tf.float64) for a in gibbs.base_rates(self.particles)]
 
         def draw(k):
             uniform = noise.uniform_rows(seeds, sum(self.sizes), noise.stream(noise.CHAIN, k))
             return gibbs.sampler(uniform, machine)
 
         path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
-        start = gibbs.independent(base, tf.shape(seeds)[0], draw(0))
-        _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), start)
-        return self.pixels(tf.sigmoid(boltzmann.layer_input(machine, states, 0)))
+        _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), gibbs.independent(base, draw(0)))
+        return self.images_given(machine, states)
 
-    def pixels(self, v):
-        return self.to_served(tf.reshape(v, [-1, *self.data_shape]))
+    def images_given(self, machine, states):
+        """Means of the pixels given the first hidden layer, as they are served."""
+        means = tf.sigmoid(boltzmann.layer_input(machine, states, 0))
+        return self.to_served(tf.reshape(means, [-1, *self.data_shape]))
 
-    def encode(self, x):
+    def encode(self, images):
         """Means of the hidden units, layer by layer, under the mean-field posterior."""
-        return {f"h{i}": mean for i, mean in enumerate(self.states(x)[1:], start=1)}
+        return {f"h{i}": mean for i, mean in enumerate(self.states(images)[1:], start=1)}
 
-    def reconstruct(self, x):
+    def reconstruct(self, images):
         """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
-        machine = self.machine.tensors()
-        return self.pixels(tf.sigmoid(boltzmann.layer_input(machine, [None, self.encode(x)["h1"]], 0)))
+        return self.images_given(self.machine.tensors(), self.states(images))
 
-    def log_prob(self, x):
+    def log_prob(self, images):
         """The variational bound, in nats, with the log Z that was estimated before the export."""
-        return {"log_prob_lower_bound": self.unnormalized_bound(x) - self.log_z.value}
+        return {"log_prob_lower_bound": self.unnormalized_bound(images) - self.log_z.value}
 
     def signatures(self):
-        signatures = {
-            **super().signatures(),
-            "encode": (lambda images: self.encode(images), self.data_spec),
+        signatures = super().signatures() | {
+            "encode": (self.encode, self.data_spec),
             "reconstruct": (lambda images: {"images": self.reconstruct(images)}, self.data_spec),
         }
         if self.log_z_error.numpy() >= 0.0:
-            signatures["log_prob"] = (lambda images: self.log_prob(images), self.data_spec)
+            signatures["log_prob"] = (self.log_prob, self.data_spec)
         return signatures

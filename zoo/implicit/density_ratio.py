@@ -14,8 +14,6 @@ Notation:
     pi         the share of p in all rows so far
 """
 
-from typing import Literal
-
 import tensorflow as tf
 
 from zoo.game import Game
@@ -27,14 +25,7 @@ class DensityRatio(Game):
 
     Args:
         numerator: tuple of ints, the labels of the rows that come from p; all others come from q.
-        network: "mlp", or "convolutional" for square images.
         hidden_units: tuple of ints, widths of the hidden layers (mlp).
-        filters: int, channels of the first convolution, doubled at each halving of the side (convolutional).
-        activation: str, the activation of hidden layers.
-        dropout: float in [0, 1), the share of hidden units that is dropped in training.
-
-    Raises:
-        ValueError: for an argument out of its range, or data that `network` can not take.
 
     Example:
 
@@ -54,18 +45,12 @@ class DensityRatio(Game):
     zero_allowed = ("numerator",)
     exceptions = {
         "I11": "it draws no samples: q is known by samples alone",
-        "I13": "it draws no samples; tests/zoo/test_density_ratio.py says how near it comes to known ratios",
+        "I13": "it draws no samples; tests/zoo/implicit/test_density_ratio.py says how near it comes to known ratios",
     }
 
     def __init__(
-        self, *, data_shape,
-        numerator: tuple[int, ...] = (1,),
-        network: Literal["mlp", "convolutional"] = "mlp",
-        hidden_units: tuple[int, ...] = (128, 128),
-        filters: int = 32,
-        activation: networks.Activation = "softplus",
-        dropout: float = 0.0,
-        seed, name,
+        self, *, data_shape, numerator: tuple[int, ...] = (1,), network, hidden_units: tuple[int, ...] = (128, 128),
+        filters=32, activation="softplus", dropout, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -86,21 +71,17 @@ class DensityRatio(Game):
         return self.classifier(x, training=training)[:, 0]
 
     def y(self, label):
-        of_p = tf.constant(self.numerator, label.dtype)
-        return tf.cast(tf.reduce_any(label[:, None] == of_p, axis=1), tf.float32)
+        return tf.cast(tf.reduce_any(label[:, None] == tf.constant(self.numerator, label.dtype), axis=1), tf.float32)
 
     def losses(self, x, label, training=True):
         logit, y = self.S_logit(x, training), self.y(label)
-        # -log S(x) of p, -log(1 - S(x)) of q
-        loss = tf.nn.sigmoid_cross_entropy_with_logits(y, logit)
+        loss = tf.nn.sigmoid_cross_entropy_with_logits(y, logit)  # -log S(x) of p, -log(1 - S(x)) of q
         return {"classifier": loss, "accuracy": (logit > 0.0) == (y > 0.5)}
 
     def train_step(self, data):
         x, label = data
-        share = tf.reduce_mean(self.y(label))
-        self.pi.assign_add(
-            (share - self.pi.value) / tf.cast(self.step.value + 1, tf.float32)
-        )  # mean of all minibatches
+        change = tf.reduce_mean(self.y(label)) - self.pi.value
+        self.pi.assign_add(change / tf.cast(self.step.value + 1, tf.float32))  # the mean over all minibatches
         self.minimize(lambda: self.losses(x, label))
         return self.next_step()
 

@@ -9,11 +9,7 @@ What they are compared by is the choice:
     mean        |E G(z) - E x|^2: the method of moments, of the first one,
     covariance  and of the first two: distributions that differ in others are the same to it
 
-Notation:
-
-    x    data, [m, *data_shape], pixels in [0, 1]
-    z    latent, [m, latent_size], z ~ p(z)
-    G    generator
+Notation: x are data, [m, *data_shape], pixels in [0, 1], z ~ p(z) latent, [m, latent_size], and G is the generator.
 
 Departures from Li et al.: the unbiased estimate of MMD^2 instead of the root of the biased one; bandwidths in units of
 the distances in the minibatch instead of fixed numbers; no autoencoder (their second model). From Bouchacourt et al.:
@@ -34,7 +30,6 @@ class GMMN(Game):
     Minibatches should be large: 100 and more.
 
     Args:
-        latent_size: int, the length of z.
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
         discrepancy: "mmd", "energy", "mean" or "covariance": what is made small.
         bandwidths: tuple of floats, those of the kernels of "mmd", in units of the root of the mean squared distance of
@@ -56,13 +51,10 @@ class GMMN(Game):
     draws = ("z",)
 
     def __init__(
-        self, *, data_shape,
-        latent_size: int = 10,
-        prior: Literal[tuple(distributions.PRIORS)] = "uniform",
+        self, *, data_shape, latent_size=10, prior: distributions.PriorName = "uniform",
         discrepancy: Literal["mmd", "energy", "mean", "covariance"] = "mmd",
         bandwidths: tuple[float, ...] = (0.05, 0.1, 0.2, 0.5, 1.0),
-        generator_units: tuple[int, ...] = (64, 256, 256, 784),
-        seed, name,
+        generator_units: tuple[int, ...] = (64, 256, 256, 784), seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -71,10 +63,8 @@ class GMMN(Game):
             raise ValueError(f"bandwidths must be one or more positive numbers, not {self.bandwidths}.")
 
     def make_networks(self):
-        output_activation = "sigmoid" if self.data_range else None
-        self.generator = networks.mlp(
-            (self.latent_size,), self.generator_units, self.data_shape, output_activation=output_activation
-        )
+        options = {"output_activation": "sigmoid" if self.data_range else None}
+        self.generator = networks.mlp((self.latent_size,), self.generator_units, self.data_shape, **options)
 
     @property
     def moves(self):

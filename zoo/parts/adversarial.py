@@ -45,9 +45,9 @@ def cross_entropy(real, fake):
 
 
 def jensen_shannon_estimate(real, fake):
-    """(log 4 + V(D, G)) / 2 in nats per example: the Jensen-Shannon divergence of data and samples where D is optimal.
+    """(log 4 + V(D, G)) / 2 in nats per example: its mean is at most the Jensen-Shannon divergence of data and samples.
 
-    For any other D its mean is a lower bound of it (Goodfellow et al. 2014, theorem 1).
+    It is equal to it where D is optimal (Goodfellow et al. 2014, theorem 1).
     """
     return 0.5 * (math.log(4.0) - cross_entropy(real, fake))
 
@@ -92,9 +92,7 @@ LOSSES = {
     # descends half of Pearson's E_fake[(m / fake - 1)^2], m the mean of real and fake densities: what D sees is
     # 1 - J_D = sum (real - fake)^2 / (2 (real + fake)).
     "least_squares": LossPair(
-        least_squares,
-        lambda fake: 0.5 * tf.square(fake),
-        lambda real: 0.5 * tf.square(real),
+        least_squares, lambda fake: 0.5 * tf.square(fake), lambda real: 0.5 * tf.square(real),
         lambda real, fake: 1.0 - least_squares(real, fake),
     ),
     # Lim and Ye 2017 (arXiv:1705.02894), equations 8 and 9; D sees the total variation.
@@ -104,26 +102,18 @@ LOSSES = {
     "wasserstein": LossPair(
         lambda real, fake: fake - real, lambda fake: -fake, lambda real: real, lambda real, fake: real - fake
     ),
-}
+}  # fmt: skip
 FAMILIES = {"alpha": divergences.alpha, "weighted_jensen_shannon": divergences.weighted_jensen_shannon}
 NON_SATURATING = "_non_saturating"
-for row in divergences.DIVERGENCES:
-    LOSSES |= {
-        row: f_gan(divergences.DIVERGENCES[row]),
-        row + NON_SATURATING: f_gan(divergences.DIVERGENCES[row], non_saturating=True),
-    }
+for row, divergence in divergences.DIVERGENCES.items():
+    LOSSES |= {row: f_gan(divergence), row + NON_SATURATING: f_gan(divergence, non_saturating=True)}
 Loss = Literal[*LOSSES, *FAMILIES, *(family + NON_SATURATING for family in FAMILIES)]
 
 
 def loss_pair(name, parameter):
-    """The `LossPair` of that name.
+    """The `LossPair` of a name of `Loss`; ValueError for a parameter that its divergence can not have.
 
-    Args:
-        name: str, one of `Loss`.
-        parameter: float, alpha of "alpha" or pi of "weighted_jensen_shannon"; others have none.
-
-    Raises:
-        ValueError: for a parameter that the divergence can not have.
+    `parameter` is a float, alpha of "alpha" or pi of "weighted_jensen_shannon"; others have none.
     """
     family = name.removesuffix(NON_SATURATING)
     if family not in FAMILIES:
@@ -145,11 +135,6 @@ def pack(x, size):
     num = tf.shape(x)[0] // size
     members = tf.unstack(tf.reshape(x[: num * size], [num, size, *x.shape[1:]]), axis=1)
     return tf.concat(members, axis=-1)
-
-
-def packed_shape(shape, size):
-    """The shape of one of `pack`'s rows, for rows of `shape`."""
-    return (*shape[:-1], size * shape[-1])
 
 
 def state_of_game(pair, real, fake):

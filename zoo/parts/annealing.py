@@ -5,8 +5,7 @@
 
 log mean w falls short of log Z_K / Z_0 in expectation (Jensen), whatever the chains have missed. `anneal` is this loop
 for any `Path`. Two are here: between Boltzmann machines, by Gibbs sampling; and from the prior of a decoder to the
-posterior of x, where the ratio is p(x), by Hamiltonian Monte Carlo. Unlike a bound by importance sampling, the second
-needs no encoder.
+posterior of x, by Hamiltonian Monte Carlo, where the ratio is p(x), and no encoder is needed.
 
 References:
     R. M. Neal. Annealed importance sampling. Statistics and Computing 11, 2001. arXiv:physics/9803008.
@@ -44,16 +43,10 @@ class Path(NamedTuple):
 
 
 def anneal(path, log_w, state, first=1, last=None):
-    """The steps k = `first` ... `last` (without it, K) of annealed importance sampling, a loop that can be traced.
+    """The steps k = `first` ... `last` (without it, K): (log_w, state) after them. A loop that can be traced.
 
-    Args:
-        path: `Path`.
-        log_w: float, one log-weight for each chain, so far: at first zeros.
-        state: a draw from p_{first - 1}.
-        first, last: ints or scalar int32 tensors.
-
-    Returns:
-        (log_w, state) after them.
+    `log_w` are the log-weights of the chains so far, at first zeros; `state` is a draw from p_{first - 1}. The steps
+    are ints or scalar int32 tensors.
     """
     last = path.betas.shape[0] - 1 if last is None else last
 
@@ -86,10 +79,7 @@ def compiled(path):
 
 
 def machine_betas(num_betas):
-    """float64 [num_betas + 1], from 0 to 1, densest near 1: 1 / 29 of the steps up to 0.5, 8 / 29 up to 0.9.
-
-    The proportions of Salakhutdinov and Murray 2008, section 6, whose path had 14,500 steps.
-    """
+    """float64 [num_betas + 1], from 0 to 1, densest near 1, as in Salakhutdinov and Murray 2008, section 6."""
     return np.interp(np.linspace(0.0, 29.0, num_betas + 1), [0.0, 1.0, 9.0, 29.0], [0.0, 0.5, 0.9, 1.0])
 
 
@@ -98,13 +88,12 @@ def machine_path(machine, base, betas, draw):
 
         p_beta(x) ~ exp(-(1 - beta) E_base(x) - beta E(x))
 
-    The Markov chain lives on the odd layers, all even ones being summed out: fewer variables, less variance. States are
-    lists of float [num_runs, n_l], whose even layers are not read; log-weights are float64 [num_runs]. (Salakhutdinov
-    and Murray 2008, section 4.1; Salakhutdinov and Hinton 2009, section 3.3.)
+    The Markov chain lives on the odd layers, all even ones being summed out (and not read): fewer variables, less
+    variance. Log-weights are float64. (Salakhutdinov and Murray 2008, section 4.1.)
 
     Args:
         machine: `Machine` of float32 or float64 tensors.
-        base: list of biases [n_l] of the machine without weights, of the same type, as `gibbs.base_rates` gives them.
+        base: list of biases [n_l] of the machine without weights, of the same type.
         betas: float [K + 1], rising from where the states are drawn, or falling from there.
         draw: function k -> `draw` of the sweep at betas[k], as `gibbs.sampler` gives it.
     """
@@ -114,9 +103,8 @@ def machine_path(machine, base, betas, draw):
 
     def change(states, before, after):
         # Differences unit by unit: sums would lose digits before they are subtracted.
-        odd, even = range(1, len(states), 2), range(0, len(states), 2)
-        terms = [(after - before) * states[i] * (machine.biases[i] - base[i]) for i in odd]
-        for i in even:
+        terms = [(after - before) * states[i] * (machine.biases[i] - base[i]) for i in range(1, len(states), 2)]
+        for i in range(0, len(states), 2):
             logits = layer_input(machine, states, i)
             terms.append(tf.math.softplus(tempered(after)(logits, i)) - tf.math.softplus(tempered(before)(logits, i)))
         return tf.add_n([tf.cast(tf.reduce_sum(term, axis=-1), tf.float64) for term in terms])
@@ -128,14 +116,12 @@ def machine_path(machine, base, betas, draw):
 
 
 class LogZ(NamedTuple):
-    """An estimate of log Z in nats, and its standard error by the spread of the runs."""
-
-    value: float
-    standard_error: float
+    value: float  # an estimate of log Z in nats
+    standard_error: float  # by the spread of the runs
 
 
 def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, progress=None):
-    """log Z by annealed importance sampling between `base` and the machine.
+    """`LogZ` by annealed importance sampling between `base` and the machine.
 
     Forward, E[w] = Z / Z_base: the estimate is too small in expectation, and a log-likelihood measured with it is too
     high. Given `samples` of the machine it goes backward, E[w] = Z_base / Z, and errs the other way; that is a promise
@@ -144,28 +130,21 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
 
     Args:
         machine, base: as for `machine_path`.
-        num_betas: int, steps of the path.
-        num_runs: int, chains side by side; as many as there are samples, where these are given.
-        seed: int.
-        samples: list of float [num_runs, n_l], or None to go forward.
+        num_betas, num_runs: ints, steps of the path, and chains side by side, each from one of the samples, if any.
         progress: function of the number of sweeps done so far, or None.
-
-    Returns:
-        `LogZ`.
     """
-    direction = FORWARD if samples is None else BACKWARD
-    shape = [num_runs, sum(b.shape[-1] for b in base)]
+    betas, shape = machine_betas(num_betas), [num_runs, sum(b.shape[-1] for b in base)]
+    direction, sign = (FORWARD, 1.0) if samples is None else (BACKWARD, -1.0)
 
     def draw(k):
         return gibbs.sampler(noise.uniform(noise.key(seed, k, direction), shape), machine)
 
-    betas, states, sign = machine_betas(num_betas), samples, -1.0
     if samples is None:
-        states, sign = gibbs.independent(base, num_runs, draw(0)), 1.0
+        samples = gibbs.independent(base, draw(0))
     else:
         betas = np.concatenate([np.ones(num_betas), betas[::-1]])
     run = compiled(machine_path(machine, base, betas, draw))
-    log_w = run(tf.zeros(num_runs, tf.float64), states, progress)[0].numpy()
+    log_w = run(tf.zeros(num_runs, tf.float64), samples, progress)[0].numpy()
     log_mean = float(estimators.iwae(log_w))
     log_z_base = sum(float(tf.reduce_sum(tf.math.softplus(tf.cast(b, tf.float64)))) for b in base)
     return LogZ(log_z_base + sign * log_mean, float(np.exp(log_w - log_mean).std() / np.sqrt(num_runs)))
@@ -175,28 +154,9 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
 
 
 def decoder_betas(num_temperatures, delta=4.0):
-    """float32 [num_temperatures + 1]: a sigmoid on [-delta, delta], moved and stretched to run from 0 to 1.
-
-    Small steps near both ends, where the distributions change most (Wu et al. 2017, section 4.2).
-    """
+    """float32 [num_temperatures + 1]: a sigmoid on [-delta, delta], stretched to [0, 1] (Wu et al. 2017, 4.2)."""
     sigmoid = 1.0 / (1.0 + np.exp(-np.linspace(-delta, delta, num_temperatures + 1)))
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).astype(np.float32)
-
-
-class Chains(NamedTuple):
-    """What Hamiltonian Monte Carlo over z hands on from one temperature to the next.
-
-    x: data [examples, ...]; batch: int64 scalar, its number.
-    z: float [chains, examples, latent_size].
-    step_size, recent: float [examples], as in `hamiltonian.adapt`; acceptance: float [examples], the sum of all rates.
-    """
-
-    x: tf.Tensor
-    batch: tf.Tensor
-    z: tf.Tensor
-    step_size: tf.Tensor
-    recent: tf.Tensor
-    acceptance: tf.Tensor
 
 
 def decoder_log_weights(
@@ -204,41 +164,37 @@ def decoder_log_weights(
 ):
     """A function that anneals chains from the prior into the posterior of each example, through p(z) p(x|z)^beta.
 
-    Each example has a step size of its own, which follows the acceptance rate of its chains. (Adapted on the way, as
-    in Wu et al. 2017, it depends on the past of the chains, so that the mean of w is no longer p(x) to the letter.)
+    The step size of an example follows the acceptance rate of its chains. (Adapted on the way, as in Wu et al. 2017, it
+    depends on their past, so that the mean of w is no longer p(x) to the letter.)
+
+    It is called with (x, batch, progress) and returns log w [chains, examples] in nats and the mean acceptance rate.
+    `batch` is an int that tells apart batches whose noise is to differ, `progress` is told the temperatures done.
 
     Args:
         prior: `zoo.parts.distributions.Prior`, p(z).
         log_likelihood: function of x [examples, ...] and z [chains, examples, latent_size] that gives log p(x|z).
-        latent_size: int.
         num_chains, num_temperatures, num_leapfrog_steps: ints, chains, K and the length of a trajectory.
-        seed: int, the seed of all noise.
-
-    Returns:
-        Function of x, of an int that tells apart batches whose noise is to differ, and of a function that is called
-        with the number of temperatures done so far; it returns log w [chains, examples] in nats and the mean acceptance
-        rate.
     """
     log_prior = prior.density(latent_size).log_prob
 
     def key(batch, k, position=0):
         return noise.key(seed, batch * (num_temperatures + 1) + tf.cast(k, tf.int64), DECODER, position)
 
-    def change(chains, before, after):
-        return (after - before) * log_likelihood(chains.x, chains.z)
+    # A state is (x, batch, z, step_size, recent, rates): what stays, then z [chains, examples, latent_size], and what
+    # `hamiltonian.adapt` makes of acceptance rates, and their sum, all [examples].
 
-    def transition(chains, k, beta):
+    def change(state, before, after):
+        x, _, z, *_ = state
+        return (after - before) * log_likelihood(x, z)
+
+    def transition(state, k, beta):
+        x, batch, z, step_size, recent, rates = state
+        momentum, uniform = noise.normal(key(batch, k), tf.shape(z)), noise.uniform(key(batch, k, 1), tf.shape(z)[:-1])
         z, acceptance = hamiltonian.transition(
-            lambda z: log_prior(z) + beta * log_likelihood(chains.x, z),
-            chains.z,
-            noise.normal(key(chains.batch, k), tf.shape(chains.z)),
-            noise.uniform(key(chains.batch, k, 1), tf.shape(chains.z)[:-1]),
-            chains.step_size,
-            num_leapfrog_steps,
+            lambda z: log_prior(z) + beta * log_likelihood(x, z), z, momentum, uniform, step_size, num_leapfrog_steps
         )
         rate = tf.reduce_mean(acceptance, axis=0)
-        step_size, recent = hamiltonian.adapt(chains.step_size, chains.recent, rate)
-        return Chains(chains.x, chains.batch, z, step_size, recent, chains.acceptance + rate)
+        return x, batch, z, *hamiltonian.adapt(step_size, recent, rate), rates + rate
 
     run = compiled(Path(tf.constant(decoder_betas(num_temperatures)), change, transition))
 
@@ -246,8 +202,8 @@ def decoder_log_weights(
         num, batch = len(x), tf.constant(batch, tf.int64)
         z = prior.draw(key(batch, 0), [num_chains, num, latent_size])
         step_size, recent = tf.fill([num], hamiltonian.LARGEST_STEP_SIZE), tf.fill([num], hamiltonian.TARGET_ACCEPTANCE)
-        chains = Chains(tf.convert_to_tensor(x), batch, z, step_size, recent, tf.zeros([num]))
-        log_w, chains = run(tf.zeros([num_chains, num]), chains, progress)
-        return log_w, tf.reduce_mean(chains.acceptance) / num_temperatures
+        state = (tf.convert_to_tensor(x), batch, z, step_size, recent, tf.zeros([num]))
+        log_w, (*_, rates) = run(tf.zeros([num_chains, num]), state, progress)
+        return log_w, tf.reduce_mean(rates) / num_temperatures
 
     return log_weights

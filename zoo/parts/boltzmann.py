@@ -50,44 +50,30 @@ def statistics(states):
 
 def inner(machine, statistics):
     """The sum of all parameters times their statistics: minus the mean energy of the batch, a scalar."""
-    pairs = zip([*machine.weights, *machine.biases], [*statistics.weights, *statistics.biases], strict=True)
+    pairs = zip(tf.nest.flatten(machine), tf.nest.flatten(statistics), strict=True)
     return tf.add_n([tf.reduce_sum(parameter * statistic) for parameter, statistic in pairs])
 
 
-def difference(data, model):
-    """Statistics of the data minus those of the model, as a `Machine`."""
-    return Machine(*([a - b for a, b in zip(*pair, strict=True)] for pair in zip(data, model, strict=True)))
+def difference(data, model, targets=(), cost=0.0):
+    """Statistics of the data minus those of the model; where there are targets, minus the slope of a sparsity penalty.
 
-
-def sparser(delta, data, targets, cost):
-    """A step along `delta` and the sparsity penalty: minus cost times (mean - target), by the input from below.
-
-    The latter is the gradient of a cross-entropy between target and mean (Hinton 2010, A practical guide to training
-    restricted Boltzmann machines, section 11).
-
-    Args:
-        delta: `Machine`, differences of statistics.
-        data: `Machine`, statistics of the data.
-        targets: floats in [0, 1], the means that units of the hidden layers are to have, from below; empty for none.
-        cost: float.
+    It is cost times (mean - target), by the input from below: the gradient of a cross-entropy between target and mean
+    (Hinton 2010, A practical guide to training restricted Boltzmann machines, section 11). Targets, in [0, 1], are the
+    means that units of the hidden layers are to have, from below.
     """
-    weights, biases = list(delta.weights), list(delta.biases)
+    delta = tf.nest.map_structure(tf.subtract, data, model)
     for i, target in enumerate(targets):
         excess = cost * (data.biases[i + 1] - target)
-        weights[i] -= data.biases[i][:, None] * excess
-        biases[i + 1] -= excess
-    return Machine(weights, biases)
+        delta.weights[i] -= data.biases[i][:, None] * excess
+        delta.biases[i + 1] -= excess
+    return delta
 
 
 def center(delta, means):
     """The step of this machine that is a step along `delta` of the same machine with units x_l - means_l.
 
-    The gradient then is the same whether ones or zeros are called ones, and weights need not do the work of biases. It
-    vanishes where `delta` does. (Montavon and Mueller 2012; Melchior, Fischer and Wiskott 2016, algorithm 1.)
-
-    Args:
-        delta: `Machine`, differences of statistics.
-        means: list of [n_l].
+    It is the same whether ones or zeros are called ones, and weights need not do the work of biases. It vanishes where
+    `delta` does. (Montavon and Mueller 2012; Melchior, Fischer and Wiskott 2016, algorithm 1.)
     """
     weights = [
         W - means[i][:, None] * delta.biases[i + 1] - delta.biases[i][:, None] * means[i + 1]
@@ -100,25 +86,13 @@ def center(delta, means):
     return Machine(weights, biases)
 
 
-def log_marginal(machine, states, parity):
-    """log sum exp(-E) [batch] over the layers of the other parity: parity 0 keeps the even layers, 1 the odd ones.
-
-    For an RBM and parity 0 it is minus the free energy of v. Layers that are summed out are not read.
-    """
-    layers = range(len(machine.biases))
-    kept = [states[i] * machine.biases[i] for i in layers if i % 2 == parity]
-    summed = [tf.math.softplus(layer_input(machine, states, i)) for i in layers if i % 2 != parity]
-    return tf.add_n([tf.reduce_sum(term, axis=-1) for term in kept + summed])
-
-
 # --- Mean field -------------------------------------------------------------------------------------------------------
 
 
 def recognize(machine, v):
-    """One pass upwards, [mu_1 ... mu_L]: a layer that has one above it takes twice its input from below.
+    """One pass upwards, [mu_1 ... mu_L], exact for an RBM (Salakhutdinov and Hinton 2009, section 3).
 
-    Twice, because it stands for the input from above too, which is not known yet (Salakhutdinov and Hinton 2009,
-    section 3). Exact for an RBM.
+    A layer that has one above it takes twice its input from below, for want of that from above.
     """
     mu = [v]
     for i, W in enumerate(machine.weights, start=1):
@@ -133,12 +107,8 @@ def mean_field(machine, v, tolerance, max_steps):
     Sweeps over the odd and then the even layers: each is a coordinate ascent of `bound`, which never falls. It starts
     from `recognize`. (Salakhutdinov and Hinton 2009, equation 8; Goodfellow et al. 2016, equations 20.33 and 20.34.)
 
-    Args:
-        machine: `Machine`.
-        v: float [batch, n_0] in [0, 1].
-        tolerance: float, a row is done when no mean in it moves by more in a sweep. It then stays as it is, so that no
-            row depends on the others.
-        max_steps: int, sweeps at most.
+    A row of v [batch, n_0] is done when no mean in it moves by more than `tolerance` in a sweep, or after `max_steps`.
+    It then stays as it is, so that no row depends on the others.
     """
     mu = recognize(machine, v)
     if len(mu) == 1:
@@ -170,20 +140,12 @@ def bound(machine, v, mu):
 
 
 def objectives(machine, states, data, copies=(1, 1)):
-    """What is logged of a machine in training, as a dict of values in nats.
+    """`reconstruction`, cross-entropy [batch] of the lowest layer given the next, and `unnormalized_bound`, in nats.
 
-    `reconstruction`: cross-entropy [batch] of the lowest layer given the next; `unnormalized_bound`: mean of `bound`.
-
-    Args:
-        machine: `Machine`.
-        states: list of [batch, n_l], means of the hidden layers given the lowest.
-        data: their `statistics`.
-        copies: (int, int), of an RBM of which each layer stands for several copies of itself, with the weights and
-            biases of them all together; a state then is their mean.
+    The mean of the latter is that of `bound`. `states` are the lowest layer and the means of the others given it,
+    `data` their `statistics`, `copies` is that of `gibbs.contrastive_divergence`.
     """
     logits = layer_input(machine, states, 0) / copies[0]
-    reconstruction = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)
-    return {
-        "reconstruction": tf.reduce_sum(reconstruction, axis=-1),
-        "unnormalized_bound": inner(machine, data) + copies[1] * entropy(states[1:]),
-    }
+    reconstruction = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits), axis=-1)
+    bounds = inner(machine, data) + copies[1] * entropy(states[1:])
+    return {"reconstruction": reconstruction, "unnormalized_bound": bounds}

@@ -18,14 +18,12 @@ def flat(x):
 def moments(x, y, statistics="mean"):
     """|E s(X) - E s(Y)|^2, the mean over all elements of the statistics s.
 
-    Args:
-        statistics: "mean" for s(x) = x, or "covariance" for the covariance matrix besides.
+    Those of "mean" are s(x) = x, those of "covariance" the covariance matrix besides.
     """
     x, y = flat(x), flat(y)
     difference = tf.reduce_mean(tf.square(tf.reduce_mean(x, axis=0) - tf.reduce_mean(y, axis=0)))
     if statistics == "covariance":
-        covariance_of_x, covariance_of_y = (tfp.stats.covariance(z) for z in (x, y))
-        difference += tf.reduce_mean(tf.square(covariance_of_x - covariance_of_y))
+        difference += tf.reduce_mean(tf.square(tfp.stats.covariance(x) - tfp.stats.covariance(y)))
     return difference
 
 
@@ -39,8 +37,7 @@ def squared_distances(x, y):
 def excess(h, x, y):
     """E h(X, X') + E h(Y, Y') - 2 E h(X, Y), over distinct pairs: unbiased (Gretton et al. 2012, JMLR 13, lemma 6).
 
-    Args:
-        h: function of squared distances [n, m], elementwise.
+    h is a function of squared distances [n, m], elementwise.
     """
 
     def within(x):
@@ -55,14 +52,11 @@ def excess(h, x, y):
 def mmd(x, y, bandwidths):
     """The square of the maximum mean discrepancy, for the mean of Gaussian kernels exp(-|x - y|^2 / (2 b^2)).
 
-    Gretton et al. 2012; a mixture of bandwidths b as in Li et al. 2015 (arXiv:1502.02761).
-
-    Args:
-        bandwidths: float32 [k], in units of the data.
+    Gretton et al. 2012; a mixture of bandwidths b, float32 [k] in units of the data, as in Li et al. 2015
+    (arXiv:1502.02761).
     """
-    return excess(
-        lambda d: tf.reduce_mean([tf.exp(-d / (2.0 * tf.square(b))) for b in tf.unstack(bandwidths)], 0), x, y
-    )
+    squares = [2.0 * tf.square(b) for b in tf.unstack(bandwidths)]
+    return excess(lambda d: tf.reduce_mean([tf.exp(-d / square) for square in squares], 0), x, y)
 
 
 def energy_distance(x, y):

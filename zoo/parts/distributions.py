@@ -3,9 +3,8 @@
 TFP's own `sample(seed=...)` converts random bits in a way that differs between a graph and XLA, so it is not used.
 """
 
-import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
@@ -13,8 +12,7 @@ from tensorflow_probability import distributions as tfd
 from zoo.parts import noise
 
 
-@dataclasses.dataclass(frozen=True)
-class Prior:
+class Prior(NamedTuple):
     """A factorised prior p(z) over vectors.
 
     draw(key, shape): float32 draws of that shape, for training.
@@ -29,19 +27,14 @@ class Prior:
 
 PRIORS = {
     "normal": Prior(
-        draw=noise.normal,
-        rows=noise.normal_rows,
-        density=lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1),
+        noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)
     ),
-    # Uniform on (-1, 1), the prior of Radford et al. 2015.
-    "uniform": Prior(
-        draw=lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
-        rows=lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
-        density=lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
+    "uniform": Prior(  # on (-1, 1), as in Radford et al. 2015
+        lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
+        lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
+        lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
     ),
 }
-
-
 PriorName = Literal[tuple(PRIORS)]
 
 
@@ -61,8 +54,7 @@ def bernoulli(logits, event_ndims=1):
     return tfd.Independent(tfd.Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32), event_ndims)
 
 
-@dataclasses.dataclass(frozen=True)
-class Likelihood:
+class Likelihood(NamedTuple):
     """A family p(x|z) of distributions of data.
 
     num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.

@@ -15,9 +15,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-exp, expm1, log, softplus, sqrt, square = (
-    getattr(tf.math, name) for name in ("exp", "expm1", "log", "softplus", "sqrt", "square")
-)
+exp, expm1, log, softplus = tf.math.exp, tf.math.expm1, tf.math.log, tf.math.softplus
+sqrt, square = tf.math.sqrt, tf.math.square
 
 
 class Divergence(NamedTuple):
@@ -87,13 +86,10 @@ DIVERGENCES = {
     "jeffrey": Divergence(lambda u: (u - 1.0) * log(u), lambda v: v, jeffrey_conjugate),
     "jensen_shannon": Divergence(
         lambda u: u * log(u) - (u + 1.0) * log(0.5 * (u + 1.0)),
-        lambda v: math.log(2.0) - softplus(-v),
-        lambda v: softplus(v) - math.log(2.0),
+        lambda v: math.log(2.0) - softplus(-v), lambda v: softplus(v) - math.log(2.0),
     ),
     "gan": Divergence(
         lambda u: u * log(u) - (u + 1.0) * log(u + 1.0) + math.log(4.0),
-        lambda v: -softplus(-v),
-        lambda v: softplus(v) - math.log(4.0),
-        -math.log(2.0),
+        lambda v: -softplus(-v), lambda v: softplus(v) - math.log(4.0), -math.log(2.0),
     ),
-}
+}  # fmt: skip

@@ -1,6 +1,7 @@
 """Block Gibbs sampling of Boltzmann machines: all even layers given the odd ones, then all odd layers given the even.
 
-Machines and states are those of `zoo.parts.boltzmann`. Noise comes as a function `draw(probs, layer)` or as keys.
+Machines and states are those of `zoo.parts.boltzmann`. A function `draw(probs, layer)` makes zeros and ones of probs
+[batch, n_l].
 """
 
 import tensorflow as tf
@@ -15,22 +16,16 @@ def sampler(uniform, machine):
     return lambda probs, layer: tf.cast(tf.cast(uniforms[layer], probs.dtype) < probs, probs.dtype)
 
 
-def independent(biases, num, draw):
-    """States [num, n_l] of the machine that has these biases [n_l] and no weights."""
-    return [draw(tf.tile(tf.sigmoid(b)[None], [num, 1]), layer) for layer, b in enumerate(biases)]
+def independent(biases, draw):
+    """A state of the machine that has these biases [n_l] and no weights."""
+    return [draw(tf.sigmoid(b), layer) for layer, b in enumerate(biases)]
 
 
 def sweep(machine, states, draw, tempered=lambda logits, layer: logits):
-    """Draws all even layers given the odd ones, then all odd layers given the even ones.
+    """The states after both blocks, each of which leaves p(x) as it is. The even ones before it are not read.
 
-    Both blocks leave p(x) as it is. What the even layers were makes no difference. (Goodfellow et al. 2016, algorithm
-    20.1, Gibbs blocks 1 and 2.)
-
-    Args:
-        machine: `Machine`.
-        states: list of float [batch, n_l].
-        draw: function (probs [batch, n_l], layer) -> zeros and ones.
-        tempered: function (logits, layer) -> logits, for another distribution of the same structure.
+    Blocks 1 and 2 of algorithm 20.1 in Goodfellow et al. 2016. `tempered` is a function (logits, layer) -> logits, for
+    another distribution of the same structure.
     """
     states = list(states)
     for i in [*range(0, len(states), 2), *range(1, len(states), 2)]:
@@ -39,10 +34,7 @@ def sweep(machine, states, draw, tempered=lambda logits, layer: logits):
 
 
 def odd_means(machine, states):
-    """States with means in the place of draws in the odd layers.
-
-    Statistics of these have the same expectation and less variance, as no two odd layers touch.
-    """
+    """States with means for draws in the odd layers: statistics of less variance, as no two odd layers touch."""
     return [tf.sigmoid(layer_input(machine, states, i)) if i % 2 else x for i, x in enumerate(states)]
 
 
@@ -56,14 +48,13 @@ def base_rates(states):
 def contrastive_divergence(rbm, h, keys, copies=(1, 1)):
     """The states [x, h] of an RBM k steps of Gibbs sampling after the data: the model's side of CD-k (Hinton 2002).
 
-    x is drawn, of h there are means, whose statistics vary less. A layer may stand for several copies of itself: the
-    machine then has the weights and biases of them all together, and a state is their mean.
+    x is drawn, of h there are means, whose statistics vary less.
 
     Args:
-        rbm: `Machine` of two layers.
         h: float [batch, n_1], means of the hidden units given the data.
         keys: list of k pairs of `noise.key`s, one for x and one for the h that it is drawn from.
-        copies: (int, int), of the layer below and of the layer above.
+        copies: (int, int): a layer may stand for several copies of itself. The machine then has the weights and biases
+            of them all together, and a state is their mean.
     """
 
     def mean(states, layer):

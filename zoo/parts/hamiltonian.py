@@ -1,20 +1,17 @@
 """Hamiltonian Monte Carlo: Markov chains that follow the gradient of a log-density, with step sizes that adapt.
 
-References:
+Reference:
     R. M. Neal. MCMC using Hamiltonian dynamics. Handbook of Markov chain Monte Carlo, 2011. arXiv:1206.1901.
-    Y. Wu, Y. Burda, R. Salakhutdinov and R. Grosse. On the quantitative analysis of decoder-based generative models.
-        ICLR 2017. arXiv:1611.04273.
 """
 
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# As in Wu et al. 2017, step sizes follow the running mean of the acceptance rate. Ours start from the largest, which
-# suits the prior, where the chains start; theirs started from 0.01 and took 200 temperatures to grow to it.
+# Step sizes follow the running mean of the acceptance rate (Wu et al. 2017, arXiv:1611.04273). Ours start from the
+# largest, which suits the prior, where chains start; theirs from 0.01, and took 200 temperatures to grow to it.
 TARGET_ACCEPTANCE = 0.65
 SMALLEST_STEP_SIZE, LARGEST_STEP_SIZE = 1e-4, 0.5
-STEP_SIZE_FACTOR = 1.02
-ACCEPTANCE_MEMORY = 0.9
+STEP_SIZE_FACTOR, ACCEPTANCE_MEMORY = 1.02, 0.9
 
 
 def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps):
@@ -23,18 +20,15 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
     Args:
         log_density: function of z that gives the logarithm [...] of a density, up to a constant.
         z: float [..., size], the chains.
-        momentum: standard normal noise like z.
-        uniform: uniform noise [...].
+        momentum, uniform: standard normal noise like z, and uniform noise [...].
         step_size: float, broadcast to [...].
-        num_leapfrog_steps: int.
 
     Returns:
         The chains after it, and the probability [...] with which each proposal was accepted.
     """
-    step_size = step_size[..., None]
+    proposal, step_size = z, step_size[..., None]
     log_p, gradient = tfp.math.value_and_gradient(log_density, z)
     start = log_p - 0.5 * tf.reduce_sum(momentum**2, -1)
-    proposal = z
     for _ in range(num_leapfrog_steps):
         momentum += 0.5 * step_size * gradient
         proposal += step_size * momentum
@@ -48,10 +42,7 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
 def adapt(step_size, recent, acceptance):
     """The next step size, and the running mean of the acceptance rate that it follows.
 
-    Args:
-        step_size: float [...], at first `LARGEST_STEP_SIZE`.
-        recent: float [...] in [0, 1], the running mean, at first `TARGET_ACCEPTANCE`.
-        acceptance: float [...] in [0, 1], of the last transition.
+    All are float [...]. At first they are `LARGEST_STEP_SIZE` and `TARGET_ACCEPTANCE`; `acceptance` is the last rate.
     """
     recent += (1.0 - ACCEPTANCE_MEMORY) * (acceptance - recent)
     factor = tf.where(recent > TARGET_ACCEPTANCE, STEP_SIZE_FACTOR, 1.0 / STEP_SIZE_FACTOR)

@@ -3,6 +3,7 @@
 What changes in a layer between calls is a weight of it, so that a resumed run goes on as it would have gone on.
 """
 
+import functools
 from typing import Literal
 
 import keras
@@ -37,8 +38,8 @@ class Maxout(keras.layers.Layer):
 class Dropout(keras.layers.Layer):
     """In training, zeroes each unit with probability `rate` and scales the others by 1 / (1 - rate).
 
-    Its noise is a function of its count of calls, which is a weight: a resumed run repeats it, which that of Keras's
-    layer does not. Replicas use the same masks, for other rows. (Srivastava et al. 2014, JMLR 15.)
+    Its noise is a function of its count of calls, which is a weight: a resumed run repeats it, as Keras's layer does
+    not. Replicas use the same masks, for other rows. (Srivastava et al. 2014, JMLR 15.)
     """
 
     def __init__(self, rate, **kwargs):
@@ -50,13 +51,9 @@ class Dropout(keras.layers.Layer):
 
     def build(self, input_shape):
         self.calls = self.add_weight(
-            shape=(),
-            dtype="int64",
-            initializer=lambda shape, dtype: keras.ops.cast(self.start(shape), dtype),
-            trainable=False,
-            aggregation="only_first_replica",
-            name="calls",
-        )
+            shape=(), dtype="int64", initializer=lambda shape, dtype: keras.ops.cast(self.start(shape), dtype),
+            trainable=False, aggregation="only_first_replica", name="calls",
+        )  # fmt: skip
 
     def call(self, x, training=False):
         if not training:
@@ -71,8 +68,8 @@ class SpectralNormalization(keras.layers.Wrapper):
     """A dense or convolutional layer whose kernel W is divided by its largest singular value, sigma(W).
 
     sigma(W) = v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato
-    et al. 2018, arXiv:1802.05957, algorithm 1 and equation 12). Keras's layer of this name overwrites W instead, in
-    calls for another player's move too. The layer has no activation: it is to be linear in W.
+    et al. 2018, arXiv:1802.05957, algorithm 1 and equation 12). Keras's layer of this name overwrites W, in calls for
+    another player's move too. The layer has no activation: it is to be linear in W.
     """
 
     def __init__(self, layer, **kwargs):
@@ -83,9 +80,8 @@ class SpectralNormalization(keras.layers.Wrapper):
     def build(self, input_shape):
         super().build(input_shape)
         size = self.layer.kernel.shape[-1]
-        self.u = self.add_weight(
-            shape=(size, 1), initializer=self.start, trainable=False, aggregation="only_first_replica", name="u"
-        )
+        state = {"trainable": False, "aggregation": "only_first_replica"}
+        self.u = self.add_weight(shape=(size, 1), initializer=self.start, name="u", **state)
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias") if self.use_bias else None
 
     def call(self, x, training=False):
@@ -102,11 +98,9 @@ class SpectralNormalization(keras.layers.Wrapper):
 ACTIVATIONS = {
     "relu": keras.layers.ReLU,
     "crelu": ConcatenatedReLU,
-    "leaky_relu": lambda: keras.layers.LeakyReLU(negative_slope=0.2),
+    "leaky_relu": functools.partial(keras.layers.LeakyReLU, negative_slope=0.2),
     "elu": keras.layers.ELU,
-    "tanh": lambda: keras.layers.Activation("tanh"),
-    "sigmoid": lambda: keras.layers.Activation("sigmoid"),
-    "softplus": lambda: keras.layers.Activation("softplus"),
+    **{name: functools.partial(keras.layers.Activation, name) for name in ("tanh", "sigmoid", "softplus")},
     "maxout": Maxout,
 }
 Activation = Literal[tuple(ACTIVATIONS)]
@@ -118,12 +112,7 @@ def batch_normalization():
 
 
 class Numbers(keras.Model):
-    """Trainable numbers that are no layer's weights, each an attribute: `Numbers("p", a=0.0).a`.
-
-    Args:
-        name: str.
-        **start: name -> where the number, or array of numbers, starts.
-    """
+    """Trainable numbers, or arrays of them, each an attribute with its start: `Numbers("p", a=0.0).a`."""
 
     def __init__(self, name, **start):
         super().__init__(name=name)

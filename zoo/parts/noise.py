@@ -1,20 +1,16 @@
 """Random numbers: the only source of randomness in the zoo. Nothing keeps state: a draw is a function of its arguments.
 
-Training and serving ask for different things, hence two families over one generator and one conversion of its bits.
+Two families over one generator (Philox4x32-10; Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011):
 
-*Keyed* (`keys`, `uniform`, `normal`, `bernoulli`), for training: one key draws a whole tensor, as fast as TensorFlow's
-own op. Keys are a function of (seed, step, replica), so that a resumed run sees the noise it would have seen. Random
-*floats* of TensorFlow differ between a graph and XLA, its *bits* do not: we take the bits and convert them.
+*Keyed* (`uniform`, `normal`, `bernoulli`), for training: one key draws a whole tensor, as fast as TensorFlow's own op.
+TensorFlow's random floats differ between a graph and XLA, its bits do not: we take the bits and convert them.
 
-*Per row* (`uniform_rows`, `normal_rows`, `bernoulli_rows`), for serving: a server merges the requests of many clients
-into one batch, so each row carries its own seed and must come out the same in whatever company. Row i equals what
-TensorFlow's own op draws from `seed=[seeds[i], stream]`, and the whole batch is one pass.
-
-Reference: Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (Philox4x32-10).
+*Per row* (`uniform_rows`, `normal_rows`, `bernoulli_rows`), for serving: a server merges requests into one batch, so
+each row carries its own seed and comes out the same in whatever company, as TensorFlow's own op draws it.
 """
 
+import dataclasses
 import math
-from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -28,26 +24,21 @@ LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, BINARIZATION = 0, 1, 2, 3, 4, 2**30
 
 
 def stream(use, index=0):
-    """The stream of the per-row functions for the `index`-th draw of a use: an int, or an int64 tensor as `index` is.
-
-    Args:
-      use: `LATENT`, `POSTERIOR` or another of the uses above.
-      index: int or scalar integer tensor, 0 <= index < 2**32.
-    """
+    """The stream of the per-row functions for the `index`-th draw of a use, 0 <= index < 2**32, int or tensor."""
     return use * 2**32 + (tf.cast(index, tf.int64) if tf.is_tensor(index) else index)
 
 
 def key(seed, step, replica, position=0):
     """An int64 [2] key for `tf.random.stateless_*`, different for every (seed, step, replica, position).
 
-    A key is `[seed, word]`, with (step, replica, position) packed into the 64 bits of the word. Packed, not hashed,
-    keys can not coincide; TensorFlow scrambles them with Philox, so neighbours give unrelated noise. The word is
-    negative, the streams of the per-row functions are not: training noise never returns as a served sample.
+    It is `[seed, word]`, the other three packed into the word: unlike hashes they can not coincide, and a resumed run
+    sees the noise it would have seen. The word is negative, the streams of the per-row functions are not: training
+    noise never returns as a served sample.
 
     Args:
       seed: Python int, taken modulo 2**64, or scalar integer tensor.
-      step, replica, position: int or scalar integer tensor or variable, 0 <= step < 2**35, 0 <= replica < 2**12 (the
-        number of the replica added to who draws, `TRAINING` or another of the above) and 0 <= position < 2**16.
+      step, replica, position: ints or scalar integer tensors or variables, below 2**35, 2**12 and 2**16. `replica` is
+        the number of the replica added to who draws, `TRAINING` or another of the above.
     """
     if isinstance(position, int) and not 0 <= position < 2**16:
         raise ValueError(f"position must be between 0 and 2**16 - 1, got {position}; draw by fewer keys.")
@@ -62,28 +53,19 @@ def keys(seed, step, replica, num):
     return [key(seed, step, replica, i) for i in range(num)]
 
 
-class Noise(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Noise:
     """What one row of some draw takes: `kind` is "normal" or "uniform", `shape` a tuple of ints."""
 
     kind: str
     shape: tuple
 
 
-def leaves(nest):
-    """List of the `Noise` in a nest of tuples; a `Noise` itself is a nest of one."""
-    return [nest] if isinstance(nest, Noise) else [leaf for part in nest for leaf in leaves(part)]
-
-
 def of_keys(nest, leading, key_of):
-    """A nest of `Noise` as tensors [*leading, *shape], each from a key of its own, for training.
-
-    Args:
-      nest: nest of `Noise`.
-      leading: list of ints or scalar integer tensors.
-      key_of: function of the number of a leaf that gives its key.
-    """
+    """A nest of tuples of `Noise`, or one, as tensors [*leading, *shape], leaf j from `key_of(j)`, for training."""
     draws = {"normal": normal, "uniform": uniform}
-    return _fill(nest, lambda leaf, j: draws[leaf.kind](key_of(j), [*leading, *leaf.shape]))
+    filled = [draws[leaf.kind](key_of(j), [*leading, *leaf.shape]) for j, leaf in enumerate(tf.nest.flatten(nest))]
+    return tf.nest.pack_sequence_as(nest, filled)
 
 
 def of_rows(nest, seeds, use, index=0):
@@ -91,25 +73,16 @@ def of_rows(nest, seeds, use, index=0):
 
     Leaf j of n has the stream `stream(use, n * index + j)`.
     """
-    draws, num = {"normal": normal_rows, "uniform": uniform_rows}, len(leaves(nest))
-    return _fill(nest, lambda leaf, j: draws[leaf.kind](seeds, leaf.shape, stream(use, num * index + j)))
-
-
-def _fill(nest, draw, first=0):
-    """The nest with draw(leaf, number of the leaf) in the place of each leaf."""
-    if isinstance(nest, Noise):
-        return draw(nest, first)
-    filled = []
-    for part in nest:
-        filled.append(_fill(part, draw, first))
-        first += len(leaves(part))
-    return tuple(filled)
+    draws, leaves = {"normal": normal_rows, "uniform": uniform_rows}, tf.nest.flatten(nest)
+    streams = [stream(use, len(leaves) * index + j) for j in range(len(leaves))]
+    filled = [draws[leaf.kind](seeds, leaf.shape, of_leaf) for leaf, of_leaf in zip(leaves, streams, strict=True)]
+    return tf.nest.pack_sequence_as(nest, filled)
 
 
 def uniform(key, shape):
     """Uniform float32 strictly inside (0, 1): odd multiples of 2**-24, the same bits in eager, graph and XLA.
 
-    `key`: integer [2], from `keys`, for one draw only. `shape`: tuple or integer tensor [rank], which may be dynamic.
+    `key`: integer [2], of `key`, for one draw only. `shape`: tuple or integer tensor [rank], which may be dynamic.
     """
     bits = tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.uint32, alg="philox")
     return _unit_interval(bits) + 2.0**-24
@@ -129,8 +102,6 @@ def bernoulli(key, probs):
 
 def uniform_rows(seeds, shape, stream=0):
     """Uniform float32 [batch, *shape] in [0, 1); row i is, bit for bit, `tf.random.stateless_uniform` of its seed.
-
-    Its seed being `[seeds[i], stream]`, its `alg` "philox". The rest of the batch makes no difference to a row's bits.
 
     Args:
       seeds: int64 [batch]; batch may be unknown, or 0.
@@ -154,12 +125,12 @@ def bernoulli_rows(seeds, probs, stream=0):
 
 
 def _unit_interval(bits):
-    """Low 23 bits of unsigned words to float32 in [0, 1): TensorFlow's `Uint32ToFloat`, exact in every compiler."""
+    """Low 23 bits of unsigned words to float32 in [0, 1), as in TensorFlow; exact in every compiler."""
     return tf.cast(bits & 0x7FFFFF, tf.float32) * 2.0**-23
 
 
 def _box_muller(u, v):
-    """Two independent standard normals from two uniforms (Box and Muller, 1958), sine first, as in TensorFlow."""
+    """Two independent standard normals from two uniforms (Box and Muller 1958), sine first, as in TensorFlow."""
     # Not `tf.math.ndtri(u)`: in the tails XLA's is 2e-5 off the kernel's. The angle is rounded once, as in TensorFlow.
     radius = tf.sqrt(-2.0 * tf.math.log(tf.maximum(u, 1e-7)))
     angle = tf.cast(2.0 * math.pi * tf.cast(v, tf.float64), tf.float32)
@@ -185,19 +156,11 @@ def _rows(seeds, shape, stream, transform):
 
 @graph  # of some 120 operations: an export, which draws in many places, has them once
 def _philox(c0, c1, c2, c3, k0, k1):
-    """Philox4x32-10 (Salmon et al. 2011) of a counter and a key, 32-bit words in broadcastable uint64 tensors."""
-    # Two words in each uint64, or the two halves of a round in one tensor, take fewer operations and no less time.
-    numbers = [0xD2511F53, 0xCD9E8D57, 0x9E3779B9, 0xBB67AE85, 0xFFFFFFFF, 32]
-    m0, m1, w0, w1, low, half = (tf.constant(number, tf.uint64) for number in numbers)  # once for all rounds of a graph
-    if isinstance(k0, int):
-        w0, w1, low_of_key = numbers[2:5]
-    else:
-        low_of_key = low
+    """Philox4x32-10 of a counter and a key, 32-bit words in broadcastable uint64 tensors."""
     for _ in range(10):
-        p0, p1 = c0 * m0, c2 * m1
-        high0, high1 = tf.bitwise.right_shift(p0, half), tf.bitwise.right_shift(p1, half)
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, p1 & low, high0 ^ c3 ^ k1, p0 & low
-        k0, k1 = (k0 + w0) & low_of_key, (k1 + w1) & low_of_key
+        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = _high(p1) ^ c1 ^ k0, _low(p1), _high(p0) ^ c3 ^ k1, _low(p0)
+        k0, k1 = _low(k0 + 0x9E3779B9), _low(k1 + 0xBB67AE85)
     return c0, c1, c2, c3
 
 

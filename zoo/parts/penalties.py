@@ -68,9 +68,7 @@ PENALTIES = {"wgan_gp": wgan_gp, "dragan": dragan, "r1": r1, "r2": r2, "roth": r
 def penalty_of(game, D, real, fake, key):
     """The penalty that the arguments of a game ask for, with its weight at this step: float32 [batch], or 0.0 for none.
 
-    Args:
-        game: `Game` with `penalty`, `penalty_weight` and `penalty_decay`, a factor for every 1,000 steps.
-        D, real, fake, key: as above; without a key there is no penalty.
+    Its weight is `penalty_weight`, times `penalty_decay` for every 1,000 steps; without a key there is no penalty.
     """
     if game.penalty == "none" or key is None:
         return 0.0
@@ -90,12 +88,6 @@ class Clip(keras.constraints.Constraint):
 
     def __call__(self, weights):
         return tf.clip_by_value(tf.convert_to_tensor(weights), -self.value, self.value)
-
-
-def clip_weights(networks, value):
-    for network in networks:
-        for weight in network.trainable_variables:
-            weight.constraint = Clip(value)
 
 
 def check(game):

@@ -5,8 +5,7 @@ They own no weights. Each has
     noise              what one row of a draw takes: a nest of `noise.Noise`
     draw(noise)        (z, log q(z|x)), z [..., batch, size] and nats [..., batch]; None where no density is known
 
-and where they exist a `mean()`, a `log_variance()`, each [batch, size], the `log_prob(z)` of any z, nats [..., batch],
-and `kl(prior)`, nats [batch].
+and where they exist `mean()` and `log_variance()`, [batch, size], and the densities of a Gaussian.
 """
 
 import tensorflow as tf
@@ -18,12 +17,11 @@ from zoo.parts.noise import Noise
 class Gaussian:
     """N(mu, diag sigma^2), of which z = mu + sigma epsilon is a draw (Kingma and Welling 2014, section 2.4).
 
-    Args:
-        density: `tfd.Independent` of a `tfd.Normal`, with batch shape [batch], or [] for one that does not depend on x.
+    Of a `tfd.Independent` of a `tfd.Normal`, with batch shape [batch], or [] where it does not depend on x.
     """
 
     def __init__(self, density):
-        self.density = density
+        self.density, self.mean, self.log_prob = density, density.mean, density.log_prob
         self.noise = Noise("normal", tuple(density.event_shape))
 
     @classmethod
@@ -35,22 +33,13 @@ class Gaussian:
         z = self.mean() + self.density.stddev() * epsilon
         return z, self.log_prob(z)
 
-    def mean(self):
-        return self.density.mean()
-
     def log_variance(self):
         return tf.math.log(self.density.variance())
 
-    def log_prob(self, z):
-        return self.density.log_prob(z)
-
     def kl(self, prior):
-        """KL(N(mu, diag sigma^2) || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch].
+        """KL(q || N(0, I)) = 1/2 sum(sigma^2 + mu^2 - 1 - log sigma^2), nats [batch]; ValueError for another prior.
 
         Kingma and Welling 2014, appendix B.
-
-        Raises:
-            ValueError: for a prior other than the standard normal one.
         """
         if prior is not distributions.PRIORS["normal"]:
             raise ValueError("the divergence of a Gaussian posterior has a closed form for the prior N(0, I) only.")
@@ -59,11 +48,7 @@ class Gaussian:
 
 
 class Deterministic:
-    """z is a function of x: all noise that it takes is none.
-
-    Args:
-        z: float [batch, size].
-    """
+    """z [batch, size] is a function of x: all noise that it takes is none."""
 
     noise = ()
 
@@ -78,12 +63,7 @@ class Deterministic:
 
 
 class Implicit:
-    """z is a function of x and noise: it can be drawn from, and nothing else is known of it (Mescheder et al. 2017).
-
-    Args:
-        function: of noise [batch, *shape]; it gives z [batch, size].
-        shape: tuple of ints, the standard normal noise of one row.
-    """
+    """z = function(noise) [batch, size] of standard normal noise [batch, *shape], and nothing else is known of it."""
 
     def __init__(self, function, shape):
         self.function, self.noise = function, Noise("normal", tuple(shape))

@@ -14,8 +14,6 @@ while in continuous time, x' = -y and y' = x, r never changes:
 
     x(t) = x(0) cos t - y(0) sin t,   y(t) = x(0) sin t + y(0) cos t
 
-The training data make no difference: the game has none.
-
 Departures from the papers: none while both players have plain SGD. With another optimizer, the look ahead counts in its
 state, too.
 """
@@ -27,6 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.game import Game
+from zoo.optimizers import unscaled
 from zoo.parts.layers import Numbers
 
 
@@ -48,15 +47,12 @@ class Bilinear(Game):
 
     Reference:
         G. M. Korpelevich. The extragradient method for finding saddle points and other problems. Matecon 12, 1976.
-        G. Gidel, H. Berard, G. Vignoud, P. Vincent and S. Lacoste-Julien. A variational inequality perspective on
-        generative adversarial networks. ICLR 2019. arXiv:1802.10551, section 3.
+        G. Gidel et al. A variational inequality perspective on generative adversarial networks. ICLR 2019.
+        arXiv:1802.10551, section 3.
         I. Goodfellow. NIPS 2016 tutorial: generative adversarial networks. arXiv:1701.00160, section 8.2.
     """
 
-    default_optimizers = {
-        "x": {"optimizer": "sgd", "learning_rate": 0.1},
-        "y": {"optimizer": "sgd", "learning_rate": 0.1},
-    }
+    default_optimizers = {player: {"optimizer": "sgd", "learning_rate": 0.1} for player in ("x", "y")}
     metric_names = ("position_x", "position_y", "distance")
     exceptions = {
         "I11": "The game is about two numbers and not about a distribution: it draws no samples.",
@@ -64,11 +60,8 @@ class Bilinear(Game):
     }
 
     def __init__(
-        self, *, data_shape,
-        play: Literal["simultaneous", "alternating", "extragradient"] = "simultaneous",
-        x0: float = 1.0,
-        y0: float = 1.0,
-        seed, name,
+        self, *, data_shape, play: Literal["simultaneous", "alternating", "extragradient"] = "simultaneous",
+        x0: float = 1.0, y0: float = 1.0, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -115,31 +108,20 @@ class Bilinear(Game):
         """The matrix that one step multiplies (x, y) by, float64 [2, 2]; None unless both players have plain SGD."""
         if not self.compiled:
             return None
-        etas = []
-        for player in ("x", "y"):
-            optimizer = self.optimizers[player]
-            settings = getattr(optimizer, "inner_optimizer", optimizer).get_config()
-            eta = settings["learning_rate"]
-            if not isinstance(eta, float) or keras.optimizers.SGD(eta, name=settings["name"]).get_config() != settings:
+        settings = [unscaled(self.optimizers[player]).get_config() for player in ("x", "y")]
+        eta_x, eta_y = etas = [of_player["learning_rate"] for of_player in settings]
+        for eta, of_player in zip(etas, settings, strict=True):
+            plain = isinstance(eta, float) and keras.optimizers.SGD(eta, name=of_player["name"]).get_config()
+            if of_player != plain:
                 return None
-            etas.append(eta)
-        eta_x, eta_y = etas
-        stay_x, stay_y = {
-            "simultaneous": (1.0, 1.0),
-            "alternating": (1.0, 1.0 - eta_x * eta_y),
-            "extragradient": (1.0 - eta_x * eta_y, 1.0 - eta_x * eta_y),
-        }[self.play]
+        stay_x = 1.0 - eta_x * eta_y if self.play == "extragradient" else 1.0
+        stay_y = 1.0 if self.play == "simultaneous" else 1.0 - eta_x * eta_y
         return np.array([[stay_x, -eta_x], [eta_y, stay_y]])
 
     # --- Serving ----------------------------------------------------------------------------------------------------
 
     def move(self, x, y, matrix):
-        """Where one step of the play leads from each (x, y).
-
-        Args:
-            x, y: float32 [batch].
-            matrix: `linear_map()`.
-        """
+        """Where one step of the play leads from each (x, y), float32 [batch] both, `matrix` being `linear_map()`."""
         after = tf.stack([x, y], axis=1) @ tf.constant(matrix.T, tf.float32)
         return {"x": after[:, 0], "y": after[:, 1]}
 
@@ -148,8 +130,6 @@ class Bilinear(Game):
         return {"value": x * y}
 
     def signatures(self):
-        position = {"x": tf.TensorSpec([None], tf.float32), "y": tf.TensorSpec([None], tf.float32)}
-        signatures = {"value": (self.value, position)}
-        if (matrix := self.linear_map()) is None:
-            return signatures
-        return {"move": (lambda x, y: self.move(x, y, matrix), position), **signatures}
+        position = {name: tf.TensorSpec([None], tf.float32) for name in ("x", "y")}
+        value, matrix = {"value": (self.value, position)}, self.linear_map()
+        return value if matrix is None else {"move": (lambda x, y: self.move(x, y, matrix), position), **value}

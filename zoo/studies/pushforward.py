@@ -24,10 +24,9 @@ An image is not scored at its grey levels, of which p would make spikes, but at 
 point is the middle of one of 4096 parts of the interval: float32 then holds x and 1 - x exactly.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -37,8 +36,7 @@ from zoo.game import Game
 from zoo.parts import distributions, layers, noise
 
 
-@dataclasses.dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """A function of real numbers, as a density asks for it.
 
     f(u): its values.
@@ -55,13 +53,11 @@ FUNCTIONS = {
     "exp": Function(tf.exp, lambda x: [tf.math.log(x)], lambda u: u),
     "square": Function(tf.square, lambda x: [tf.sqrt(x), -tf.sqrt(x)], lambda u: tf.math.log(2.0 * tf.abs(u))),
     "sigmoid": Function(
-        tf.sigmoid,
-        lambda x: [tf.math.log(x) - tf.math.log1p(-x)],
+        tf.sigmoid, lambda x: [tf.math.log(x) - tf.math.log1p(-x)],
         lambda u: tf.math.log_sigmoid(u) + tf.math.log_sigmoid(-u),
     ),
-}
-LEVELS = 256  # of grey
-PARTS = 4096  # of a level
+}  # fmt: skip
+LEVELS, PARTS = 256, 4096  # of grey, and of a level
 
 
 class Pushforward(Game):
@@ -69,9 +65,6 @@ class Pushforward(Game):
 
     Args:
         function: "exp" or "square" for positive points, "sigmoid" for images and for points in (0, 1); f.
-
-    Raises:
-        ValueError: for an argument out of its range, or images that are not the values of f.
 
     Example:
 
@@ -90,11 +83,7 @@ class Pushforward(Game):
     latent_prior = distributions.PRIORS["normal"]
     draws = ("level",)
 
-    def __init__(
-        self, *, data_shape,
-        function: Literal[tuple(FUNCTIONS)] = "sigmoid",
-        seed, name,
-    ):  # fmt: skip
+    def __init__(self, *, data_shape, function: Literal[tuple(FUNCTIONS)] = "sigmoid", seed, name):
         super().__init__(locals())
 
     def check_arguments(self):

@@ -10,8 +10,6 @@ Notation:
     p    likelihood, a `tfd.Distribution` of x
 """
 
-from typing import Literal
-
 import tensorflow as tf
 
 from zoo.configuration import Argument
@@ -27,14 +25,10 @@ class Autoencoder(Game):
     """
 
     shared_arguments = Game.shared_arguments | {
-        "network": Argument(Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images.'),
-        "likelihood": Argument(
-            distributions.LikelihoodName,
-            "bernoulli",
-            '"bernoulli" for data in [0, 1], or "gaussian" with a mean and a variance for every number in x.',
-        ),
+        "likelihood": Argument(distributions.LikelihoodName, "bernoulli", '"bernoulli" for data in [0, 1], or '
+                               '"gaussian" with a mean and a variance for every number in x.'),
         "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
-    }
+    }  # fmt: skip
     latent_prior = distributions.PRIORS["normal"]
     encodes_by_draws = False
 
@@ -42,19 +36,18 @@ class Autoencoder(Game):
 
     def network_of_x(self, output_size):
         """A network from x to vectors [batch, output_size]."""
-        options = {"activation": self.activation}
+        f = self.activation
         if self.network == "mlp":
-            return networks.mlp(self.data_shape, self.hidden_units, (output_size,), **options)
-        return networks.convolutional_encoder(self.data_shape, output_size, filters=self.filters, **options)
+            return networks.mlp(self.data_shape, self.hidden_units, (output_size,), activation=f)
+        return networks.convolutional_encoder(self.data_shape, output_size, filters=self.filters, activation=f)
 
     def network_of_z(self):
         """The decoder's network, from z to the parameters of p(x|z)."""
         num_parameters = distributions.LIKELIHOODS[self.likelihood].num_parameters
-        output_shape = (*self.data_shape[:-1], num_parameters * self.data_shape[-1])
-        options = {"activation": self.activation}
+        output_shape, f = (*self.data_shape[:-1], num_parameters * self.data_shape[-1]), self.activation
         if self.network == "mlp":
-            return networks.mlp((self.latent_size,), self.hidden_units[::-1], output_shape, **options)
-        return networks.convolutional_decoder(self.latent_size, output_shape, filters=self.filters, **options)
+            return networks.mlp((self.latent_size,), self.hidden_units[::-1], output_shape, activation=f)
+        return networks.convolutional_decoder(self.latent_size, output_shape, filters=self.filters, activation=f)
 
     # --- Densities ---------------------------------------------------------------------------------------------------
 
@@ -123,8 +116,5 @@ class Autoencoder(Game):
         def log_prob(seed, **inputs):
             return self.log_prob(inputs[self.data_name], seed)
 
-        return {
-            **super().signatures(),
-            **self.encoder_signatures(draws=self.encodes_by_draws),
-            "log_prob": (log_prob, {**self.data_spec, **self.seed_spec}),
-        }
+        encoding = self.encoder_signatures(draws=self.encodes_by_draws)
+        return {**super().signatures(), **encoding, "log_prob": (log_prob, self.data_spec | self.seed_spec)}

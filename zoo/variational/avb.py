@@ -10,13 +10,12 @@ With adaptive contrast the adversary compares q(z|x) not with p(z) but with a Ga
     log p(x)  >=  E_{q(z|x)}[log p(x|z) + log p(z) - log r(z|x)] - KL(q(z|x) || r(z|x))                           (4.1)
     KL(q(z|x) || r(z|x)) = KL(q(z~|x) || N(0, I)),   z~ = (z - mu(x)) / sigma(x)                                  (4.2)
 
-Notation:
+Notation, beside that of `autoencoder.py`:
 
     x          data, [k * m, *data_shape]: the k minibatches of one iteration, one after the other
     eps        standard normal noise [m, noise_size]; with adaptive contrast [m, num_basis, noise_size]
     z          draws from p(z) = N(0, I), [m, latent_size]
     q, z_phi   black-box encoder: z = z_phi(x, eps) has the distribution q(z|x), whose density nobody knows
-    p          decoder: p_theta(x|z), Bernoulli or diagonal Gaussian with learned variance
     T          adversary T_psi(x, z), a logit (drawn from q = 1)
     r          N(mu(x), diag sigma(x)^2); without adaptive contrast it is p(z), mu = 0 and sigma = 1, and (4.1) is (3.7)
     k          adversary steps for each step of encoder and decoder
@@ -50,11 +49,8 @@ class AVB(Autoencoder):
     """Adversarial variational Bayes (Mescheder, Nowozin and Geiger 2017), with or without adaptive contrast.
 
     Args:
-        latent_size: int, the length of z.
         hidden_units: tuple of ints, widths of the hidden layers on x and, reversed, of the decoder's (mlp); of the
             layers that join the noise to a convolutional encoder.
-        filters: int, channels at the image's end, doubled at each halving (convolutional).
-        activation: str, the activation of hidden layers.
         adaptive_contrast: bool, compare q(z|x) with a Gaussian of its moments instead of p(z). The encoder is then
             z = z_0(x) + sum_i a_i(x) v_i(eps_i), whose moments are known once those of v_i are.
         num_basis: int, the number of the v_i (adaptive contrast).
@@ -79,28 +75,19 @@ class AVB(Autoencoder):
     """
 
     default_optimizers = {
-        "decoder": {"optimizer": "adam", "learning_rate": 5e-5, "beta_1": 0.5},
-        "encoder": {"optimizer": "adam", "learning_rate": 5e-5, "beta_1": 0.5},
-        "adversary": {"optimizer": "adam", "learning_rate": 1e-4, "beta_1": 0.5},
+        player: {"optimizer": "adam", "learning_rate": rate, "beta_1": 0.5}
+        for player, rate in {"decoder": 5e-5, "encoder": 5e-5, "adversary": 1e-4}.items()
     }
     metric_names = ("estimated_kl", "estimated_bound")
     encodes_by_draws = True
 
     def __init__(
-        self, *, data_shape,
-        latent_size: int = 32,
-        network,
-        hidden_units: tuple[int, ...] = (512, 512),
-        filters: int = 64,
-        activation: Literal["elu", "relu", "leaky_relu", "tanh", "softplus"] = "elu",
-        likelihood,
-        adaptive_contrast: bool = True,
-        num_basis: int = 32,
-        noise_size: int = 64,
+        self, *, data_shape, latent_size=32, network, hidden_units: tuple[int, ...] = (512, 512), filters=64,
+        activation: Literal["elu", "relu", "leaky_relu", "tanh", "softplus"] = "elu", likelihood,
+        adaptive_contrast: bool = True, num_basis: int = 32, noise_size: int = 64,
         noise_units: tuple[int, ...] = (128, 128, 128),
         adversary_network: Literal["bilinear", "residual"] = "bilinear",
-        adversary_units: tuple[int, ...] = (1024, 1024, 1024),
-        num_adversary_steps: int = 1,
+        adversary_units: tuple[int, ...] = (1024, 1024, 1024), num_adversary_steps: int = 1,
         log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
@@ -117,25 +104,21 @@ class AVB(Autoencoder):
             self.coefficients = self.network_of_x((1 + self.num_basis) * size)
             self.basis = networks.parallel_mlps(self.num_basis, self.noise_size, self.noise_units, size, **options)
         else:
-            self.encoder = self.network_of_x_and(
-                self.noise_size, lambda shape: networks.mlp(shape, self.hidden_units, (size,), **options)
-            )
+            self.encoder = self.network_of_x_and(self.noise_size, networks.mlp, self.hidden_units, size)
         if self.adversary_network == "bilinear":
             *units, last = self.adversary_units
             self.theta = self.network_of_x(last + 1)
             self.s = networks.mlp((size,), units, (last + 1,), **options)
         else:
-            self.adversary = self.network_of_x_and(
-                size, lambda shape: networks.residual_mlp(shape, self.adversary_units, (1,), **options)
-            )
+            self.adversary = self.network_of_x_and(size, networks.residual_mlp, self.adversary_units, 1)
 
-    def network_of_x_and(self, size, of_both):
-        """A network of [x, a vector of `size`], x flat or seen through convolutions."""
-        vector = keras.Input((size,))
-        x = keras.Input(self.data_shape)
+    def network_of_x_and(self, size, make, units, output_size):
+        """A network, as `make` gives it, of [x, a vector of `size`], x flat or seen through convolutions."""
+        x, vector = keras.Input(self.data_shape), keras.Input((size,))
         seen = keras.layers.Flatten() if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
         both = keras.layers.Concatenate()([seen(x), vector])
-        return keras.Model([x, vector], of_both((both.shape[-1],))(both))
+        network = make(both.shape[1:], units, (output_size,), activation=self.activation)
+        return keras.Model([x, vector], network(both))
 
     @property
     def moves(self):

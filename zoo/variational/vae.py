@@ -5,9 +5,8 @@ Objective, maximised over theta and phi:
     ELBO:  E_{q(z|x)}[log p(x|z)] - beta KL(q(z|x) || p(z))  <=  log p(x)    for beta = 1
     IWAE:  E[log 1/K sum_k w_k],   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
-Notation:
+Notation, beside that of `autoencoder.py`:
 
-    x          data, [batch, *data_shape], pixels in [0, 1]
     epsilon    standard normal noise, [K, batch, latent_size]
     q          encoder: q_phi(z|x) = N(mu(x), diag sigma(x)^2)
     p          decoder: p_theta(x|z), Bernoulli or diagonal Gaussian with learned variance; p(z) = N(0, I)
@@ -21,7 +20,7 @@ from typing import Literal
 
 import tensorflow as tf
 
-from zoo.parts import estimators, networks
+from zoo.parts import estimators
 from zoo.parts.posteriors import Gaussian
 from zoo.variational.autoencoder import Autoencoder
 
@@ -30,9 +29,7 @@ class VAE(Autoencoder):
     """Variational autoencoder (Kingma and Welling 2014), with K draws of z and the IWAE bound (Burda et al. 2016).
 
     Args:
-        latent_size: int, the length of z.
         hidden_units: tuple of ints, widths of the encoder's hidden layers and, reversed, of the decoder's (mlp).
-        filters: int, channels at the image's end of the encoder and decoder, doubled at each halving (convolutional).
         activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width,
             "maxout" the maximum over 4 linear maps for each unit.
         estimator: "elbo" (analytic KL) or "iwae", the bound that is maximised.
@@ -56,16 +53,9 @@ class VAE(Autoencoder):
     draws = ("epsilon",)
 
     def __init__(
-        self, *, data_shape,
-        latent_size: int = 20,
-        network,
-        hidden_units: tuple[int, ...] = (500,),
-        filters: int = 32,
-        activation: networks.Activation = "tanh",
-        likelihood,
-        estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo",
-        num_samples: int = 1,
-        beta: float = 1.0,
+        self, *, data_shape, latent_size=20,
+        network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh", likelihood,
+        estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", num_samples: int = 1, beta: float = 1.0,
         log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())

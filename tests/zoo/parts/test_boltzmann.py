@@ -52,16 +52,6 @@ def test_centered_step_is_that_of_units_minus_their_means(sizes):
     np.testing.assert_allclose(found.biases[1], -flipped.biases[1], atol=1e-6)
 
 
-@of_sizes
-@pytest.mark.parametrize("parity", [0, 1])
-def test_log_marginal_sums_out_every_other_layer(sizes, parity):
-    machine, kept = make_machine(sizes), [i for i in range(len(sizes)) if i % 2 == parity]
-    part = tensors(all_states([sizes[i] for i in kept]))
-    states = [part[kept.index(i)] if i in kept else None for i in range(len(sizes))]
-    found = boltzmann.log_marginal(machine, states, parity)
-    np.testing.assert_allclose(found, marginal(log_joint(*machine), sizes, kept), atol=1e-5)
-
-
 @pytest.mark.parametrize("sizes", [*SIZES, (2, 2, 2, 2, 2)])
 @pytest.mark.parametrize("scale", [0.5, 2.0])
 def test_mean_field_is_a_fixed_point_below_the_likelihood(sizes, scale):

@@ -1,12 +1,11 @@
-"""Priors, posteriors and likelihoods against formulas in float64, TensorFlow Probability and Monte Carlo."""
+"""Priors, Gaussians and likelihoods against formulas in float64."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-from tensorflow_probability import distributions as tfd
 
-from zoo.parts import distributions, noise
+from zoo.parts import distributions
 
 KEY = tf.constant([3, -5], tf.int64)
 TRUTH = {"normal": stats.norm(), "uniform": stats.uniform(-1, 2)}
@@ -59,24 +58,3 @@ def test_bernoulli_scores_grey_values_by_cross_entropy(logit):
     image = distributions.bernoulli(tf.fill([1, 2, 2, 1], logit), event_ndims=3)
     np.testing.assert_allclose(image.log_prob(x.reshape(1, 2, 2, 1).astype(np.float32)), [expected.sum()], rtol=1e-5)
     np.testing.assert_allclose(p.mean(), np.full([4, 1], special.expit(logit)), rtol=1e-5, atol=1e-30)
-
-
-def test_kl_is_the_divergence():
-    rng = np.random.default_rng(0)
-    q = distributions.gaussian(tf.constant(rng.normal(0, 1.5, [6, 8]), tf.float32))
-    kl, prior = distributions.kl_to_standard_normal(q), distributions.PRIORS["normal"].density(4)
-    np.testing.assert_allclose(kl, tfd.kl_divergence(q, prior), rtol=1e-5)
-    z = distributions.reparameterize(q, noise.normal(KEY, [20000, 6, 4]))
-    log_ratio = (q.log_prob(z) - prior.log_prob(z)).numpy()
-    assert np.all(abs(log_ratio.mean(0) - kl) < 5 * log_ratio.std(0) / np.sqrt(20000))
-    np.testing.assert_array_equal(distributions.kl_to_standard_normal(distributions.gaussian(tf.zeros([2, 6]))), [0, 0])
-
-
-def test_reparameterized_draws_have_the_posteriors_moments():
-    q = distributions.gaussian(tf.constant([[1.0, -2.0, 0.5, -3.0], [0.0, 5.0, -6.0, 1.5]]))
-    num = 40000
-    z = distributions.reparameterize(q, noise.normal(KEY, [num, 2, 2])).numpy()
-    mean, std = q.mean().numpy(), q.stddev().numpy()
-    assert np.all(abs(z.mean(0) - mean) < 5 * std / np.sqrt(num))
-    np.testing.assert_allclose(z.std(0), std, rtol=5 / np.sqrt(2 * num))
-    np.testing.assert_allclose(distributions.reparameterize(q, tf.ones([3, 2, 2]))[1], mean + std, rtol=1e-6)

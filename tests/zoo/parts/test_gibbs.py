@@ -57,5 +57,5 @@ def test_sampler_gives_every_layer_its_own_numbers():
 def test_base_rates_have_the_marginals_of_the_states():
     states = tensors(np.random.default_rng(0).random([98, n]) < 0.3 for n in (4, 2))
     base = gibbs.base_rates(states)
-    for probs in (map(special.expit, base), gibbs.independent(base, 1, lambda probs, layer: probs[0])):
+    for probs in (map(special.expit, base), gibbs.independent(base, lambda probs, layer: probs)):
         assert_close(probs, [(np.sum(x, 0) + 1) / 100 for x in states], atol=1e-6)

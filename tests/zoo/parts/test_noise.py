@@ -125,14 +125,62 @@ def test_contract_is_frozen():
     np.testing.assert_allclose(noise.normal_rows([42], 3, stream=1), [[1.1292034, 0.04696672, 0.95944476]], atol=2e-6)
 
 
-@pytest.mark.parametrize(
-    "call, message",
-    [
-        (lambda: noise.keys(0, 0, 0, 2**16 + 1), "num must be"),
-        (lambda: noise.normal_rows(tf.zeros([2], tf.int32), 3), "int64"),
-        (lambda: noise.normal_rows([[1, 2]], 3), "rank 1"),
-    ],
-)
+@pytest.mark.parametrize("call, message", [
+    (lambda: noise.key(0, 0, 0, 2**16), "position must be"),
+    (lambda: noise.key(0, 0, 0, -1), "position must be"),
+    (lambda: noise.normal_rows(tf.zeros([2], tf.int32), 3), "int64"),
+    (lambda: noise.normal_rows([[1, 2]], 3), "rank 1"),
+])  # fmt: skip
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# --- What draws take --------------------------------------------------------------------------------------------------
+
+NORMAL, UNIFORM = noise.Noise("normal", (3,)), noise.Noise("uniform", (2, 2))
+NESTS = [(), NORMAL, (NORMAL, UNIFORM), (NORMAL, (UNIFORM, (), NORMAL), NORMAL)]
+
+
+def key_of(leaf):
+    return noise.key(5, 0, 0, leaf)
+
+
+@pytest.mark.parametrize("nest", NESTS)
+def test_nests_are_filled_alike_by_keys_and_by_rows(nest):
+    seeds, leaves = tf.constant([4, 7, 4], tf.int64), noise.leaves(nest)
+    by_keys, by_rows = noise.of_keys(nest, [6, 3], key_of), noise.of_rows(nest, seeds, noise.CHAIN, 2)
+    for filled, leading, draws in (
+        (by_keys, (6, 3), [getattr(noise, leaf.kind)(key_of(j), [6, 3, *leaf.shape]) for j, leaf in enumerate(leaves)]),
+        (by_rows, (3,), [
+            getattr(noise, f"{leaf.kind}_rows")(seeds, leaf.shape, noise.CHAIN * 2**32 + 2 * len(leaves) + j)
+            for j, leaf in enumerate(leaves)
+        ]),
+    ):  # fmt: skip
+        assert tf.nest.map_structure(lambda x: 0, filled) == tf.nest.pack_sequence_as(filled, [0] * len(leaves))
+        found = tf.nest.flatten(filled)
+        assert [x.shape for x in found] == [(*leading, *leaf.shape) for leaf in leaves]
+        for x, expected in zip(found, draws, strict=True):
+            np.testing.assert_array_equal(x, expected)
+        first_numbers = [np.ravel(x)[0] for x in found]
+        assert len(set(first_numbers)) == len(first_numbers)
+    alone = tf.nest.flatten(noise.of_rows(nest, seeds[1:2], noise.CHAIN, 2))
+    for x, of_one in zip(tf.nest.flatten(by_rows), alone, strict=True):
+        np.testing.assert_array_equal(x[1], of_one[0])
+        np.testing.assert_array_equal(x[0], x[2])
+        assert np.all(x[0] != x[1])
+
+
+def test_a_nest_keeps_its_form():
+    filled = noise.of_keys((NORMAL, (UNIFORM, (), NORMAL), NORMAL), [2], key_of)
+    assert [len(filled), len(filled[1]), filled[1][1]] == [3, 3, ()]
+    assert filled[1][0].shape == (2, 2, 2) and filled[2].shape == (2, 3)
+
+
+def test_no_two_draws_share_a_stream():
+    uses = [noise.LATENT, noise.POSTERIOR, noise.LIKELIHOOD, noise.CHAIN, noise.BOUND, noise.BINARIZATION]
+    indices = [0, 1, 2, 999, 2**31, 2**32 - 1]
+    streams = [noise.stream(use, index) for use in uses for index in indices]
+    assert len(set(streams)) == len(streams) and min(streams) == 0 and max(streams) < 2**63
+    again = [noise.stream(use, tf.constant(index, tf.int64)) for use in uses for index in indices]
+    assert [int(stream) for stream in again] == streams

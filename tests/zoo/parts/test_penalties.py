@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-from zoo.ali import ALI
-from zoo.cgan import CGAN
-from zoo.dcgan import DCGAN
-from zoo.gan import GAN
 
+from zoo.adversarial.ali import ALI
+from zoo.adversarial.cgan import CGAN
+from zoo.adversarial.dcgan import DCGAN
+from zoo.adversarial.gan import GAN
 from zoo.parts import noise
 from zoo.parts.penalties import PENALTIES, penalty_of, slope
 
@@ -67,30 +67,19 @@ def test_where_the_penalties_look():
 
 @pytest.mark.parametrize("name", PENALTIES)
 def test_gradient_by_weights_is_that_of_finite_differences(name):
-    rng = np.random.default_rng(2)
-    W, v = tf.Variable(rng.normal(size=[3, 8]), dtype=tf.float32), tf.constant(rng.normal(size=8), tf.float32)
+    W, v = (tf.constant(np.random.default_rng(2).normal(size=size), tf.float32) for size in ([3, 8], 8))
 
-    def mean_penalty():
+    def mean_penalty(W):
         return tf.reduce_mean(PENALTIES[name](lambda x: tf.linalg.matvec(tf.tanh(x @ W), v), REAL, FAKE, KEY))
 
-    def gradient():
-        with tf.GradientTape() as tape:
-            value = mean_penalty()
-        return tape.gradient(value, W)
-
-    found, h = gradient(), 1e-2
-    numeric = np.zeros([3, 8])
-    for index in np.ndindex(3, 8):
-        for sign in (1, -1):
-            for times, weight in ((1, 8), (2, -1)):  # of fourth order, for large steps in float32
-                step = np.zeros([3, 8], np.float32)
-                step[index] = sign * times * h
-                W.assign_add(step)
-                numeric[index] += sign * weight * mean_penalty() / (12 * h)
-                W.assign_sub(step)
+    (found,), (numeric,) = tf.test.compute_gradient(tf.function(mean_penalty), [W], delta=1e-2)
     np.testing.assert_allclose(found, numeric, atol=2e-3 * np.abs(numeric).max())
-    for jit_compile in (False, True):
-        np.testing.assert_allclose(tf.function(gradient, jit_compile=jit_compile)(), found, rtol=1e-4, atol=1e-5)
+
+    @tf.function(jit_compile=True)
+    def gradient(W):
+        return tf.gradients(mean_penalty(W), W)[0]
+
+    np.testing.assert_allclose(np.reshape(gradient(W), [1, 24]), found, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PENALTIES)
@@ -102,23 +91,6 @@ def test_no_nan_where_the_slope_is_zero(name):
     np.testing.assert_array_equal(tape.gradient(penalty, w), np.zeros(3))
 
 
-@pytest.mark.parametrize("name", PENALTIES)
-def test_every_penalty_trains_a_dcgan(name):
-    """It is added to D's loss with its weight, and training stays finite."""
-    options = {"penalty": name, "penalty_weight": 3.0, "discriminator_batch_norm": False}
-    model = DCGAN(data_shape=(8, 8, 1), latent_size=2, filters=2, loss="wasserstein", **options)
-    model.compile(jit_compile=False)
-    x = tf.constant(np.random.default_rng(0).uniform(-1, 1, [4, 8, 8, 1]), tf.float32)
-    z = noise.normal(KEY, [4, 2])
-    plain, penalised = (model.discriminator_losses(x, z, key=key)["discriminator"] for key in (None, KEY))
-    expected = PENALTIES[name](model.D, x, model.G(z), KEY)
-    np.testing.assert_allclose(penalised - plain, 3 * expected, rtol=1e-3, atol=1e-5)
-    for _ in range(2):
-        logs = model.train_step(x)
-    assert all(np.isfinite(value) for value in logs.values())
-    assert all(np.all(np.isfinite(w)) for w in model.trainable_weights)
-
-
 def test_the_weight_falls():
     model = GAN(data_shape=(2,), penalty="r1", penalty_weight=2.0, penalty_decay=0.5)
     for step, weight in ((0, 2.0), (1000, 1.0), (3000, 0.25)):
@@ -128,14 +100,11 @@ def test_the_weight_falls():
     assert penalty_of(model, lambda x: x[:, 0], REAL, FAKE, key=None) == 0.0
 
 
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda **options: DCGAN(data_shape=(8, 8, 1), **options),
-        lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", **options),
-        lambda **options: ALI(data_shape=(3,), **options),
-    ],
-)
+@pytest.mark.parametrize("make", [
+    lambda **options: DCGAN(data_shape=(8, 8, 1), filters=2, **options),
+    lambda **options: CGAN(data_shape=(8, 8, 1), num_classes=3, network="convolutional", filters=2, **options),
+    lambda **options: ALI(data_shape=(3,), **options),
+])  # fmt: skip
 def test_batch_norm_is_refused(make):
     with pytest.raises(ValueError, match="discriminator_batch_norm"):
         make(penalty="r1", discriminator_batch_norm=True)
@@ -160,7 +129,7 @@ def test_of_conditional_critics():
     y, z = model.condition(tf.constant([0, 1, 0, 1, 1, 0])), tf.zeros([6, 100])
     losses = [model.discriminator_losses(REAL, z, y, key=key, training=False) for key in (None, KEY)]
     fake = model.G(z, y, training=False)
-    expected = PENALTIES["wgan_gp"](lambda x: model.D(x, y, training=False), REAL, fake, KEY)
+    expected = PENALTIES["wgan_gp"](lambda x: model.D_output(x, y, training=False), REAL, fake, KEY)
     np.testing.assert_allclose(losses[1]["discriminator"] - losses[0]["discriminator"], expected, atol=1e-5)
 
 
@@ -168,10 +137,10 @@ def test_a_clipped_linear_critic_reaches_the_corner_of_its_box():
     """The best w in [-c, c]^2 for E[w x] - E[w G(z)] has the signs of the difference of means."""
     options = {"weight_constraint": "clipping", "clip_value": 0.5}
     model = GAN(data_shape=(2,), loss="wasserstein", discriminator_units=(), **options)
-    model.compile({"discriminator": keras.optimizers.SGD(0.1), "generator": keras.optimizers.SGD(0.0)})
+    model.compile({"discriminator": keras.optimizers.SGD(0.2), "generator": keras.optimizers.SGD(0.0)})
     model.generator.set_weights([w * 0.0 for w in model.generator.get_weights()])
     x = tf.constant([[1.0, -2.0]] * 4)
-    for _ in range(20):
+    for _ in range(6):
         model.train_step(x)
     np.testing.assert_allclose(model.discriminator.get_weights()[0][:, 0], [0.5, -0.5])
     model.reset_metrics()

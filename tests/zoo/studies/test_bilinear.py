@@ -7,9 +7,9 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from zoo.bilinear import Bilinear
 
 from trainers.metrics import theory
+from zoo.studies.bilinear import Bilinear
 
 ETA, NUM_STEPS = 0.1, 150
 PLAYS = ("simultaneous", "alternating", "extragradient")
@@ -24,31 +24,33 @@ def game(play, eta_x=ETA, eta_y=ETA, **start):
 
 def path_of(model, num_steps=NUM_STEPS):
     """The positions [num_steps + 1, 2] that the model's own steps lead through."""
-    step, path = tf.function(model.train_step), [np.array(model.position)]
-    for _ in range(num_steps):
-        step(DATA)
-        path.append(np.array(model.position))
-    return np.array(path)
+
+    @tf.function
+    def walk():
+        path = tf.TensorArray(tf.float32, num_steps + 1).write(0, model.position)
+        for t in tf.range(num_steps):
+            model.train_step(DATA)
+            path = path.write(t + 1, model.position)
+        return path.stack()
+
+    return walk().numpy()
 
 
 def as_complex(path):
     return path[:, 0] + 1j * path[:, 1]
 
 
-def test_simultaneous_play_spirals_outwards():
-    """z = x + iy is multiplied by 1 + i eta."""
-    z = as_complex(path_of(game("simultaneous", x0=0.7, y0=0.4)))
-    t = np.arange(NUM_STEPS + 1)
-    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * (1.0 + ETA**2) ** (t / 2), rtol=1e-5)
-    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arctan(ETA), rtol=1e-5)
-
-
-def test_extragradient_spirals_inwards():
-    """z is multiplied by 1 - eta^2 + i eta."""
-    z = as_complex(path_of(game("extragradient", x0=0.7, y0=0.4)))
-    t = np.arange(NUM_STEPS + 1)
-    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * (1.0 - ETA**2 + ETA**4) ** (t / 2), rtol=1e-5)
-    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arctan2(ETA, 1.0 - ETA**2), rtol=1e-4)
+@pytest.mark.parametrize("play, factor, tolerance", [
+    ("simultaneous", 1 + 1j * ETA, 1e-5), ("extragradient", 1 - ETA**2 + 1j * ETA, 1e-4),
+])  # fmt: skip
+def test_play_spirals(play, factor, tolerance):
+    """Each step multiplies z = x + iy by a factor, whose magnitude is above 1, or below."""
+    z = as_complex(path_of(game(play, x0=0.7, y0=0.4)))
+    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * np.abs(factor) ** np.arange(NUM_STEPS + 1), rtol=1e-5)
+    np.testing.assert_allclose(
+        np.angle(z[1:] / z[:-1]), np.angle(factor), rtol=1e-4 if play == "extragradient" else 1e-5
+    )
+    assert (np.abs(factor) > 1.0) == (play == "simultaneous")
 
 
 def test_alternating_play_stays_on_its_ellipse():
@@ -86,9 +88,10 @@ def test_served_move_is_a_training_step(play):
     model = game(play, 0.05, 0.2)
     move, _ = model.signatures()["move"]
     moved = move(*rows.T)
-    for i, (x0, y0) in enumerate(rows):
-        after = path_of(game(play, 0.05, 0.2, x0=float(x0), y0=float(y0)), 1)[-1]
-        np.testing.assert_allclose([moved["x"][i], moved["y"][i]], after, rtol=1e-5, atol=1e-6)
+    for i, row in enumerate(rows):
+        model.x.position.assign(row[0]), model.y.position.assign(row[1])
+        model.train_step(DATA)
+        np.testing.assert_allclose([moved["x"][i], moved["y"][i]], model.position, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(model.signatures()["value"][0](*rows.T)["value"], rows[:, 0] * rows[:, 1])
 
 

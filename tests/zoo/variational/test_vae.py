@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import special, stats
-from zoo.vae import VAE
 
+from tests.zoo import steps
+from tests.zoo.steps import assert_weights, descend, in_float64
 from zoo.parts import estimators, noise
+from zoo.variational.vae import VAE
 
 LATENTS = 2
 # Averages over these four points are exact for quadratic functions of a standard normal in two dimensions.
@@ -27,6 +29,17 @@ def set_linear(network, mean_map, mean, log_variance):
     kernel, bias = (np.zeros(w.shape) for w in network.get_weights())
     kernel[:, halves[0]], bias[halves[0]], bias[halves[1]] = mean_map.T, mean, squash_inverse(log_variance)
     network.set_weights([kernel, bias])
+
+
+def bound(model, x, epsilon):
+    """What `negative_bound` returns in training, for noise [K, batch, latent_size]."""
+    epsilon = tf.constant(epsilon, tf.float32)
+    model.draw_noise = lambda q, leading: tf.ensure_shape(epsilon, [*leading, model.latent_size])
+    return model.negative_bound(x, training=True)
+
+
+def log_weight(model, x, epsilon):
+    return model.log_weight(x, model.q(x), epsilon)
 
 
 class LinearGaussian:
@@ -61,13 +74,13 @@ def test_exact_posterior_closes_every_gap(data_shape):
     truth = LinearGaussian(4)
     x, epsilon = truth.x.reshape(5, *data_shape), np.random.default_rng(0).normal(size=[3, 5, 2]).astype(np.float32)
     model = truth.vae(data_shape, log_prob_samples=3)
-    log_w = model.log_weights(x, epsilon)
+    log_w = log_weight(model, x, epsilon)
     np.testing.assert_allclose(log_w, np.tile(truth.log_px, [3, 1]), atol=1e-4)  # constant in z
-    for bound in estimators.ESTIMATORS.values():
-        np.testing.assert_allclose(bound(log_w), truth.log_px, atol=1e-4)
-    iwae = truth.vae(data_shape, estimator="iwae").negative_bound(x, epsilon, training=True)
+    for estimator in estimators.ESTIMATORS.values():
+        np.testing.assert_allclose(estimator(log_w), truth.log_px, atol=1e-4)
+    iwae = bound(truth.vae(data_shape, estimator="iwae", num_samples=3), x, epsilon)
     np.testing.assert_allclose(iwae["autoencoder"], -truth.log_px, atol=1e-4)
-    elbo = model.negative_bound(x, np.repeat(SIGMA_POINTS[:, None], 5, 1), training=True)
+    elbo = bound(truth.vae(data_shape, num_samples=4), x, np.repeat(SIGMA_POINTS[:, None], 5, 1))
     np.testing.assert_allclose(elbo["autoencoder"], -truth.log_px, atol=1e-4)
     for score in tf.function(model.log_prob)(x, tf.range(5, dtype=tf.int64)).values():
         np.testing.assert_allclose(score, truth.log_px, atol=1e-4)
@@ -83,22 +96,34 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(shift, stretch):
     variance = truth.posterior_variance * np.exp(stretch)
     gap = 0.5 * np.sum(variance / truth.posterior_variance + shift**2 / truth.posterior_variance - 1 - stretch)
     epsilon = np.repeat(SIGMA_POINTS[:, None], 5, 1)
-    model = truth.vae((3,), shift, stretch)
-    outcome = model.negative_bound(truth.x, epsilon, training=True)
+    model = truth.vae((3,), shift, stretch, num_samples=4)
+    outcome = bound(model, truth.x, epsilon)
     np.testing.assert_allclose(outcome["autoencoder"], gap - truth.log_px, atol=1e-4)
-    np.testing.assert_allclose(estimators.elbo(model.log_weights(truth.x, epsilon)), truth.log_px - gap, atol=1e-4)
+    np.testing.assert_allclose(estimators.elbo(log_weight(model, truth.x, epsilon)), truth.log_px - gap, atol=1e-4)
     mean = (truth.x - truth.b) @ truth.posterior_map.T + shift
     kl = 0.5 * np.sum(variance + mean**2 - 1 - np.log(variance), axis=1)
     np.testing.assert_allclose(outcome["kl"], kl, rtol=1e-4)
     for beta in (0.0, 0.5, 4.0):
-        weighed = truth.vae((3,), shift, stretch, beta=beta).negative_bound(truth.x, epsilon, training=True)
+        weighed = bound(truth.vae((3,), shift, stretch, beta=beta, num_samples=4), truth.x, epsilon)
         np.testing.assert_allclose(weighed["autoencoder"], gap - truth.log_px + (beta - 1) * kl, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(weighed["reconstruction"], outcome["reconstruction"])
         np.testing.assert_allclose(weighed["kl"], outcome["kl"])
     num = 20000
-    log_w = model.log_weights(truth.x, noise.normal([0, 1], [num, 5, 2])).numpy().astype(np.float64)
+    log_w = log_weight(model, truth.x, noise.normal([0, 1], [num, 5, 2])).numpy().astype(np.float64)
     error = np.exp(log_w - truth.log_px).std(0) / np.sqrt(num)
     assert np.all(abs(estimators.iwae(log_w) - truth.log_px) < 5 * error + 1e-5)
+
+
+def test_log_weights_draw_noise_of_their_own():
+    """By the keys of a use, a step and a seed, once for each."""
+    truth = LinearGaussian(3)
+    model = truth.vae((3,), 0.5)
+    for step, seed in ((0, 8), (1, 8), (0, 9)):
+        epsilon = noise.normal(noise.key(seed, step, noise.EVALUATION), [7, 5, LATENTS])
+        with model.drawing(noise.EVALUATION, step, seed):
+            np.testing.assert_array_equal(model.log_weights(truth.x, 7), log_weight(model, truth.x, epsilon))
+            with pytest.raises(ValueError, match="drawn before"):
+                model.log_weights(truth.x, 7)
 
 
 def test_bernoulli_likelihood_by_quadrature():
@@ -118,7 +143,7 @@ def test_bernoulli_likelihood_by_quadrature():
     np.testing.assert_allclose(p_x.sum(), 1, rtol=1e-9)
 
     images, num = x.reshape(16, 2, 2, 1), 20000
-    log_w = model.log_weights(images, noise.normal([0, 0], [num, 16, 1])).numpy().astype(np.float64)
+    log_w = log_weight(model, images, noise.normal([0, 0], [num, 16, 1])).numpy().astype(np.float64)
     error = np.exp(log_w).std(0) / p_x
     assert np.all(error > 0.01)  # the posterior is not exact
     assert np.all(abs(estimators.iwae(log_w) - np.log(p_x)) < 5 * error / np.sqrt(num))
@@ -131,11 +156,12 @@ def test_bernoulli_likelihood_by_quadrature():
 @pytest.mark.parametrize("network", ["mlp", "convolutional"])
 def test_bound_of_several_draws_is_made_of_single_ones(estimator, network):
     options = {"estimator": estimator, "network": network, "filters": 2, "hidden_units": (5,)}
-    model = VAE(data_shape=(8, 8, 1), latent_size=3, **options)
+    model = VAE(data_shape=(8, 8, 1), latent_size=3, num_samples=5, **options)
     rng = np.random.default_rng(0)
     x, epsilon = rng.random([4, 8, 8, 1], np.float32), rng.normal(size=[5, 4, 3]).astype(np.float32)
-    together = model.negative_bound(x, epsilon, training=True)
-    singles = [model.negative_bound(x, epsilon[k : k + 1], training=True) for k in range(5)]
+    together = bound(model, x, epsilon)
+    model.num_samples = 1
+    singles = [bound(model, x, epsilon[k : k + 1]) for k in range(5)]
     loss = np.stack([single["autoencoder"] for single in singles]).astype(np.float64)
     expected = loss.mean(0) if estimator == "elbo" else -special.logsumexp(-loss, axis=0) + np.log(5)
     np.testing.assert_allclose(together["autoencoder"], expected, rtol=1e-5)
@@ -172,26 +198,24 @@ def test_decoder_gives_every_pixel_its_parameters(network, likelihood, channels)
 @pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
 def test_gradients_are_finite_differences(network, estimator):
     options = {"network": network, "filters": 2, "hidden_units": (6,), "activation": "softplus", "estimator": estimator}
-    model = VAE(data_shape=(8, 8, 1), latent_size=2, **options)
+    model = VAE(data_shape=(8, 8, 1), latent_size=2, num_samples=2, **options)
     model.compile({"autoencoder": keras.optimizers.SGD(1.0)})
     rng = np.random.default_rng(0)
     x, epsilon = rng.random([3, 8, 8, 1], np.float32), rng.normal(size=[2, 3, 2]).astype(np.float32)
 
     def loss_fn():
-        return model.negative_bound(x, epsilon, training=True)
+        return bound(model, x, epsilon)
 
-    for player in (model.decoder, model.encoder):
-        before = [(net, net.get_weights()) for net in model.players["autoencoder"]]
-        start = player.get_weights()
+    for network in (model.decoder, model.encoder):
+        before, start = model.get_weights(), network.get_weights()
         model.minimize(loss_fn)  # moves by minus the gradient
-        gradient = [a - b for a, b in zip(start, player.get_weights(), strict=True)]
+        gradient = [a - b for a, b in zip(start, network.get_weights(), strict=True)]
         norm, losses = np.sqrt(sum(np.sum(g**2) for g in gradient)), []
-        for net, weights in before:
-            net.set_weights(weights)
+        model.set_weights(before)
         for h in (0.02, -0.02):
-            player.set_weights([w + h * g / norm for w, g in zip(start, gradient, strict=True)])
+            network.set_weights([w + h * g / norm for w, g in zip(start, gradient, strict=True)])
             losses.append(np.mean(loss_fn()["autoencoder"]))
-        player.set_weights(start)
+        network.set_weights(start)
         np.testing.assert_allclose((losses[0] - losses[1]) / 0.04, norm, rtol=5e-3)
 
 
@@ -201,8 +225,7 @@ def test_steps_of_a_second_implementation(estimator, num_samples, beta, likeliho
     """Two steps of SGD written out in float64: tanh layers, and the bound from its densities."""
     options = {"estimator": estimator, "num_samples": num_samples, "beta": beta, "likelihood": likelihood, "seed": 3}
     model = VAE(data_shape=data_shape, latent_size=2, hidden_units=(5,), **options)
-    model.compile({"autoencoder": keras.optimizers.SGD(0.1)}, jit_compile=False)
-    weights = [tf.Variable(w.numpy().astype(np.float64)) for w in model.weights_of("autoencoder")]
+    (weights,) = in_float64(model, 0.1)
     rng = np.random.default_rng(0)
 
     def squash(raw):
@@ -216,7 +239,8 @@ def test_steps_of_a_second_implementation(estimator, num_samples, beta, likeliho
         model.train_step(tf.constant(x))
         epsilon = noise.normal(noise.keys(3, i, 0, 1)[0], [num_samples, 6, 2]).numpy().astype(np.float64)
         flat, channels = x.reshape(6, 4).astype(np.float64), data_shape[-1]
-        with tf.GradientTape() as tape:
+
+        def loss():
             a, b, c, d, e, f, g, h = weights
             code = tf.tanh(flat @ a + b) @ c + d
             mean, log_variance = code[:, :2], squash(code[:, 2:])
@@ -231,15 +255,12 @@ def test_steps_of_a_second_implementation(estimator, num_samples, beta, likeliho
             log_px = tf.reduce_sum(tf.reshape(log_px, [num_samples, 6, -1]), -1)
             if estimator == "elbo":
                 kl = 0.5 * tf.reduce_sum(tf.exp(log_variance) + mean**2 - 1 - log_variance, -1)
-                bound = tf.reduce_mean(log_px, 0) - beta * kl
-            else:
-                log_ratio = log_normal(z, 0.0, tf.zeros_like(z)) - log_normal(z, mean, log_variance)
-                bound = tf.math.log(tf.reduce_mean(tf.exp(log_px + tf.reduce_sum(log_ratio, -1)), 0))
-            loss = -tf.reduce_mean(bound)
-        for weight, gradient in zip(weights, tape.gradient(loss, weights), strict=True):
-            weight.assign_sub(0.1 * gradient)
-    for ours, theirs in zip(model.weights_of("autoencoder"), weights, strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-6, rtol=1e-5)
+                return beta * kl - tf.reduce_mean(log_px, 0)
+            log_ratio = log_normal(z, 0.0, tf.zeros_like(z)) - log_normal(z, mean, log_variance)
+            return -tf.math.log(tf.reduce_mean(tf.exp(log_px + tf.reduce_sum(log_ratio, -1)), 0))
+
+        descend(0.1, (weights, loss))
+    assert_weights(model, [weights], atol=2e-6, rtol=1e-5)
 
 
 def test_training_reaches_the_likelihood_of_the_truth():
@@ -248,8 +269,9 @@ def test_training_reaches_the_likelihood_of_the_truth():
     truth, rng = LinearGaussian(3), np.random.default_rng(0)
     train, test = (rng.multivariate_normal(truth.b, truth.covariance, num).astype(np.float32) for num in (4000, 2000))
     model = VAE(data_shape=(3,), latent_size=LATENTS, hidden_units=(), likelihood="gaussian")
-    model.compile({"autoencoder": keras.optimizers.Adam(0.01)}, jit_compile=False)
-    model.fit(train, batch_size=200, epochs=40, verbose=0)
+    rate = keras.optimizers.schedules.CosineDecay(0.05, 500)
+    model.compile({"autoencoder": keras.optimizers.Adam(rate)}, jit_compile=False)
+    steps.train(model, tf.constant(train), 500, 200)
     model.reset_metrics()
     loss = model.test_step(tf.constant(test))["autoencoder_loss"]
     best = -stats.multivariate_normal.logpdf(test, truth.b, truth.covariance).mean()

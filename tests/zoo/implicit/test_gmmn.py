@@ -4,25 +4,18 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from zoo.gmmn import GMMN
 
+from tests.zoo.steps import train
+from zoo.implicit.gmmn import GMMN
 from zoo.parts import discrepancies
 
 
 def trained(points, steps, **arguments):
     keras.utils.set_random_seed(0)
     model = GMMN(data_shape=(points.shape[1],), prior="normal", **arguments)
-    rate = keras.optimizers.schedules.CosineDecay(0.01, steps)
+    rate = keras.optimizers.schedules.CosineDecay(0.02, steps)
     model.compile({"generator": keras.optimizers.Adam(rate)}, jit_compile=False)
-    points = tf.constant(points, tf.float32)
-
-    @tf.function
-    def train():
-        for i in tf.range(steps):
-            first = (200 * i) % (len(points) - 200)
-            model.train_step(points[first : first + 200])
-
-    train()
+    train(model, tf.constant(points, tf.float32), steps, 100)
     return model.sample(tf.range(4000, dtype=tf.int64)).numpy()
 
 
@@ -30,7 +23,7 @@ def trained(points, steps, **arguments):
 def test_a_linear_generator_finds_mean_and_covariance(discrepancy):
     rng = np.random.default_rng(0)
     points = rng.normal(size=[20_000, 2]) @ np.array([[1.0, 0.0], [0.8, 0.5]]).T + np.array([2.0, -1.0])
-    samples = trained(points, 800, latent_size=2, generator_units=(), discrepancy=discrepancy)
+    samples = trained(points, 400, latent_size=2, generator_units=(), discrepancy=discrepancy)
     np.testing.assert_allclose(samples.mean(0), points.mean(0), atol=0.12)
     np.testing.assert_allclose(np.cov(samples.T), np.cov(points.T), atol=0.15)
 
@@ -41,7 +34,7 @@ def test_moments_do_not_tell_two_modes_from_one_and_kernels_do():
     points = rng.choice([-1.0, 1.0], [20_000, 1]) + 0.1 * rng.normal(size=[20_000, 1])
     between = {}
     for discrepancy in ("covariance", "mmd", "energy"):
-        samples = trained(points, 800, latent_size=1, generator_units=(32, 32), discrepancy=discrepancy)
+        samples = trained(points, 400, latent_size=1, generator_units=(32, 32), discrepancy=discrepancy)
         between[discrepancy] = np.mean(np.abs(samples) < 0.5)
         assert abs(samples.mean()) < 0.15 and abs(samples.std() - points.std()) < 0.15
     assert between["mmd"] < 0.1 and between["energy"] < 0.1 and between["covariance"] > 0.15
@@ -59,9 +52,3 @@ def test_bandwidths_are_in_units_of_the_data():
     np.testing.assert_allclose(model.losses(tf.constant(10 * x), tf.constant(z))["generator"], expected, rtol=1e-3)
     differences = x[:, None].astype(np.float64) - x[None]
     np.testing.assert_allclose(scale, np.sqrt(np.square(differences).sum(-1).mean()), rtol=1e-4)
-
-
-@pytest.mark.parametrize("bandwidths", [(), (0.0, 1.0)])
-def test_bandwidths_must_be_positive(bandwidths):
-    with pytest.raises(ValueError, match="bandwidths must be"):
-        GMMN(data_shape=(2,), bandwidths=bandwidths)

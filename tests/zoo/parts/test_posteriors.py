@@ -1,0 +1,79 @@
+"""Posteriors against TensorFlow Probability, Monte Carlo, and functions that are known."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_probability import distributions as tfd
+
+from zoo.parts import distributions, noise
+from zoo.parts.posteriors import Deterministic, Gaussian, Implicit
+
+KEY, SIZE = tf.constant([3, -5], tf.int64), 4
+PARAMETERS = tf.constant(np.random.default_rng(0).normal(0, 1.5, [6, 2 * SIZE]), tf.float32)
+MEAN, VARIANCE = PARAMETERS[:, :SIZE], tf.exp(8.0 * tf.tanh(PARAMETERS[:, SIZE:] / 8.0))
+TRUTH = tfd.MultivariateNormalDiag(MEAN, tf.sqrt(VARIANCE))
+PRIOR = distributions.PRIORS["normal"]
+
+
+def test_a_gaussian_is_that_of_tensorflow_probability():
+    q = Gaussian.of(PARAMETERS)
+    assert q.noise == noise.Noise("normal", (SIZE,))
+    np.testing.assert_array_equal(q.mean(), MEAN)
+    np.testing.assert_allclose(q.log_variance(), tf.math.log(VARIANCE), rtol=1e-5, atol=1e-6)
+    z = noise.normal(KEY, [3, 6, SIZE])
+    np.testing.assert_allclose(q.log_prob(z), TRUTH.log_prob(z), rtol=1e-5)
+
+
+def test_kl_is_the_divergence():
+    q, p = Gaussian.of(PARAMETERS), PRIOR.density(SIZE)
+    kl = q.kl(PRIOR)
+    assert kl.shape == (6,)
+    np.testing.assert_allclose(kl, tfd.kl_divergence(TRUTH, tfd.MultivariateNormalDiag(tf.zeros(SIZE))), rtol=1e-5)
+    z, log_q = q.draw(noise.normal(KEY, [20_000, 6, SIZE]))
+    log_ratio = (log_q - p.log_prob(z)).numpy()
+    assert np.all(abs(log_ratio.mean(0) - kl) < 5 * log_ratio.std(0) / np.sqrt(20_000))
+    np.testing.assert_array_equal(Gaussian.of(tf.zeros([2, 6])).kl(PRIOR), [0, 0])
+
+
+def test_draws_of_a_gaussian():
+    """z = mu + sigma epsilon with its density, and the posterior's moments."""
+    q, num = Gaussian.of(PARAMETERS), 40_000
+    z, log_q = q.draw(tf.ones([3, 6, SIZE]))
+    np.testing.assert_allclose(z, np.tile(MEAN + tf.sqrt(VARIANCE), [3, 1, 1]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(log_q, TRUTH.log_prob(z), rtol=1e-5)
+    z, mean, std = (np.array(x) for x in (q.draw(noise.normal(KEY, [num, 6, SIZE]))[0], MEAN, tf.sqrt(VARIANCE)))
+    assert np.all(abs(z.mean(0) - mean) < 5 * std / np.sqrt(num))
+    np.testing.assert_allclose(z.std(0), std, rtol=5 / np.sqrt(2 * num))
+
+
+def test_a_gaussian_that_does_not_depend_on_x():
+    q = Gaussian(PRIOR.density(SIZE))
+    epsilon = noise.normal(KEY, [2, 5, SIZE])
+    z, log_q = q.draw(epsilon)
+    np.testing.assert_array_equal(z, epsilon)
+    np.testing.assert_allclose(log_q, tfd.MultivariateNormalDiag(tf.zeros(SIZE)).log_prob(epsilon), rtol=1e-5)
+    np.testing.assert_allclose(q.kl(PRIOR), 0.0, atol=1e-6)
+
+
+def test_the_divergence_is_for_the_standard_normal_prior():
+    with pytest.raises(ValueError, match="closed form for the prior"):
+        Gaussian.of(PARAMETERS).kl(distributions.PRIORS["uniform"])
+
+
+def test_a_deterministic_posterior_takes_no_noise():
+    q = Deterministic(MEAN)
+    assert noise.leaves(q.noise) == []
+    for z, log_q in (q.draw(), q.draw(noise.of_keys(q.noise, [6], lambda leaf: KEY))):
+        np.testing.assert_array_equal(z, MEAN)
+        assert log_q is None
+    np.testing.assert_array_equal(q.mean(), MEAN)
+    assert not hasattr(q, "log_prob") and not hasattr(q, "kl")
+
+
+def test_an_implicit_posterior_is_its_function():
+    q = Implicit(lambda epsilon: MEAN + tf.reduce_sum(epsilon, axis=1), [2, SIZE])
+    assert q.noise == noise.Noise("normal", (2, SIZE))
+    epsilon = noise.of_keys(q.noise, [6], lambda leaf: KEY)
+    z, log_q = q.draw(epsilon)
+    np.testing.assert_allclose(z, MEAN + epsilon[:, 0] + epsilon[:, 1], rtol=1e-5, atol=1e-6)
+    assert log_q is None and not hasattr(q, "mean") and not hasattr(q, "log_prob")
