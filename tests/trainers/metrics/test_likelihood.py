@@ -20,7 +20,8 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     result = importance_weighted_nll(run_of(vae), images, given)
     assert draws == {num}
     log_px, elbo = truth
-    log_w = vae.log_weights(images.test / np.float32(255), noise.normal([1, 1], [num, NUM_ROWS, 1])).numpy()
+    x = images.test / np.float32(255)
+    log_w = vae.log_weight(x, vae.q(x), noise.normal([1, 1], [num, NUM_ROWS, 1])).numpy()
     error = np.sqrt(np.mean(np.exp(log_w - log_px).var(0)) / num / NUM_ROWS)
     assert 1e-4 < error < 0.02 and np.mean(log_px - elbo) > 0.02
     assert abs(result["nll"] + log_px.mean()) < 5 * error
