@@ -6,9 +6,9 @@ import keras
 import numpy as np
 import pytest
 from scipy import stats
-from zoo.vae import VAE
 
 from tests.trainers.metrics.made import NUM_ROWS, data_of
+from zoo.variational.vae import VAE
 
 
 @pytest.fixture(scope="module")
@@ -38,5 +38,6 @@ def truth(vae, images):
     z = np.linspace(-9, 9, 1001, dtype=np.float32)
     joint = vae.p(z[:, None, None]).log_prob(x).numpy() + stats.norm.logpdf(z)[:, None]
     nodes, weights = np.polynomial.hermite_e.hermegauss(24)
-    log_w = vae.log_weights(x, np.tile(nodes.astype(np.float32)[:, None, None], [1, NUM_ROWS, 1])).numpy()
+    epsilon = np.tile(nodes.astype(np.float32)[:, None, None], [1, NUM_ROWS, 1])
+    log_w = vae.log_weight(x, vae.q(x), epsilon).numpy()
     return np.log(np.trapezoid(np.exp(joint), z, axis=0)), weights / weights.sum() @ log_w

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from zoo.gan import GAN
 
 from tests.trainers.metrics.made import NUM_ROWS, options, run_of
 from trainers.metrics import likelihood
 from trainers.metrics.likelihood import ais_nll, held_out_objectives, importance_weighted_nll
+from zoo.adversarial.gan import GAN
 from zoo.parts import estimators, noise
 
 
@@ -20,7 +20,8 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     result = importance_weighted_nll(run_of(vae), images, given)
     assert draws == {num}
     log_px, elbo = truth
-    log_w = vae.log_weights(images.test / np.float32(255), noise.normal([1, 1], [num, NUM_ROWS, 1])).numpy()
+    x = images.test / np.float32(255)
+    log_w = vae.log_weight(x, vae.q(x), noise.normal([1, 1], [num, NUM_ROWS, 1])).numpy()
     error = np.sqrt(np.mean(np.exp(log_w - log_px).var(0)) / num / NUM_ROWS)
     assert 1e-4 < error < 0.02 and np.mean(log_px - elbo) > 0.02
     assert abs(result["nll"] + log_px.mean()) < 5 * error
@@ -50,9 +51,8 @@ def test_held_out_objectives_are_means_over_all_rows(vae, images):
     result = held_out_objectives(run_of(vae), images, options())
     x, rows = images.test.astype(np.float32) / 255.0, []
     for i, first in enumerate(range(0, NUM_ROWS, 10)):
-        batch = x[first : first + 10]
-        epsilon = noise.normal(noise.key(0, i, 0), [1, len(batch), 1])
-        rows.append(vae.negative_bound(batch, epsilon, training=False))
+        with vae.drawing(noise.TEST, i):
+            rows.append(vae.negative_bound(x[first : first + 10], training=False))
     for name, key in {"autoencoder_loss": "autoencoder", "reconstruction": "reconstruction", "kl": "kl"}.items():
         expected = np.concatenate([row[key] for row in rows])
         assert len(expected) == NUM_ROWS

@@ -148,7 +148,7 @@ def key_of(leaf):
 
 @pytest.mark.parametrize("nest", NESTS)
 def test_nests_are_filled_alike_by_keys_and_by_rows(nest):
-    seeds, leaves = tf.constant([4, 7, 4], tf.int64), noise.leaves(nest)
+    seeds, leaves = tf.constant([4, 7, 4], tf.int64), tf.nest.flatten(nest)
     by_keys, by_rows = noise.of_keys(nest, [6, 3], key_of), noise.of_rows(nest, seeds, noise.CHAIN, 2)
     for filled, leading, draws in (
         (by_keys, (6, 3), [getattr(noise, leaf.kind)(key_of(j), [6, 3, *leaf.shape]) for j, leaf in enumerate(leaves)]),
