@@ -359,7 +359,7 @@ def test_I11_sample_rows_depend_on_their_seed_only(name):
         alone = sample(model, SEEDS[i : i + 1], SEEDS[i : i + 1] % 10).numpy()
         np.testing.assert_allclose(alone[0], together[i], atol=1e-6)
     np.testing.assert_allclose(together[1], together[3], atol=1e-6)  # the same seed
-    assert np.abs(together[0] - together[1]).max() > 1e-4  # another seed
+    assert np.abs(together[0] - together[1]).max() > 1e-5  # another seed: ten times what the same may differ by
 
 
 @check
