@@ -63,6 +63,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
     default_optimizers = {}
     metric_names = ()
     exceptions = {}
+    jit_compile = None  # whether XLA compiles the whole step: Keras's property gives it up for deterministic operations
 
     def __init__(self, arguments):
         super().__init__(name=arguments["name"])
@@ -152,15 +153,6 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         if len(averaged) > len(set(averaged)):
             raise ValueError("a network that several moves change can have use_ema in one of their optimizers only.")
         self.trackers = {name: Tracker(name) for name in [*(f"{m}_loss" for m in self.moves), *self.metric_names]}
-
-    @property
-    def jit_compile(self):
-        """Whether the whole step is compiled by XLA. Keras's own setter gives it up for deterministic operations."""
-        return self._jit_compile
-
-    @jit_compile.setter
-    def jit_compile(self, value):
-        self._jit_compile = value
 
     def get_compile_config(self):
         optimizers = {m: keras.saving.serialize_keras_object(o) for m, o in self.optimizers.items()}

@@ -134,6 +134,7 @@ class ALI(AdversarialGame):
 
     def q(self, x, training=True):
         """The posterior q(z|x), whose draws are G_z(x, epsilon)."""
+
         def output(epsilon=None):
             z = self.encoder_output(self.hidden(x, epsilon, training))
             return tf.tanh(z) if self.prior == "uniform" else z  # in the support of the prior

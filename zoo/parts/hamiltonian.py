@@ -40,9 +40,9 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
 
 
 def adapt(step_size, recent, acceptance):
-    """The next step size, and the running mean of the acceptance rate that it follows.
+    """The next step size, and the running mean of the acceptance rate that it follows, float [...] both.
 
-    All are float [...]. At first they are `LARGEST_STEP_SIZE` and `TARGET_ACCEPTANCE`; `acceptance` is the last rate.
+    At first they are `LARGEST_STEP_SIZE` and `TARGET_ACCEPTANCE`; `acceptance` is the last rate.
     """
     recent += (1.0 - ACCEPTANCE_MEMORY) * (acceptance - recent)
     factor = tf.where(recent > TARGET_ACCEPTANCE, STEP_SIZE_FACTOR, 1.0 / STEP_SIZE_FACTOR)

@@ -66,9 +66,9 @@ PENALTIES = {"wgan_gp": wgan_gp, "dragan": dragan, "r1": r1, "r2": r2, "roth": r
 
 
 def penalty_of(game, D, real, fake, key):
-    """The penalty that the arguments of a game ask for, with its weight at this step: float32 [batch], or 0.0 for none.
+    """The penalty that the arguments of a game ask for, times its weight: float32 [batch], or 0.0 for none.
 
-    Its weight is `penalty_weight`, times `penalty_decay` for every 1,000 steps; without a key there is no penalty.
+    The weight is `penalty_weight`, times `penalty_decay` for every 1,000 steps; without a key there is no penalty.
     """
     if game.penalty == "none" or key is None:
         return 0.0

@@ -14,8 +14,7 @@ while in continuous time, x' = -y and y' = x, r never changes:
 
     x(t) = x(0) cos t - y(0) sin t,   y(t) = x(0) sin t + y(0) cos t
 
-Departures from the papers: none while both players have plain SGD. With another optimizer, the look ahead counts in its
-state, too.
+Departures from the papers: none with plain SGD; the look ahead counts in the state of another optimizer, too.
 """
 
 from typing import Literal

@@ -56,8 +56,7 @@ class AVB(Autoencoder):
         num_basis: int, the number of the v_i (adaptive contrast).
         noise_size: int, the length of eps, or of each eps_i.
         noise_units: tuple of ints, widths of the hidden layers of each v_i (adaptive contrast).
-        adversary_network: "bilinear", T = <theta(x), s(z)> + T_x(x) + T_z(z) + |z|^2 / 2, or "residual", blocks on
-            (x, z).
+        adversary_network: "bilinear", T = <theta(x), s(z)> + T_x(x) + T_z(z) + |z|^2 / 2, or "residual", of (x, z).
         adversary_units: tuple of ints. bilinear: widths of the hidden layers on z, and of theta and s. residual: the
             width of the first layer, then of each block's hidden layer.
         num_adversary_steps: int, adversary steps for each step of encoder and decoder; each has a fresh minibatch.
@@ -85,8 +84,7 @@ class AVB(Autoencoder):
         self, *, data_shape, latent_size=32, network, hidden_units: tuple[int, ...] = (512, 512), filters=64,
         activation: Literal["elu", "relu", "leaky_relu", "tanh", "softplus"] = "elu", likelihood,
         adaptive_contrast: bool = True, num_basis: int = 32, noise_size: int = 64,
-        noise_units: tuple[int, ...] = (128, 128, 128),
-        adversary_network: Literal["bilinear", "residual"] = "bilinear",
+        noise_units: tuple[int, ...] = (128, 128, 128), adversary_network: Literal["bilinear", "residual"] = "bilinear",
         adversary_units: tuple[int, ...] = (1024, 1024, 1024), num_adversary_steps: int = 1,
         log_prob_samples, seed, name,
     ):  # fmt: skip
