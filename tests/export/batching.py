@@ -35,6 +35,8 @@ def batching(name, signature):
 
 def ask_merged(version, requests):
     """What requests, dict of signature -> list of inputs, are answered by many threads at once."""
+    # To optimise the graphs, which those without Python are, would take a third of the time of this process.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     loaded, answers = tf.saved_model.load(str(version)), {}
     for name, asked in requests.items():
         ask = batching(name, loaded.signatures[name])
