@@ -44,7 +44,7 @@ class Log(_EverySteps):
     """Writes the mean of every loss and metric since the last line to metrics.jsonl and TensorBoard.
 
     Raises:
-        UserError: when a loss is not finite, naming the step and the player.
+        UserError: when a loss is not finite, naming the step and the move.
     """
 
     def __init__(self, *args, writes):

@@ -1,8 +1,8 @@
 """The command line of a run: shared flags, and flags made from the signatures of the model and its optimizers.
 
 A model's constructor is its configuration, so its parameters are its flags: the annotation gives the type, the
-docstring's `Args:` the help. Each player has `--PLAYER.optimizer`, `--PLAYER.schedule` (a class of
-`keras.optimizers.schedules`) and what these two take, as `--PLAYER.learning_rate` or `--PLAYER.schedule.decay_steps`.
+docstring's `Args:` the help. Each kind of moves has `--KIND.optimizer`, `--KIND.schedule` (a class of
+`keras.optimizers.schedules`) and what these two take, as `--KIND.learning_rate` or `--KIND.schedule.decay_steps`.
 """
 
 import difflib
@@ -123,19 +123,19 @@ def _settings_of(callable_, skipped):
     return settings
 
 
-def optimizer_settings(player, name):
+def optimizer_settings(kind, name):
     if name not in OPTIMIZERS:
         raise UserError(
-            f"--{player}.optimizer={name}: Keras has no optimizer of that name; it has {', '.join(sorted(OPTIMIZERS))}."
+            f"--{kind}.optimizer={name}: Keras has no optimizer of that name; it has {', '.join(sorted(OPTIMIZERS))}."
         )
     return _settings_of(OPTIMIZERS[name], skipped=("name", "loss_scale_factor"))
 
 
-def schedule_settings(player, name):
+def schedule_settings(kind, name):
     schedules = sorted(n for n in dir(keras.optimizers.schedules) if n[0].isupper() and n != "LearningRateSchedule")
     if name not in schedules:
         raise UserError(
-            f"--{player}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}."
+            f"--{kind}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}."
         )
     return _settings_of(getattr(keras.optimizers.schedules, name), skipped=("name", "initial_learning_rate"))
 
@@ -167,13 +167,13 @@ class Settings:
 
     @property
     def optimizers(self):
-        """Dict, player -> the settings that `zoo.game.make_optimizer` takes."""
-        optimizers = {player: {} for player in self.model_class.default_optimizers}
+        """Dict, kind of moves -> the settings that `zoo.optimizers.make_optimizer` takes."""
+        optimizers = {kind: {} for kind in self.model_class.default_optimizers}
         for flag, value in self.values.items():
-            player, dot, setting = flag.partition(".")
+            kind, dot, setting = flag.partition(".")
             if dot and value is not None:
-                owner, setting = optimizers[player], setting.removeprefix("schedule.")
-                if flag.startswith(f"{player}.schedule"):
+                owner, setting = optimizers[kind], setting.removeprefix("schedule.")
+                if flag.startswith(f"{kind}.schedule"):
                     owner = owner.setdefault("schedule", {})
                 owner[setting] = value
         return optimizers
@@ -199,29 +199,29 @@ def parse(argv):
     cls = MODELS[first.model]
     helps = cls.argument_help()
 
-    def define_players(flags):
-        for player, defaults in cls.default_optimizers.items():
-            define(flags, f"{player}.optimizer", str, defaults["optimizer"], f"The optimizer of the {player}.")
-            define(flags, f"{player}.schedule", str, None, "A learning-rate schedule of Keras, such as CosineDecay.")
+    def define_moves(flags):
+        for kind, defaults in cls.default_optimizers.items():
+            define(flags, f"{kind}.optimizer", str, defaults["optimizer"], f"The optimizer of the {kind}.")
+            define(flags, f"{kind}.schedule", str, None, "A learning-rate schedule of Keras, such as CosineDecay.")
 
     second = absl_flags.FlagValues()
-    define_players(second)
+    define_moves(second)
     _parse(second, arguments, known_only=True)
 
     flags = absl_flags.FlagValues()
     define_shared(flags)
     for name, parameter in model_arguments(cls).items():
         define(flags, name, parameter.annotation, parameter.default, helps.get(name, ""))
-    define_players(flags)
+    define_moves(flags)
     required = []
-    for player, defaults in cls.default_optimizers.items():
-        optimizer, schedule = second[f"{player}.optimizer"].value, second[f"{player}.schedule"].value
+    for kind, defaults in cls.default_optimizers.items():
+        optimizer, schedule = second[f"{kind}.optimizer"].value, second[f"{kind}.schedule"].value
         defaults = defaults if optimizer == defaults["optimizer"] else {}
-        for name, (annotation, default, _) in optimizer_settings(player, optimizer).items():
-            define(flags, f"{player}.{name}", annotation, defaults.get(name, default), f"Keras's {optimizer}: {name}.")
-        for name, (annotation, default, must) in (schedule_settings(player, schedule) if schedule else {}).items():
-            define(flags, f"{player}.schedule.{name}", annotation, default, f"Keras's {schedule}: {name}.")
-            required += [f"{player}.schedule.{name}"] if must else []
+        for name, (annotation, default, _) in optimizer_settings(kind, optimizer).items():
+            define(flags, f"{kind}.{name}", annotation, defaults.get(name, default), f"Keras's {optimizer}: {name}.")
+        for name, (annotation, default, must) in (schedule_settings(kind, schedule) if schedule else {}).items():
+            define(flags, f"{kind}.schedule.{name}", annotation, default, f"Keras's {schedule}: {name}.")
+            required += [f"{kind}.schedule.{name}"] if must else []
     _parse(flags, arguments, known_only=False, model=first.model)
     if wants_help:
         _print_help(flags, f"{first.model}: {(cls.__doc__ or '').splitlines()[0]}")

@@ -29,10 +29,10 @@ def strategy_of(settings):
         )
     if settings.strategy == "none":
         return tf.distribute.get_strategy()
-    for player, optimizer in settings.optimizers.items():
+    for kind, optimizer in settings.optimizers.items():
         for name in NOT_DISTRIBUTED:
             if name in optimizer:
-                raise cli.UserError(f"--{player}.{name} does not work on several replicas: give --strategy=none.")
+                raise cli.UserError(f"--{kind}.{name} does not work on several replicas: give --strategy=none.")
     if settings.strategy == "multi_worker":
         if "TF_CONFIG" not in os.environ:
             raise cli.UserError("--strategy=multi_worker needs the environment variable TF_CONFIG on every worker.")
