@@ -29,14 +29,13 @@ class LogitNormal:
     """Mead 1965: the density of which the logit is normal, by its formula."""
 
     def __init__(self, mu, sigma):
-        self.mu, self.sigma = mu, sigma
+        self.u = stats.norm(mu, sigma)
 
     def logpdf(self, x):
-        scale = self.sigma * np.sqrt(2 * np.pi) * x * (1 - x)
-        return -((np.log(x / (1 - x)) - self.mu) ** 2) / (2 * self.sigma**2) - np.log(scale)
+        return self.u.logpdf(special.logit(x)) - np.log(x * (1 - x))
 
     def cdf(self, x):
-        return 0.5 * (1 + special.erf((np.log(x / (1 - x)) - self.mu) / (self.sigma * np.sqrt(2))))
+        return self.u.cdf(special.logit(x))
 
 
 def truth_of(function, mu, sigma):
