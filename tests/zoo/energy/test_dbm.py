@@ -7,6 +7,7 @@ import tensorflow as tf
 from scipy import special
 
 from tests.zoo.enumeration import all_states, assert_close, exact_samples, expectations, log_joint, slopes
+from tests.zoo.steps import train_by_adam
 from zoo.energy.dbm import DBM
 from zoo.parts import boltzmann
 from zoo.parts.boltzmann import Machine
@@ -184,10 +185,7 @@ def test_training_approaches_the_entropy_of_the_data(hidden_units, pretraining_s
     draws, num_steps = np.random.default_rng(0).choice(512, 20000, p=p), 3000
     options = {"num_chains": 200, "gibbs_steps": 2, "mean_field_steps": 20}
     model = DBM(data_shape=(3, 3, 1), hidden_units=hidden_units, pretraining_steps=pretraining_steps, **options)
-    schedule = keras.optimizers.schedules.CosineDecay(0.02, num_steps)
-    model.compile({"machine": keras.optimizers.Adam(schedule)}, jit_compile=False, steps_per_execution=50)
-    data = tf.data.Dataset.from_tensor_slices(np.float32(rows[draws, ..., None]))
-    model.fit(data.repeat().batch(200).take(num_steps), shuffle=False, verbose=0)
+    train_by_adam(model, tf.constant(rows[draws, ..., None], tf.float32), num_steps, 200, 0.02)
 
     table = special.logsumexp(log_joint(*parameters(model)).reshape(512, -1), axis=1)
     cross_entropy, entropy = -p @ (table - special.logsumexp(table)), -p @ np.log(p)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.zoo.steps import train
+from tests.zoo.steps import train_by_adam
 from zoo.implicit.gmmn import GMMN
 from zoo.parts import discrepancies
 
@@ -13,9 +13,7 @@ from zoo.parts import discrepancies
 def samples_after_training(points, **arguments):
     keras.utils.set_random_seed(0)
     model = GMMN(data_shape=(points.shape[1],), prior="normal", **arguments)
-    rate = keras.optimizers.schedules.CosineDecay(0.02, 400)
-    model.compile({"generator": keras.optimizers.Adam(rate)}, jit_compile=False)
-    train(model, tf.constant(points, tf.float32), 400, 100)
+    train_by_adam(model, tf.constant(points, tf.float32), 400, 100, 0.02)
     return model.sample(tf.range(4000, dtype=tf.int64)).numpy()
 
 

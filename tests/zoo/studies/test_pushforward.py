@@ -3,13 +3,12 @@
 import dataclasses
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import integrate, optimize, special, stats
 
-from tests.zoo.steps import train
+from tests.zoo.steps import train_by_adam
 from trainers import data as datasets
 from trainers.metrics import theory
 from zoo.studies.pushforward import FUNCTIONS, Pushforward
@@ -75,9 +74,7 @@ def test_samples_have_the_distribution(function):
 def fit(function, x):
     """A model and its u after maximum likelihood by 400 full batches, the rate falling to 0."""
     model = Pushforward(data_shape=x.shape[1:], function=function)
-    schedule = keras.optimizers.schedules.CosineDecay(0.05, 400)
-    model.compile({"generator": keras.optimizers.Adam(schedule)}, jit_compile=False)
-    train(model, tf.constant(x, tf.float32), 400, len(x))
+    train_by_adam(model, tf.constant(x, tf.float32), 400, len(x), 0.05)
     return model, model.u()
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tests.zoo.steps import assert_weights, descend, in_float64, train
+from tests.zoo.steps import assert_weights, descend, in_float64, train_by_adam
 from zoo.parts import estimators, noise
 from zoo.variational.avb import AVB
 
@@ -113,8 +113,6 @@ def test_a_trained_adversary_approaches_the_divergence(network, adaptive_contras
     keras.utils.set_random_seed(0)
     truth = LinearGaussian(adaptive_contrast, 0.3, 1.0, adversary_network=network, units=(64, 64))
     model, exact = truth.model, kl(truth.mean, truth.C)
-    rate = keras.optimizers.schedules.CosineDecay(5e-3, 400)
-    model.compile({move: keras.optimizers.Adam(rate) for move in model.moves}, jit_compile=False)
 
     def step(x):
         epsilon, z = model.draw(x, 0)
@@ -127,7 +125,7 @@ def test_a_trained_adversary_approaches_the_divergence(network, adaptive_contras
             return np.mean(model.losses(x, *model.draw(x, 0), training=False)["estimated_kl"])
 
     untrained = estimate()
-    train(model, tf.constant(np.tile(truth.x, [500, 1])), 400, 500, step)
+    train_by_adam(model, tf.constant(np.tile(truth.x, [500, 1])), 400, 500, 5e-3, step)
     assert abs(untrained - exact) > 0.1 * exact and abs(estimate() - exact) < 0.05 * exact
 
 
@@ -202,35 +200,31 @@ def test_steps_of_a_second_implementation(num_adversary_steps, adversary_network
 
 
 @with_and_without_contrast
-def test_importance_weights_are_those_of_a_density(adaptive_contrast):
+def test_encodings_are_draws_of_q_and_importance_weights_those_of_its_density(adaptive_contrast):
     """E[w] = p(x), whatever the encoder and its moments are; and the exported bounds are those of its draws."""
-    truth = LinearGaussian(adaptive_contrast, 0.2, 1.0, log_prob_samples=500)
-    x, num = truth.x[None], 20_000
-    log_w = truth.model.log_weight(x, truth.model.proposal(x), noise.normal([0, 1], [num, 1, LATENTS]))
+    truth, num = LinearGaussian(adaptive_contrast, 0.2, 1.0, log_prob_samples=500), 20_000
+    model, x = truth.model, truth.x[None]
+    log_w = model.log_weight(x, model.proposal(x), noise.normal([0, 1], [num, 1, LATENTS]))
     log_w = log_w.numpy()[:, 0].astype(np.float64)
     error = np.exp(log_w - truth.log_px).std()
     assert 0.01 < error < 20
     assert abs(estimators.iwae(log_w) - truth.log_px) < 5 * error / np.sqrt(num) + 1e-4
-    scores = tf.function(truth.model.log_prob)(np.tile(x, [3, 1]), tf.range(3, dtype=tf.int64))
+    scores = tf.function(model.log_prob)(np.tile(x, [3, 1]), tf.range(3, dtype=tf.int64))
     assert np.all(abs(scores["log_prob_lower_bound"] - truth.log_px) < 5 * error / np.sqrt(500) + 1e-4)
     assert np.all(abs(scores["elbo"] - log_w.mean()) < 5 * log_w.std() / np.sqrt(500))
     if adaptive_contrast:  # r has the moments of q
-        r = truth.model.proposal(x)
+        r = model.proposal(x)
         np.testing.assert_allclose(r.mean()[0], truth.mean, atol=0.1)
         np.testing.assert_allclose(tf.exp(0.5 * r.log_variance())[0], truth.deviations, rtol=0.1)
-    assert ("log_prob" in truth.model.signatures()) == adaptive_contrast
+    assert ("log_prob" in model.signatures()) == adaptive_contrast
 
-
-@with_and_without_contrast
-def test_encoding_draws_from_the_posterior_by_rows(adaptive_contrast):
-    truth, num = LinearGaussian(adaptive_contrast), 20_000
-    x, seeds = np.tile(truth.x, [num, 1]), tf.range(num, dtype=tf.int64)
-    z = truth.model.encode(x, seeds)["z"].numpy()
+    x, seeds = np.tile(x, [num, 1]), tf.range(num, dtype=tf.int64)
+    z = model.encode(x, seeds)["z"].numpy()
     assert np.all(abs(z.mean(0) - truth.mean) < 5 * truth.deviations / np.sqrt(num))
     np.testing.assert_allclose(np.cov(z.T), truth.C, atol=0.05 * truth.C.max())
-    np.testing.assert_allclose(truth.model.encode(x[:1], seeds[7:8])["z"][0], z[7], atol=1e-6)
-    reconstructed = truth.model.signatures()["reconstruct"][0](points=x[:5], seed=seeds[:5])["points"]
-    np.testing.assert_allclose(reconstructed, truth.model.decode(z[:5]), atol=1e-6)
+    np.testing.assert_allclose(model.encode(x[:1], seeds[7:8])["z"][0], z[7], atol=1e-6)
+    reconstructed = model.signatures()["reconstruct"][0](points=x[:5], seed=seeds[:5])["points"]
+    np.testing.assert_allclose(reconstructed, model.decode(z[:5]), atol=1e-6)
 
 
 @pytest.mark.parametrize("network, adaptive_contrast, adversary_network, likelihood", [

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from scipy import special, stats
 
-from tests.zoo.steps import assert_weights, descend, in_float64, train
+from tests.zoo.steps import assert_weights, descend, in_float64, train_by_adam
 from zoo.parts import estimators, noise
 from zoo.variational.vae import VAE
 
@@ -248,9 +248,7 @@ def test_training_reaches_the_likelihood_of_the_truth():
     truth, rng = LinearGaussian(3), np.random.default_rng(0)
     data, held_out = (truth.data.rvs(num, rng).astype(np.float32) for num in (4000, 2000))
     model = make(data_shape=(3,), hidden_units=(), likelihood="gaussian")
-    rate = keras.optimizers.schedules.CosineDecay(0.05, 500)
-    model.compile({"autoencoder": keras.optimizers.Adam(rate)}, jit_compile=False)
-    train(model, tf.constant(data), 500, 200)
+    train_by_adam(model, tf.constant(data), 500, 200, 0.05)
     model.reset_metrics()
     loss = model.test_step(tf.constant(held_out))["autoencoder_loss"]
     best = -truth.data.logpdf(held_out).mean()
