@@ -2,7 +2,8 @@
 
 import numpy as np
 import tensorflow as tf
-from keras.optimizers import SGD
+from keras.optimizers import SGD, Adam
+from keras.optimizers.schedules import CosineDecay
 
 
 def train(model, data, num_steps, batch_size, step=None):
@@ -19,6 +20,12 @@ def train(model, data, num_steps, batch_size, step=None):
             step(tf.nest.map_structure(lambda x: tf.gather(x, rows), data))
 
     loop()
+
+
+def train_by_adam(model, data, num_steps, batch_size, rate, step=None):
+    """The same by Adam, whose rate falls from this one to 0."""
+    model.compile({move: Adam(CosineDecay(rate, num_steps)) for move in model.moves}, jit_compile=False)
+    train(model, data, num_steps, batch_size, step)
 
 
 def in_float64(model, rate):

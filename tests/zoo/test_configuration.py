@@ -1,6 +1,5 @@
 """Constructors as configurations: what a family shares in arguments is said once, and each class can say otherwise."""
 
-import inspect
 import pydoc
 from typing import Literal
 
@@ -8,14 +7,14 @@ import pytest
 
 from zoo import ALI, AVB, CGAN, DCGAN, GAN, GMMN, MODELS, VAE, DensityRatio, Pushforward
 from zoo.adversarial.adversarial_game import AdversarialGame
-from zoo.configuration import LINE_LENGTH, Argument, Configured, entries
+from zoo.configuration import NONE, Argument, Configured
 from zoo.game import Game
 from zoo.variational.autoencoder import Autoencoder
 
 
 class Family(Configured):
     shared_arguments = {
-        "size": Argument(inspect.Parameter.empty, inspect.Parameter.empty, "int, the size, which has no default."),
+        "size": Argument(NONE, NONE, "int, the size, which has no default."),
         "color": Argument(Literal["red", "green"], "red", '"red" or "green".'),
         "rate": Argument(float, 0.5, f"float, {'word ' * 40}in many words."),
     }
@@ -51,14 +50,31 @@ class Plain(Family):
         super().__init__(locals())
 
 
+class Heir(Own):
+    """Has nothing of its own."""
+
+
+def says(cls, argument):
+    """The annotation, default and help that a class has for an argument."""
+    parameter = cls.arguments()[argument]
+    return parameter.annotation, parameter.default, cls.argument_help()[argument]
+
+
 def test_what_a_class_does_not_say_is_its_familys():
-    arguments = Own.arguments()
-    assert list(arguments) == ["color", "size", "width", "rate", "last"]
-    assert arguments["color"].annotation == Literal["red", "green"] and arguments["color"].default == "red"
-    assert arguments["size"].default is inspect.Parameter.empty is arguments["size"].annotation
-    assert arguments["rate"].default == 0.25 and arguments["width"].default == 3
-    assert Plain.arguments()["rate"].default == 0.5 and Plain.arguments()["rate"].annotation is float
-    model = Own(size=2, last="end")
+    assert [(name, *says(Own, name)) for name in ("color", "size", "rate", "last")] == [
+        ("color", *Family.shared_arguments["color"]),
+        ("size", *Family.shared_arguments["size"]),
+        ("rate", float, 0.25, "float, the rate in its own words."),
+        ("last", str, "", "str, the last one: with a colon, and two lines."),
+    ]
+    assert list(Own.arguments()) == ["color", "size", "width", "rate", "last"] and Own.arguments()["width"].default == 3
+    assert list(Own.argument_help()) == ["color", "size", "rate", "last"]
+    assert Own.__doc__.startswith("Has arguments of its own") and Own.__doc__.endswith("ValueError: never.")
+    annotation, default, text = Family.shared_arguments["rate"]
+    assert says(Plain, "rate") == (annotation, default, " ".join(text.split()))
+    assert_lines_are_short(Plain)
+    assert Heir.arguments() == Own.arguments() and Heir.__doc__ == "Has nothing of its own."
+    model = Heir(size=2, last="end")
     assert model.get_config() == {"color": "red", "size": 2, "width": 3, "rate": 0.25, "last": "end"}
     assert Own.from_config(model.get_config()).get_config() == model.get_config()
     with pytest.raises(TypeError, match="size"):
@@ -67,40 +83,16 @@ def test_what_a_class_does_not_say_is_its_familys():
         Own(size=2, color="blue")
 
 
-def test_docstrings_are_completed_in_the_order_of_the_signature():
-    assert entries(Own.__doc__) == [
-        ("color", '"red" or "green".'),
-        ("size", "int, the size, which has no default."),
-        ("rate", "float, the rate in its own words."),
-        ("last", "str, the last one: with a colon, and two lines."),
-    ]
-    assert Own.argument_help() == dict(entries(Own.__doc__))
-    assert Own.__doc__.startswith("Has arguments of its own") and Own.__doc__.endswith("ValueError: never.")
-    assert Plain.argument_help()["rate"] == " ".join(Family.shared_arguments["rate"].help.split())
-    assert all(len(line) <= LINE_LENGTH for line in Plain.__doc__.splitlines())
+def assert_lines_are_short(cls):
+    assert all(len(line) <= 116 for line in cls.__doc__.splitlines())
 
 
-def test_a_class_inherits_a_constructor_with_its_documentation():
-    class Heir(Own):
-        """Has nothing of its own."""
-
-    assert Heir.arguments() == Own.arguments() and Heir(size=1).size == 1
-    assert Heir.__doc__ == "Has nothing of its own."
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_every_argument_of_every_model_is_documented(name):
-    cls = MODELS[name]
-    assert [argument for argument, text in entries(cls.__doc__) if text] == list(cls.arguments())
-    for argument, parameter in cls.arguments().items():
-        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
-        if argument not in ("data_shape", "num_classes"):
-            assert parameter.annotation is not inspect.Parameter.empty
-            assert parameter.default is not inspect.Parameter.empty
-    assert all(len(line) <= LINE_LENGTH for line in cls.__doc__.splitlines())
+@pytest.mark.parametrize("cls", MODELS.values(), ids=MODELS)
+def test_every_argument_of_every_model_is_documented(cls):
+    assert all(cls.argument_help().values())
+    assert_lines_are_short(cls)
     page = pydoc.plain(pydoc.render_doc(cls))
-    for argument, text in entries(cls.__doc__):
-        assert f"{argument}: {text.split()[0]}" in page
+    assert all(f"{argument}: {text.split()[0]}" in page for argument, text in cls.argument_help().items())
 
 
 @pytest.mark.parametrize("family, classes, argument", [
@@ -110,20 +102,15 @@ def test_every_argument_of_every_model_is_documented(name):
     (Autoencoder, [VAE, AVB], "likelihood"),
 ])  # fmt: skip
 def test_families_say_it_once(family, classes, argument):
-    shared = family.shared_arguments[argument]
-    for cls in classes:
-        parameter = cls.arguments()[argument]
-        assert (parameter.annotation, parameter.default) == (shared.annotation, shared.default)
-        assert cls.argument_help()[argument] == shared.help
+    assert all(says(cls, argument) == family.shared_arguments[argument] for cls in classes)
 
 
 def test_ali_says_otherwise():
     """Of its prior and its sizes: another default, and of the prior another text."""
-    shared = AdversarialGame.shared_arguments
-    assert ALI.arguments()["latent_size"].default == 64 != shared["latent_size"].default
-    assert ALI.argument_help()["latent_size"] == shared["latent_size"].help
-    assert ALI.arguments()["prior"].default == "normal" != shared["prior"].default
-    assert "tanh" in ALI.argument_help()["prior"] and "tanh" not in shared["prior"].help
+    size, prior = (AdversarialGame.shared_arguments[argument] for argument in ("latent_size", "prior"))
+    assert says(ALI, "latent_size")[1:] == (64, size.help) and size.default != 64
+    assert says(ALI, "prior")[1] == "normal" != prior.default
+    assert "tanh" in says(ALI, "prior")[2] and "tanh" not in prior.help
 
 
 # --- Arguments out of their ranges ------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from zoo.serving import encode_png
 from zoo.studies.bilinear import Bilinear
 
 LR = 0.1
+DATA = tf.zeros([2, 1])
 
 
 class ProductGame(Bilinear):
@@ -27,13 +28,42 @@ class ProductGame(Bilinear):
         return np.array(self.position)
 
 
-DATA = tf.zeros([2, 1])
-
-
 def product(optimizers=None, **arguments):
     model = ProductGame(data_shape=(1,), y0=0.5, **arguments)
     model.compile(optimizers or {"x": SGD(LR), "y": SGD(LR)}, jit_compile=False)
     return model
+
+
+def toy(networks, moves, optimizers=None, data_shape=(1,)):
+    """A compiled game with these networks as attributes, which moves name; by default all descend at the rate 1."""
+
+    class Toy(Game):
+        def __init__(self, *, data_shape, seed, name):
+            super().__init__(locals())
+
+        def make_networks(self):
+            for name, network in networks.items():
+                setattr(self, name, network)
+
+        @property
+        def moves(self):
+            return {move: [networks[name] for name in names] for move, names in moves.items()}
+
+    model = Toy(data_shape=data_shape)
+    model.compile(optimizers or {move: SGD(1.0) for move in moves}, jit_compile=False)
+    return model
+
+
+def numbers(optimizers, **start):
+    """A game of one network `n` that has these numbers, and of the moves in `optimizers`, all of which change them."""
+    return toy({"n": Numbers("n", **start)}, {move: ["n"] for move in optimizers}, optimizers)
+
+
+@pytest.fixture(params=["float32", "mixed_float16"])
+def precision(request):
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.parametrize("play", ["simultaneous", "alternating", "extragradient"])
@@ -43,13 +73,12 @@ def test_steps_are_counted_and_their_logs_averaged(play):
     step, start, matrix = tf.function(model.train_step), model.point, model.linear_map()
     for _ in range(20):
         logs = step(DATA)
-    points = [np.linalg.matrix_power(matrix, n) @ start for n in range(21)]
-    np.testing.assert_allclose(model.point, points[20], rtol=1e-5)
+    points = [np.linalg.matrix_power(matrix, n) @ start for n in range(20)]
     ahead = {"extragradient": lambda x, y: (x - LR * y, y + LR * x)}.get(play, lambda x, y: (x, y))
-    values = [np.prod(ahead(*point)) for point in points[:20]]
+    values = [np.prod(ahead(*point)) for point in points]
     np.testing.assert_allclose(logs["x_loss"], np.mean(values), rtol=1e-4)
     if play == "alternating":  # y answers the x that has moved
-        values = [(x - LR * y) * y for x, y in points[:20]]
+        values = [(x - LR * y) * y for x, y in points]
     np.testing.assert_allclose(logs["y_loss"], -np.mean(values), rtol=1e-4)
     updates = 40 if play == "extragradient" else 20  # those of the look ahead count
     assert model.step == 20 and all(optimizer.iterations == updates for optimizer in model.optimizers.values())
@@ -68,29 +97,6 @@ def test_a_look_ahead_leaves_its_trace_in_the_momentum():
     np.testing.assert_allclose(model.point, point, rtol=1e-5)
 
 
-def toy(make, moves, data_shape=(1,), optimizers=None, **attributes):
-    """A compiled game whose networks `make` gives as attributes; by default all descend at the rate 1."""
-
-    class Toy(Game):
-        def __init__(self, *, data_shape, seed, name):
-            super().__init__(locals())
-
-    for name, value in {"make_networks": make, "moves": property(moves), **attributes}.items():
-        setattr(Toy, name, value)
-    model = Toy(data_shape=data_shape)
-    model.compile(optimizers or {move: SGD(1.0) for move in model.moves}, jit_compile=False)
-    return model
-
-
-def numbers(optimizers, **start):
-    """A game of one network that has these numbers, and of the moves in `optimizers`, all of which change them."""
-
-    def make(model):
-        model.n = Numbers("n", **start)
-
-    return toy(make, lambda model: {move: [model.n] for move in optimizers}, optimizers=optimizers)
-
-
 @pytest.mark.slow
 def test_a_graph_updates_no_weights_before_their_last_use():
     """TensorFlow's optimizer of graphs decides by chance which updates it makes early: one trace in seven, once.
@@ -98,14 +104,12 @@ def test_a_graph_updates_no_weights_before_their_last_use():
     The gradient does not need all that is logged: what such a value reads, updates must wait for all the same.
     """
 
-    def make(model):
-        model.network = networks.mlp((3,), (4,), (1,), activation="leaky_relu")
-
-    model, x = toy(make, lambda model: {"critic": [model.network]}, (3,)), tf.ones([4, 3])
+    critic, x = networks.mlp((3,), (4,), (1,), activation="leaky_relu"), tf.ones([4, 3])
+    model = toy({"critic": critic}, {"critic": ["critic"]}, data_shape=(3,))
     start = model.get_weights()
 
     def step(x):
-        model.minimize(lambda: {"critic": tf.exp(model.network(2.0 * x)) - model.network(x)})
+        model.minimize(lambda: {"critic": tf.exp(critic(2.0 * x)) - critic(x)})
         return model.logs()
 
     def loss_of(step):
@@ -123,14 +127,11 @@ def test_gradient_is_that_of_the_mean_over_any_shape():
     np.testing.assert_allclose(model.n.a, 1.0 - LR * np.mean(np.arange(6.0) ** 2), rtol=1e-5)
 
 
-@pytest.mark.parametrize("players", [("x",), ("x", "y", "z"), ("generator", "discriminator")])
-def test_compile_wants_exactly_the_players(players):
-    with pytest.raises(ValueError, match=r"its players \['x', 'y'\], not for"):
-        ProductGame(data_shape=(1,)).compile({player: SGD() for player in players})
-
-
-def test_compile_takes_names_and_defaults():
+def test_compile_takes_names_and_defaults_for_exactly_the_players():
     model = ProductGame(data_shape=(1,))
+    for players in (("x",), ("x", "y", "z"), ("generator", "discriminator")):
+        with pytest.raises(ValueError, match=r"its players \['x', 'y'\], not for"):
+            model.compile({player: SGD() for player in players})
     model.compile({"x": "adam", "y": "sgd"})
     assert isinstance(model.optimizers["x"], keras.optimizers.Adam)
     model.compile()
@@ -139,16 +140,8 @@ def test_compile_takes_names_and_defaults():
     assert settings["x"]["learning_rate"] == pytest.approx(LR)
 
 
-@pytest.fixture
-def policy():
-    yield keras.config.set_dtype_policy
-    keras.config.set_dtype_policy("float32")
-
-
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
-def test_moving_averages(precision, policy):
+def test_moving_averages(precision):
     """The average starts at the weights after the first step, then keeps `ema_momentum` of itself."""
-    policy(precision)
     model = product({"x": SGD(LR, use_ema=True, ema_momentum=0.8), "y": SGD(LR)})
     if precision == "mixed_float16":
         for optimizer in model.optimizers.values():
@@ -174,61 +167,47 @@ def test_moving_averages(precision, policy):
 # --- Whose weights and whose state a move changes ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("at_once", [True, False])
-def test_two_moves_share_a_network(at_once):
-    """Encoder a and decoder b: reconstruction (a b - 1)^2 moves both at 0.01, regularisation a^2 moves a at 0.1."""
+@pytest.mark.parametrize("at_once, a", [(True, 2.0 - 0.01 * 30.0 - 0.1 * 4.0), (False, 1.7 - 0.1 * 3.4)])
+def test_two_moves_share_a_network(at_once, a):
+    """Encoder a and decoder b: reconstruction (a b - 1)^2 moves both at 0.01, regularisation a^2 moves a at 0.1.
 
-    def make(model):
-        model.encoder, model.decoder = Numbers("encoder", a=2.0), Numbers("decoder", b=3.0)
+    At (2, 3) (a b - 1)^2 has the gradient (2 * 5 * 3, 2 * 5 * 2), and a^2 has 4.
+    """
+    moves = {"reconstruction": ["encoder", "decoder"], "regularisation": ["encoder"]}
+    optimizers = {"reconstruction": SGD(0.01), "regularisation": SGD(0.1)}
+    model = toy({"encoder": Numbers("encoder", a=2.0), "decoder": Numbers("decoder", b=3.0)}, moves, optimizers)
 
-    model = toy(
-        make,
-        lambda model: {"reconstruction": [model.encoder, model.decoder], "regularisation": [model.encoder]},
-        optimizers={"reconstruction": SGD(0.01), "regularisation": SGD(0.1)},
-    )
+    def losses():
+        reconstruction = (model.encoder.a * model.decoder.b - 1.0) ** 2
+        return {"reconstruction": reconstruction, "regularisation": model.encoder.a.value**2}
 
-    def reconstruction():
-        return {"reconstruction": (model.encoder.a * model.decoder.b - 1.0) ** 2}
-
-    def regularisation():
-        return {"regularisation": model.encoder.a.value**2}
-
-    if at_once:  # at (2, 3): (a b - 1)^2 has the gradient (2 * 5 * 3, 2 * 5 * 2), and a^2 has 4
-        model.minimize(lambda: reconstruction() | regularisation())
-        expected = [2.0 - 0.01 * 30.0 - 0.1 * 4.0, 2.8]
+    if at_once:
+        model.minimize(losses)
     else:
-        model.minimize(reconstruction)
-        model.minimize(regularisation)
-        expected = [1.7 - 0.1 * 3.4, 2.8]
-    np.testing.assert_allclose([model.encoder.a.numpy(), model.decoder.b.numpy()], expected, rtol=1e-6)
+        for move in moves:
+            model.minimize(lambda: {move: losses()[move]})
+    np.testing.assert_allclose([model.encoder.a.numpy(), model.decoder.b.numpy()], [a, 2.8], rtol=1e-6)
 
 
 def test_moves_of_one_kind_have_the_settings_of_their_kind():
-    def make(model):
-        model.networks = [Numbers(f"n_{i}", a=1.0) for i in range(3)]
-
-    def moves(model):
-        return dict(zip(("generator_0", "generator_1", "discriminator"), ([n] for n in model.networks), strict=True))
-
-    settings = {
+    moves = {"generator_0": ["n"], "generator_1": ["m"], "discriminator": ["k"]}
+    model = toy({name: Numbers(name, a=1.0) for name in "nmk"}, moves)
+    model.default_optimizers = {
         "generator": {"optimizer": "adam", "learning_rate": 0.5, "beta_1": 0.3},
         "discriminator": {"optimizer": "sgd", "learning_rate": 0.25},
     }
-    model = toy(make, moves, default_optimizers=settings)
     model.compile(jit_compile=False)
-    first, second, other = (model.optimizers[move] for move in moves(model))
+    first, second, other = (model.optimizers[move] for move in moves)
     assert first is not second and isinstance(other, SGD) and float(other.learning_rate) == 0.25
     for optimizer in (first, second):
         assert isinstance(optimizer, keras.optimizers.Adam) and optimizer.beta_1 == 0.3
         assert float(optimizer.learning_rate) == 0.5
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("optimizer_of", [
     lambda: keras.optimizers.Adam(0.1, weight_decay=0.1), lambda: SGD(0.1, momentum=0.9, weight_decay=0.1),
 ])  # fmt: skip
-def test_a_weight_without_a_gradient_is_left_alone(optimizer_of, precision, policy):
-    policy(precision)
+def test_a_weight_without_a_gradient_is_left_alone(optimizer_of, precision):
     model = numbers({"player": optimizer_of()}, a=1.0, b=2.0)
     n, optimizer = model.n, unscaled(model.optimizers["player"])
     model.minimize(lambda: {"player": (n.a * n.b) ** 2})  # from now on, there is momentum
@@ -261,7 +240,9 @@ def test_state_changes_in_the_moves_of_its_network_alone():
     rng = np.random.default_rng(0)
     x, z = rng.normal(1.0, 2.0, [16, 3]).astype(np.float32), rng.normal(size=[16, 2]).astype(np.float32)
 
-    def state():
+    def after(losses):
+        """The averages of G's norm and of D's, the singular vector, and the number of masks, after a move."""
+        model.minimize(losses)
         variables = (norm_of_g.moving_mean, norm_of_g.moving_variance, norm_of_d.moving_mean, norm_of_d.moving_variance)
         return [v.numpy() for v in (*variables, spectral.u, dropout.calls)]
 
@@ -270,31 +251,25 @@ def test_state_changes_in_the_moves_of_its_network_alone():
 
     h = z @ dense.kernel.numpy() + dense.bias.numpy()
     fake = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
-    before = state()
-    model.minimize(lambda: model.discriminator_losses(tf.constant(x), tf.constant(z)))
-    after = state()
-    np.testing.assert_array_equal(after[:2], before[:2])  # G's
-    np.testing.assert_allclose(after[2:4], averaged(*averaged(*before[2:4], x), fake), rtol=1e-5, atol=1e-6)
-    assert np.any(after[4] != before[4]) and after[5] == before[5] + 2  # D was called on data and on samples
-    before = after
-    model.minimize(lambda: model.generator_losses(tf.constant(z)))
-    after = state()
-    np.testing.assert_allclose(after[:2], averaged(*before[:2], h), rtol=1e-5, atol=1e-6)
-    for of_d in (2, 3, 4):
-        np.testing.assert_array_equal(after[of_d], before[of_d])
-    assert after[5] == before[5] + 1  # no mask is drawn twice
-    model.minimize(lambda: model.discriminator_losses(x, z) | model.generator_losses(z))  # both move at once
-    for old, new in zip(after, state(), strict=True):
-        assert np.any(old != new)
+    start = after(dict)
+    of_d = after(lambda: model.discriminator_losses(tf.constant(x), tf.constant(z)))
+    np.testing.assert_array_equal(of_d[:2], start[:2])
+    np.testing.assert_allclose(of_d[2:4], averaged(*averaged(*start[2:4], x), fake), rtol=1e-5, atol=1e-6)
+    assert np.any(of_d[4] != start[4]) and of_d[5] == start[5] + 2  # D was called on data and on samples
+    of_g = after(lambda: model.generator_losses(tf.constant(z)))
+    np.testing.assert_allclose(of_g[:2], averaged(*of_d[:2], h), rtol=1e-5, atol=1e-6)
+    for now, before in zip(of_g[2:5], of_d[2:5], strict=True):
+        np.testing.assert_array_equal(now, before)
+    assert of_g[5] == of_d[5] + 1  # no mask is drawn twice
+    of_both = after(lambda: model.discriminator_losses(x, z) | model.generator_losses(z))
+    assert all(np.any(now != before) for now, before in zip(of_both, of_g, strict=True))
 
 
 GRADIENTS = np.array([[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]], np.float32)  # of two replicas, or the first of one
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_float16"])
 @pytest.mark.parametrize("num_replicas", [1, 2])
-def test_descend_is_minimize_of_the_linear_loss(num_replicas, precision, policy):
-    policy(precision)
+def test_descend_is_minimize_of_the_linear_loss(num_replicas, precision):
     strategy = two_replicas() if num_replicas == 2 else tf.distribute.get_strategy()
     results = []
     with strategy.scope():
@@ -318,9 +293,9 @@ def test_descend_is_minimize_of_the_linear_loss(num_replicas, precision, policy)
 
 
 def test_one_of_the_moves_of_a_network_can_average_it():
+    numbers({"first": SGD(0.1, use_ema=True), "second": SGD(0.1)}, a=1.0)
     with pytest.raises(ValueError, match="use_ema in one of their optimizers only"):
         numbers({"first": SGD(0.1, use_ema=True), "second": SGD(0.1, use_ema=True)}, a=1.0)
-    numbers({"first": SGD(0.1, use_ema=True), "second": SGD(0.1)}, a=1.0)
 
 
 def test_an_average_satisfies_the_constraint_of_its_weight():
@@ -359,9 +334,10 @@ def test_tracker_remembers_the_first_step_that_was_not_finite():
 
 
 def test_a_subclass_loads_from_its_file_with_all_it_was_compiled_with(tmp_path):
-    schedule = make_optimizer("sgd", {"schedule": "CosineDecay", "decay_steps": 10}, 0.2)
+    schedule = {"schedule": "CosineDecay", "decay_steps": 10}
     model = ProductGame(data_shape=(1,), play="alternating", seed=4)
-    model.compile({"x": schedule, "y": SGD(LR)}, jit_compile=False, steps_per_execution=3)
+    model.compile({"x": make_optimizer("sgd", schedule, 0.2), "y": SGD(LR)}, jit_compile=False, steps_per_execution=3)
+    assert schedule == {"schedule": "CosineDecay", "decay_steps": 10}  # as it was given
     model.track({"distance": tf.constant(np.nan)})
     model.train_step(DATA)
     model.save(tmp_path / "model.keras")
@@ -373,22 +349,6 @@ def test_a_subclass_loads_from_its_file_with_all_it_was_compiled_with(tmp_path):
         m.train_step(DATA)
     np.testing.assert_array_equal(model.point, again.point)
     np.testing.assert_allclose(again.optimizers["x"].learning_rate, 0.1 * (1 + np.cos(np.pi * 0.2)), rtol=1e-6)
-
-
-@pytest.mark.parametrize("schedule, rates", [
-    (None, [0.2, 0.2, 0.2]),
-    ({"schedule": "CosineDecay", "decay_steps": 10}, [0.2, 0.1, 0.0]),
-    ({"schedule": "ExponentialDecay", "decay_steps": 5, "decay_rate": 0.5}, [0.2, 0.1, 0.05]),
-    ({"schedule": "PiecewiseConstantDecay", "boundaries": [4], "values": [1.0, 0.3]}, [1.0, 0.3, 0.3]),
-])  # fmt: skip
-def test_make_optimizer(schedule, rates):
-    given = dict(schedule) if schedule else None
-    optimizer = make_optimizer("adam", schedule, 0.2, beta_1=0.4)
-    assert schedule == given and isinstance(optimizer, keras.optimizers.Adam) and optimizer.beta_1 == 0.4
-    optimizer.build([keras.Variable(0.0)])
-    for step, rate in zip((0, 5, 10), rates, strict=True):
-        optimizer.iterations.assign(step)
-        np.testing.assert_allclose(optimizer.learning_rate, rate, rtol=1e-6, atol=1e-9)
 
 
 def test_served_range_and_lines_between_latents():

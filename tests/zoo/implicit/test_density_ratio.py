@@ -2,11 +2,10 @@
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 from scipy import special, stats
 
-from tests.zoo.steps import train
+from tests.zoo.steps import train_by_adam
 from zoo.implicit.density_ratio import DensityRatio
 
 P = stats.multivariate_normal([0.5, 0.0], [[1.0, 0.3], [0.3, 0.6]])
@@ -20,37 +19,25 @@ def kl(p, q):
     return 0.5 * (trace - len(p.mean) + np.log(np.linalg.det(q.cov) / np.linalg.det(p.cov)))
 
 
-@pytest.fixture(scope="module")
-def estimate():
-    """Trained on twice as many rows of q (label 0) as of p (label 1); held-out rows of both."""
+def log_ratio(model, x, key="log_ratio"):
+    return model.log_ratio(tf.constant(x, tf.float32))[key].numpy()
+
+
+def test_ratio_probability_and_divergences_where_the_data_are():
+    """Trained on twice as many rows of q (label 0) as of p (label 1), asked about others."""
     keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     model = DensityRatio(data_shape=(2,), hidden_units=(64, 64))
-    rate = keras.optimizers.schedules.CosineDecay(0.01, 1500)
-    model.compile({"classifier": keras.optimizers.Adam(rate)}, jit_compile=False)
     label = np.arange(300_000) % 3 == 0
     x = np.where(label[:, None], P.rvs(300_000, rng), Q.rvs(300_000, rng))
-    train(model, (tf.constant(x, tf.float32), tf.constant(label, tf.int64)), 1500, 900)
-    return model, P.rvs(20_000, rng), Q.rvs(20_000, rng)
-
-
-def log_ratio(model, x):
-    return model.log_ratio(tf.constant(x, tf.float32))["log_ratio"].numpy()
-
-
-def test_divergences_of_gaussians_within_five_percent(estimate):
-    model, of_p, of_q = estimate
+    train_by_adam(model, (tf.constant(x, tf.float32), tf.constant(label, tf.int64)), 1500, 900, 0.01)
+    of_p, of_q = P.rvs(20_000, rng), Q.rvs(20_000, rng)
     np.testing.assert_allclose(log_ratio(model, of_p).mean(), kl(P, Q), rtol=0.05)
     np.testing.assert_allclose(-log_ratio(model, of_q).mean(), kl(Q, P), rtol=0.05)
-
-
-def test_ratio_and_probability_where_the_data_are(estimate):
-    model, of_p, of_q = estimate
     x = np.concatenate([of_p[:2000], of_q[:2000]])
     truth = P.logpdf(x) - Q.logpdf(x)
     assert np.median(np.abs(log_ratio(model, x) - truth)) < 0.05
-    probability = model.log_ratio(tf.constant(x, tf.float32))["probability"]
-    error = np.abs(probability - special.expit(truth))  # of equally many rows, not of one third
+    error = np.abs(log_ratio(model, x, "probability") - special.expit(truth))  # of equally many rows, not of one third
     assert np.quantile(error, 0.99) < 0.05
 
 

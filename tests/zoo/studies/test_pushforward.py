@@ -3,23 +3,22 @@
 import dataclasses
 from types import SimpleNamespace
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import integrate, optimize, special, stats
 
-from tests.zoo.steps import train
+from tests.zoo.steps import train_by_adam
 from trainers import data as datasets
 from trainers.metrics import theory
 from zoo.studies.pushforward import FUNCTIONS, Pushforward
 
-PARAMETERS = [(0.0, 1.0), (0.6, 0.4), (-0.8, 1.5)]
 INVERSES = {"exp": np.log, "sigmoid": special.logit}
+of_functions = pytest.mark.parametrize("function", FUNCTIONS)
 
 
-def model_of(function, mu=0.0, sigma=1.0, data_shape=(1,)):
-    model = Pushforward(data_shape=data_shape, function=function)
+def model_of(function, mu=0.0, sigma=1.0, data_shape=(1,), cls=Pushforward):
+    model = cls(data_shape=data_shape, function=function)
     model.generator.mu.assign(np.broadcast_to(mu, data_shape))
     model.generator.log_sigma.assign(np.broadcast_to(np.log(sigma), data_shape))
     return model
@@ -29,14 +28,13 @@ class LogitNormal:
     """Mead 1965: the density of which the logit is normal, by its formula."""
 
     def __init__(self, mu, sigma):
-        self.mu, self.sigma = mu, sigma
+        self.u = stats.norm(mu, sigma)
 
     def logpdf(self, x):
-        scale = self.sigma * np.sqrt(2 * np.pi) * x * (1 - x)
-        return -((np.log(x / (1 - x)) - self.mu) ** 2) / (2 * self.sigma**2) - np.log(scale)
+        return self.u.logpdf(special.logit(x)) - np.log(x * (1 - x))
 
     def cdf(self, x):
-        return 0.5 * (1 + special.erf((np.log(x / (1 - x)) - self.mu) / (self.sigma * np.sqrt(2))))
+        return self.u.cdf(special.logit(x))
 
 
 def truth_of(function, mu, sigma):
@@ -49,32 +47,22 @@ def truth_of(function, mu, sigma):
     return stats.ncx2(df=1, nc=(mu / sigma) ** 2, scale=sigma**2)
 
 
-def grid_of(function):
-    x = np.linspace(0.01, 0.99, 60)
-    return (x if function == "sigmoid" else 5.0 * x).astype(np.float32)
-
-
-@pytest.mark.parametrize("mu, sigma", PARAMETERS)
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_density_and_distribution_function_against_scipy(function, mu, sigma):
-    x, model, truth = grid_of(function), model_of(function, mu, sigma), truth_of(function, mu, sigma)
+@pytest.mark.parametrize("mu, sigma", [(0.0, 1.0), (0.6, 0.4), (-0.8, 1.5)])
+@of_functions
+def test_density_is_scipys_and_integrates_to_one(function, mu, sigma):
+    """By x = t^2, under which the pole of a square at 0 is none; up to where 1e-6 is left."""
+    model, truth = model_of(function, mu, sigma), truth_of(function, mu, sigma)
+    x = (np.linspace(0.01, 0.99, 60) * (1.0 if function == "sigmoid" else 5.0)).astype(np.float32)
     served, _ = model.signatures()["log_prob"]
     np.testing.assert_allclose(served(points=x[:, None])["log_prob"], truth.logpdf(x), rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(model.cdf(x[:, None])[:, 0], truth.cdf(x), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("mu, sigma", PARAMETERS)
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_density_integrates_to_one(function, mu, sigma):
-    """By x = t^2, under which the pole of a square at 0 is none; up to where 1e-6 is left."""
-    model = model_of(function, mu, sigma)
-    end = 1.0 if function == "sigmoid" else truth_of(function, mu, sigma).ppf(1 - 1e-6)
+    end = 1.0 if function == "sigmoid" else truth.ppf(1 - 1e-6)
     t = np.linspace(0.0, np.sqrt(end), 40_002)[1:-1]
     density = np.exp(model.density(tf.constant(t[:, None] ** 2, tf.float32)))
     np.testing.assert_allclose(integrate.simpson(density * 2 * t, x=t), 1.0, atol=2e-3)
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@of_functions
 def test_samples_have_the_distribution(function):
     """That of a sigma that is 10 % larger is found out."""
     mu, sigma = 0.6, 0.7
@@ -83,12 +71,11 @@ def test_samples_have_the_distribution(function):
     assert stats.kstest(samples, truth_of(function, mu, 1.1 * sigma).cdf).pvalue < 1e-4
 
 
-def fit(model, x, num_steps):
-    """Maximum likelihood by full batches, the rate falling to 0."""
-    schedule = keras.optimizers.schedules.CosineDecay(0.05, num_steps)
-    model.compile({"generator": keras.optimizers.Adam(schedule)}, jit_compile=False)
-    train(model, tf.constant(x, tf.float32), num_steps, len(x))
-    return model.u()
+def fit(function, x):
+    """A model and its u after maximum likelihood by 400 full batches, the rate falling to 0."""
+    model = Pushforward(data_shape=x.shape[1:], function=function)
+    train_by_adam(model, tf.constant(x, tf.float32), 400, len(x), 0.05)
+    return model, model.u()
 
 
 @pytest.mark.parametrize("function", INVERSES)
@@ -96,7 +83,7 @@ def test_fit_is_mean_and_deviation_of_the_inverse(function):
     """Of each element for itself."""
     h = np.random.default_rng(0).normal(size=[500, 2]) * [0.5, 1.5] + [-0.5, 1.0]
     x = np.exp(h) if function == "exp" else special.expit(h)
-    u = fit(Pushforward(data_shape=(2,), function=function), x, 400)
+    _, u = fit(function, x)
     inverse = INVERSES[function](x)
     np.testing.assert_allclose(u.loc, inverse.mean(0), atol=1e-3)
     np.testing.assert_allclose(u.scale, inverse.std(0), rtol=1e-3)
@@ -104,8 +91,7 @@ def test_fit_is_mean_and_deviation_of_the_inverse(function):
 
 def test_fit_of_a_square_maximises_the_likelihood_that_scipy_gives():
     x = np.square(np.random.default_rng(0).normal(1.5, 0.7, size=[500, 1]))
-    model = Pushforward(data_shape=(1,), function="square")
-    u = fit(model, x, 400)
+    model, u = fit("square", x)
 
     def nll(parameters):
         return -truth_of("square", *parameters).logpdf(x).mean()
@@ -138,28 +124,22 @@ def test_training_sees_every_grey_level_as_an_interval():
 
 # --- The data, and the metric that compares -------------------------------------------------------------------------
 
-PAIRS = {"log_normal": "exp", "chi_squared": "square", "logit_normal": "sigmoid"}
+FUNCTION_OF = {"log_normal": "exp", "chi_squared": "square", "logit_normal": "sigmoid"}
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_data_have_the_distribution_of_their_name(name):
-    one = datasets.load(name)
-    assert one.shape == (1,) and one.train.dtype == np.float32 and (len(one.train), len(one.test)) == (100_000, 10_000)
-    _, mu, sigma = datasets.PUSHED[name]
-    truth = stats.chi2(1) if name == "chi_squared" else truth_of(PAIRS[name], mu, sigma)
-    for x in (one.train, one.test):
-        assert stats.kstest(x[:, 0], truth.cdf).pvalue > 0.01
-
-
-def report_of(model, data, folder, num=20_000):
-    options = SimpleNamespace(num_model_samples=num, seed=0)
+def report_of(model, data, folder):
+    options = SimpleNamespace(num_model_samples=20_000, seed=0)
     return theory.density_against_theory(SimpleNamespace(model=model, path=folder), data, options)
 
 
-@pytest.mark.parametrize("name", PAIRS)
-def test_metric_finds_no_difference_where_there_is_none(name, tmp_path):
-    _, mu, sigma = datasets.PUSHED[name]
-    report = report_of(model_of(PAIRS[name], mu, sigma), datasets.load(name), tmp_path)
+@pytest.mark.parametrize("name", FUNCTION_OF)
+def test_data_have_the_distribution_of_their_name_and_the_metric_finds_no_difference(name, tmp_path):
+    one, (_, mu, sigma) = datasets.load(name), datasets.PUSHED[name]
+    assert one.shape == (1,) and one.train.dtype == np.float32 and (len(one.train), len(one.test)) == (100_000, 10_000)
+    truth = stats.chi2(1) if name == "chi_squared" else truth_of(FUNCTION_OF[name], mu, sigma)
+    for x in (one.train, one.test):
+        assert stats.kstest(x[:, 0], truth.cdf).pvalue > 0.01
+    report = report_of(model_of(FUNCTION_OF[name], mu, sigma), one, tmp_path)
     assert report["distance_of_samples"] < stats.kstwobign.isf(0.01) / np.sqrt(20_000)
     assert report["distance_of_test_data"] < stats.kstwobign.isf(0.01) / np.sqrt(10_000)
     assert report["distance_of_sets"] < 1e-4
@@ -175,20 +155,14 @@ class Wrong(Pushforward):
         return super().decode(1.1 * z)
 
 
-def test_metric_finds_out_samples_of_another_density(tmp_path):
+def test_metric_finds_out_samples_of_another_density_of_one_number(tmp_path):
     """The largest difference of N(0, 1) and N(0, 1.1^2) is known."""
     one = dataclasses.replace(datasets.load("log_normal"), name="another")
-    model = Wrong(data_shape=(1,), function="exp")
-    model.generator.mu.assign([0.0])
-    report = report_of(model, one, tmp_path)
-    u = np.linspace(-4, 4, 10_001)
+    report, u = report_of(model_of("exp", cls=Wrong), one, tmp_path), np.linspace(-4, 4, 10_001)
     expected = np.max(np.abs(stats.norm.cdf(u / 1.1) - stats.norm.cdf(u)))
     np.testing.assert_allclose(report["distance_of_sets"], expected, atol=1e-3)
     np.testing.assert_allclose(report["distance_of_samples"], expected, atol=0.01)
     assert report["distance_of_test_data"] > 0.1  # sigma is 0.5 there
     assert "mu_of_data" not in report
-
-
-def test_metric_is_for_one_number(tmp_path):
     assert report_of(model_of("exp", data_shape=(2,)), datasets.load("ring"), tmp_path) is None
-    assert report_of(object(), datasets.load("log_normal"), tmp_path) is None
+    assert report_of(object(), one, tmp_path) is None
