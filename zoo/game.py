@@ -131,7 +131,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """
         optimizers = optimizers or {m: make_optimizer(**self.default_optimizers[kind_of(m)]) for m in self.moves}
         if set(optimizers) != set(self.moves):
-            needed = f"{type(self).__name__} needs one optimizer for each of its players {sorted(self.moves)}"
+            needed = f"{type(self).__name__} needs one optimizer for each of its moves {sorted(self.moves)}"
             raise ValueError(f"{needed}, not for {sorted(optimizers)}.")
         self.compile_options = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         jit_compile = bool(tf.config.list_physical_devices("GPU")) if jit_compile == "auto" else jit_compile

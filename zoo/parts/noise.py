@@ -48,11 +48,6 @@ def key(seed, step, replica, position=0):
     return tf.stack([seed, (step - 2**35) * 2**28 + replica * 2**16 + position])
 
 
-def keys(seed, step, replica, num):
-    """List of `num` keys, those of the positions 0 ... num - 1."""
-    return [key(seed, step, replica, i) for i in range(num)]
-
-
 @dataclasses.dataclass(frozen=True)
 class Noise:
     """What one row of some draw takes: `kind` is "normal" or "uniform", `shape` a tuple of ints."""

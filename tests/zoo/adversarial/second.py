@@ -34,7 +34,7 @@ def assert_two_iterations(model, G, D, rate, batch_size=5):
         model.train_step((tf.constant(x), tf.constant(label)) if model.conditional else tf.constant(x))
         y = [np.eye(model.num_classes)[label]] if model.conditional else []
         minibatches = zip(*(np.split(a, k) for a in (x.reshape(len(x), -1).astype(np.float64), *y)), strict=True)
-        *keys, last = noise.keys(model.seed, step, 0, k + 1)
+        *keys, last = [noise.key(model.seed, step, 0, i) for i in range(k + 1)]
         for key, (x, *y) in zip(keys, minibatches, strict=True):
             z = draw(key)
             descend(rate, (theta_d, lambda: -V(x, z, *y)))

@@ -67,7 +67,7 @@ def test_steps_of_a_second_implementation(loss, posterior, data, prior):
         x = rng.uniform(0, 1, [m, *shape]).astype(np.float32)
         model.train_step(tf.constant(x))
         x = x.reshape(m, -1).astype(np.float64)
-        key_z, key_epsilon = noise.keys(9, step, 0, 2)
+        key_z, key_epsilon = (noise.key(9, step, 0, i) for i in range(2))
         z = noise.normal(key_z, [m, 2]) if prior == "normal" else 2 * noise.uniform(key_z, [m, 2]) - 1
         z, epsilon = (n.numpy().astype(np.float64) for n in (z, noise.normal(key_epsilon, [m, 2])))
 

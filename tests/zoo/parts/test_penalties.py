@@ -13,7 +13,7 @@ from zoo.adversarial.gan import GAN
 from zoo.parts import noise
 from zoo.parts.penalties import PENALTIES, penalty_of, slope
 
-KEY = noise.keys(3, 0, 0, 1)[0]
+KEY = noise.key(3, 0, 0)
 REAL, FAKE = (tf.constant(x, tf.float32) for x in np.random.default_rng(0).normal(size=[2, 6, 3]))
 
 

@@ -19,7 +19,8 @@ def test_a_gaussian_is_that_of_tensorflow_probability():
     q = Gaussian.of(PARAMETERS)
     assert q.noise == noise.Noise("normal", (SIZE,))
     np.testing.assert_array_equal(q.mean(), MEAN)
-    np.testing.assert_allclose(q.log_variance(), tf.math.log(VARIANCE), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(q.encoding()["z"], MEAN)
+    np.testing.assert_allclose(q.encoding()["z_log_var"], tf.math.log(VARIANCE), rtol=1e-5, atol=1e-6)
     z = noise.normal(KEY, [3, 6, SIZE])
     np.testing.assert_allclose(q.log_prob(z), TRUTH.log_prob(z), rtol=1e-5)
 
@@ -62,12 +63,12 @@ def test_the_divergence_is_for_the_standard_normal_prior():
 
 def test_a_deterministic_posterior_takes_no_noise():
     q = Deterministic(MEAN)
-    assert noise.leaves(q.noise) == []
+    assert tf.nest.flatten(q.noise) == []
     for z, log_q in (q.draw(), q.draw(noise.of_keys(q.noise, [6], lambda leaf: KEY))):
         np.testing.assert_array_equal(z, MEAN)
         assert log_q is None
     np.testing.assert_array_equal(q.mean(), MEAN)
-    assert not hasattr(q, "log_prob") and not hasattr(q, "kl")
+    assert set(q.encoding()) == {"z"} and not hasattr(q, "log_prob") and not hasattr(q, "kl")
 
 
 def test_an_implicit_posterior_is_its_function():
@@ -77,3 +78,6 @@ def test_an_implicit_posterior_is_its_function():
     z, log_q = q.draw(epsilon)
     np.testing.assert_allclose(z, MEAN + epsilon[:, 0] + epsilon[:, 1], rtol=1e-5, atol=1e-6)
     assert log_q is None and not hasattr(q, "mean") and not hasattr(q, "log_prob")
+    (encoded,) = q.encoding(tf.range(6, dtype=tf.int64)).values()
+    rows = noise.normal_rows(tf.range(6, dtype=tf.int64), (2, SIZE), noise.stream(noise.POSTERIOR))
+    np.testing.assert_array_equal(encoded, q.draw(rows)[0])

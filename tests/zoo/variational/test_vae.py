@@ -212,7 +212,7 @@ def test_steps_of_a_second_implementation(estimator, num_samples, beta, likeliho
     for i in range(2):
         x = rng.random([6, *data_shape], np.float32)
         model.train_step(tf.constant(x))
-        epsilon = noise.normal(noise.keys(3, i, 0, 1)[0], [num_samples, 6, 2]).numpy().astype(np.float64)
+        epsilon = noise.normal(noise.key(3, i, 0), [num_samples, 6, 2]).numpy().astype(np.float64)
         flat, channels = x.reshape(6, 4).astype(np.float64), data_shape[-1]
 
         def loss():
