@@ -44,13 +44,14 @@ class Keys:
         """
         drawing = self._drawing_now()
         positions = [i for i, drawn in enumerate(self.draws) if drawn == name]
-        number = tf.get_static_value(index)
+        known = tf.get_static_value(index)
+        number = None if known is None else int(known)
         if not positions or (number is not None and not 0 <= number < len(positions)):
             raise ValueError(f"{type(self).__name__} draws no {name} of index {index}: its draws are {self.draws}.")
         if (name, number) in drawing.drawn:
             raise ValueError(f"the key {name} of index {index} was drawn before in this step: noise would be repeated.")
         drawing.drawn.add((name, number))
-        position = positions[int(number)] if number is not None else tf.gather(positions, index)
+        position = positions[number] if number is not None else tf.gather(positions, index)
         return noise.key(drawing.seed, drawing.step, drawing.use + (0 if shared else self.replica_id()), position)
 
     def _drawing_now(self):

@@ -110,6 +110,7 @@ def test_an_index_may_be_a_tensor(model):
         given = tf.function(lambda i: model.key("z", i), input_signature=[tf.TensorSpec([], dtype)])
         for draw in (given, lambda i: model.key("z", i)):
             np.testing.assert_array_equal([draw(i) for i in indices], expected)
+    np.testing.assert_array_equal(tf.function(lambda: model.key("z", tf.constant(2)))(), expected[2])
 
 
 def phase(model, *indices):
