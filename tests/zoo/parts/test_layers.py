@@ -57,6 +57,7 @@ def test_spectral_norm_divides_each_kernel_by_its_largest_singular_value(shape):
             return networks.convolutional_encoder(shape, 3, filters=4, kernel_size=3, **options)
         return networks.mlp(shape, (6, 4), (3,), **options)
 
+    keras.utils.set_random_seed(0)
     network, plain, rng = make(spectral_norm=True), make(), np.random.default_rng(0)
     x, weights = tf.constant(rng.normal(size=[7, *shape]), tf.float32), []
     for layer in converged(network, x, 200):
