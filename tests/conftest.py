@@ -8,7 +8,6 @@ import pytest
 from common import cli
 
 with cli.quiet():
-    import keras
     import tensorflow as tf
 
 tf.config.set_logical_device_configuration(
@@ -36,12 +35,6 @@ def pytest_collection_modifyitems(config, items):
 
         config.hook.pytest_deselected(items=list(filter(is_of_another, items)))
         items[:] = [item for item in items if not is_of_another(item)]
-
-
-@pytest.fixture(autouse=True)
-def _float32():
-    yield
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session", params=models.of_each_model(models.names()))

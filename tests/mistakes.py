@@ -1,8 +1,6 @@
 """How a test expects a user's mistake to be told."""
 
 import contextlib
-import errno
-import os
 
 import pytest
 
@@ -20,7 +18,3 @@ def mistake(*parts):
 def assert_sentence(sentence, *parts):
     assert all(str(part) in sentence for part in parts), sentence
     assert sentence[-1] in ".?" and "\n" not in sentence and "Error" not in sentence, sentence
-
-
-def full_disk(*_, **__):
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

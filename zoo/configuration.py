@@ -59,7 +59,7 @@ class Configured:
             value = float(value) if parameter.annotation is float else value
             choices = typing.get_args(parameter.annotation)
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}.")
+                raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")
             least = 0 if name in self.zero_allowed else 1
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, int) and name != "seed" and number < least and not isinstance(number, bool):
@@ -78,7 +78,8 @@ class Configured:
         return cls(**config)
 
 
-SECTION = re.compile(r"(?<=\nArgs:\n)(.*?)(?=\n\n|\Z)", re.S)
+SECTION = re.compile(r"^Args:\n((?: {4}.*\n?)*)", re.M)
+NEXT_SECTION = re.compile(r"^(?=(Raises|Example|Reference):)|\Z", re.M)
 
 
 def entries(docstring):
@@ -90,7 +91,10 @@ def entries(docstring):
 
 def complete(docstring, order, helps):
     """The docstring, with all of `helps` in its `Args:` section, in the order of the names `order`."""
-    texts = helps | entries(docstring)
+    texts, text = helps | entries(docstring), inspect.cleandoc(docstring or "")
     lines = [f"    {name}: {texts[name]}" for name in order if name in texts]
-    lines = [textwrap.fill(line, 116, subsequent_indent=8 * " ") for line in lines]
-    return docstring and SECTION.sub(lambda _: "\n".join(lines), inspect.cleandoc(docstring), count=1)
+    section = "\n".join(["Args:", *(textwrap.fill(line, 116, subsequent_indent=8 * " ") for line in lines)]) + "\n"
+    if SECTION.search(text):
+        return SECTION.sub(lambda _: section, text, count=1).rstrip()
+    at = NEXT_SECTION.search(text).start()  # where there is none yet
+    return f"{text[:at].rstrip()}\n\n{section}\n{text[at:]}".strip()

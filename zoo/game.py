@@ -166,13 +166,13 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """Simultaneous moves: one forward pass, the gradients of all moves in it, then all updates.
 
         A weight without a gradient is left alone. State of networks, such as the averages of batch normalisation,
-        changes in their own moves only, whoever else makes use of them.
+        changes in their own moves only, whoever else makes use of them; counts of draws go on in any.
 
         Args:
             loss_fn: function without arguments that returns a dict: move -> its loss per example, of any shape, and
                 metric name -> values to log. A move's gradient is that of its mean loss by its own weights.
-            lookahead: None, or a function like `loss_fn`: gradients are then those at the point where the moves in it
-                lead, and what they update is the weights from before (extragradient; Korpelevich 1976).
+            lookahead: None, or a function like `loss_fn`: gradients are then those after trial moves by its losses, and
+                what they update is the weights from before (extragradient; Korpelevich 1976). Neither draws keys.
         """
         with self._ahead(lookahead) if lookahead else contextlib.nullcontext():
             outcome, grads, state = self._gradients(loss_fn)
@@ -214,7 +214,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
     def _state_of(self, movers):
         """The variables beside weights that these moves change: those of their networks, and all counts of draws.
 
-        An integer counts what has been drawn, in whoever's move, so that nothing is drawn twice.
+        An integer counts what has been drawn, in whoever's move, so that no later move draws it again.
         """
         own = {id(v) for move in movers for network in self.moves[move] for v in network.non_trainable_variables}
         return [v for v in self.non_trainable_variables if id(v) in own or v.dtype == "int64"]
@@ -231,14 +231,16 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
 
     @contextlib.contextmanager
     def _ahead(self, loss_fn):
-        """Within this block the weights are where the moves of `loss_fn` lead. Their optimizers keep what they saw."""
+        """Within this block weights are where the moves of `loss_fn` lead. Optimizers and averages remember it."""
         outcome, grads, _ = self._gradients(loss_fn)
         weights = [w for move in grads for w in self.weights_of(move)]
         before = [tf.identity(w.value) for w in weights]
         self._apply(grads)
-        yield
-        for weight, value in zip(weights, before, strict=True):
-            weight.assign(value)
+        try:
+            yield
+        finally:
+            for weight, value in zip(weights, before, strict=True):
+                weight.assign(value)
 
     def replica_id(self):
         context = tf.distribute.get_replica_context()

@@ -1,4 +1,4 @@
-"""Keys of random numbers by name: in one step each is drawn once, whoever of its parts asks for it."""
+"""Keys of random numbers by name: a step may draw each once, by whatever part of the model."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ class Keys:
 
     @property
     def draws(self):
-        """The names of the keys that one step can draw, in order; a name stands as often as it is drawn."""
+        """The names of the keys that one step can draw, as often as it draws them; their order decides the keys."""
         return ()
 
     def key(self, name, index=0, shared=False):
@@ -40,7 +40,8 @@ class Keys:
             shared: bool, whether all replicas get the same key.
 
         Raises:
-            ValueError: for a name or an index that `draws` does not have, or a key that this step has drawn before.
+            ValueError: for a name or index that `draws` does not have, or a key that this step has drawn before, where
+                a graph knows the index.
         """
         drawing = self._drawing_now()
         positions = [i for i, drawn in enumerate(self.draws) if drawn == name]
@@ -63,7 +64,7 @@ class Keys:
     def drawing(self, use, step, seed=None):
         """Within this block `key` draws each key once, for a use such as `noise.EVALUATION`, at this step.
 
-        `step` is an int or an integer scalar, `seed` an int, or None for that of the model.
+        `step` is an integer, `seed` one, or None for the model's. Replicas are threads and see only their own blocks.
         """
         before, now.drawing = now.drawing, Drawing(self, use, step, self.seed if seed is None else seed)
         try:

@@ -1,6 +1,8 @@
 """Training as a user meets it: runs that are killed, diverge, meet a full disk or are given wrong settings."""
 
+import errno
 import json
+import os
 import re
 import resource
 import runpy
@@ -10,27 +12,43 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
+from pathlib import Path
 
+import h5py
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from common import pictures
-from tests.mistakes import assert_sentence, full_disk, mistake
-from tests.models import ROOT
-from tests.trainers.runs import contents, logs, state, temporary_files, train_here
-from trainers import rundir
+from tests.mistakes import assert_sentence, mistake
+from trainers import flags, rundir
+from trainers.run import train
 from zoo import MODELS
 from zoo.variational.vae import VAE
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
 SMALL = ["--latent_size=2", "--batch_size=16", "--noexport"]
 SMALL_VAE = ["--flagfile=configs/vae_digits.cfg", "--hidden_units=8", *SMALL]
 SMALL_GAN = ["--model=gan", "--generator_units=8", "--discriminator_units=8", *SMALL]
 
 
+@pytest.fixture(autouse=True)
+def _from_the_root(monkeypatch):
+    monkeypatch.chdir(ROOT)  # flagfiles name each other from there
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
 def every(steps):
     return [f"--{what}_every={steps}" for what in ("checkpoint", "sample", "log")]
+
+
+def train_here(run_dir, *arguments):
+    train(flags.parse(["trainers.run", f"--run_dir={run_dir}", *arguments]))
+    return run_dir
 
 
 def interruptible():
@@ -44,6 +62,14 @@ def start(run_dir, *arguments, **options):
     return subprocess.Popen(command, **{"preexec_fn": interruptible, **pipes, **options})
 
 
+def state(run_dir):
+    """Every number of the newest checkpoint: weights, optimizers and step."""
+    with zipfile.ZipFile(rundir.checkpoints(run_dir)[-1][1]) as archive, archive.open("model.weights.h5") as file:
+        numbers = {}
+        h5py.File(file).visititems(lambda name, x: numbers.update({name: x[()]} if isinstance(x, h5py.Dataset) else {}))
+        return numbers
+
+
 def assert_same_bits(run_dir, other):
     left, right = state(run_dir), state(other)
     assert left.keys() == right.keys() and any("optimizer" in name for name in left)
@@ -52,7 +78,11 @@ def assert_same_bits(run_dir, other):
 
 
 def steps_logged(run_dir):
-    return [line["step"] for line in logs(run_dir)]
+    return [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def temporary_files(run_dir):
+    return list(run_dir.rglob("*tmp*"))
 
 
 # --- Interruptions ---------------------------------------------------------------------------------------------------
@@ -132,18 +162,23 @@ def two_runs(tmp_path_factory):
     """A run of 12 steps, and one that was stopped after 8."""
     path = tmp_path_factory.mktemp("runs")
     for name, num_steps in (("whole", 12), ("stopped", 8)):
-        train_here(path / name, *SMALL_VAE, *every(4), f"--num_steps={num_steps}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(ROOT)
+            train_here(path / name, *SMALL_VAE, *every(4), f"--num_steps={num_steps}")
     return path
 
 
-@pytest.mark.parametrize("crash, is_named", [
-    (lambda file: file.rename(file.with_name(".tmp-1234")), False),  # half written
-    (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
-])  # fmt: skip
-def test_after_a_damaged_checkpoint_the_one_before_leads_to_the_same_bits(crash, is_named, two_runs, tmp_path, capfd):
+DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether one is then to be named
+    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
+    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_after_a_damaged_checkpoint_the_one_before_leads_to_the_same_bits(damage, two_runs, tmp_path, capfd):
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
-    newest = rundir.checkpoints(run_dir)[-1][1]
-    crash(newest)
+    newest, (harm, is_named) = rundir.checkpoints(run_dir)[-1][1], DAMAGES[damage]
+    harm(newest)
     with open(run_dir / "metrics.jsonl", "a") as file:
         file.write('{"step": 12, "autoen')
     train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
@@ -165,7 +200,7 @@ def test_what_is_done_does_not_depend_on_how_often_it_is_looked_at(two_runs, tmp
 
 def test_a_finished_run_only_exports_again(two_runs, tmp_path, capfd):
     run_dir = shutil.copytree(two_runs / "whole", tmp_path / "run")
-    before = contents(run_dir, "config.cfg")
+    before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file() and file.name != "config.cfg"}
     train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12", "--export")
     out, err = capfd.readouterr()
     (version,) = [folder for folder in (run_dir / "export").iterdir() if folder.is_dir()]
@@ -209,16 +244,24 @@ def test_weights_that_are_not_finite_are_never_a_checkpoint(two_runs, tmp_path, 
 
 
 def test_a_picture_that_finds_no_room_stops_the_run(two_runs, tmp_path, monkeypatch):
-    monkeypatch.setattr(pictures, "picture", full_disk)
+    def full(rows, path, num_classes, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pictures, "picture", full)
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
     with mistake(run_dir, "can not be written: No space left on device; training stopped at step"):
         train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
     assert_same_bits(two_runs / "whole", run_dir)  # the checkpoint was written before
 
 
+def limit_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+
 def test_a_full_disk_is_one_line_on_stderr(tmp_path):
-    limit = {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))}
-    process = start(tmp_path / "run", *SMALL_VAE, *every(4), "--hidden_units=40", "--num_steps=9", **limit)
+    process = start(
+        tmp_path / "run", *SMALL_VAE, *every(4), "--hidden_units=40", "--num_steps=9", preexec_fn=limit_files
+    )
     _, err = process.communicate()
     assert process.returncode == 2 and err.startswith("error: ") and err.endswith(".\n")
     assert_sentence(err.strip(), "step_00000004.keras can not be written")
@@ -235,9 +278,12 @@ def test_a_learning_rate_that_diverges_is_one_sentence(tmp_path):
 # --- Wrong settings --------------------------------------------------------------------------------------------------
 
 WRONG = {  # what is wrong with the settings -> what the sentence must say
+    "--model=vae --latent=3": ["--latent is not a flag of the model vae", "--latent_size"],
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
+    "--model=vae --dataset=mnits": ["'mnits'", "mnist"],
     "--model=vae --dataset=ring": ["ring holds points between", "[0.0, 1.0]", "gaussian likelihood"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
+    "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
     "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],
     "--model=density_ratio --numerator=-1": ["numerator must be at least 0, not (-1,)"],
     "--model=vae --metrics=beauty": ["beauty", "modes_found"],
@@ -270,12 +316,14 @@ def test_labels_that_a_model_asks_for_and_the_data_do_not_have(model, tmp_path, 
 
 def test_other_settings_in_the_same_directory(two_runs, tmp_path):
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
-    before = contents(run_dir)
-    with mistake(run_dir, "latent_size is 2 there and 3 here"):
-        train_here(run_dir, *SMALL_VAE, *every(4), "--latent_size=3", "--num_steps=12")
-    with mistake(run_dir, "8 steps", "--num_steps=7"):
-        train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=7")
-    assert before == contents(run_dir)
+    before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
+    for more, parts in (
+        (["--latent_size=3", "--num_steps=12"], [run_dir, "latent_size is 2 there and 3 here"]),
+        (["--num_steps=7"], [run_dir, "8 steps", "--num_steps=7"]),
+    ):
+        with mistake(*parts):
+            train_here(run_dir, *SMALL_VAE, *every(4), *more)
+    assert before == {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
 
 
 # --- Averages --------------------------------------------------------------------------------------------------------

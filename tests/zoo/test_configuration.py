@@ -87,6 +87,19 @@ def assert_lines_are_short(cls):
     assert all(len(line) <= 116 for line in cls.__doc__.splitlines())
 
 
+@pytest.mark.parametrize("rest", ["", "\n\n    Example:\n\n        Shared(size=1)\n    "])
+def test_a_class_without_a_text_of_its_own_has_that_of_its_family(rest):
+    class Shared(Family):
+        __doc__ = "All is shared." + rest
+
+        def __init__(self, *, size, color):
+            super().__init__(locals())
+
+    assert list(Shared.argument_help()) == ["size", "color"]
+    assert Shared.__doc__.startswith("All is shared.\n\nArgs:\n    size: int")
+    assert Shared.__doc__.endswith("Example:\n\n    Shared(size=1)" if rest else '"green".')
+
+
 @pytest.mark.parametrize("cls", MODELS.values(), ids=MODELS)
 def test_every_argument_of_every_model_is_documented(cls):
     assert all(cls.argument_help().values())

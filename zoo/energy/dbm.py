@@ -20,8 +20,8 @@ to have two neighbours has one of them there, which therefore counts twice, as t
 biases of its own in each of its two RBMs, and their mean in the whole.
 
 Departures from the paper: the biases of a layer learn at twice the rate while an RBM has half of them; momentum is
-constant; statistics of the particles take means for draws of the odd layers; the sparsity penalty takes means of the
-minibatch instead of running ones. It computes in float32 under any precision. Replicas advance the same particles.
+constant, and carries a layer on after its pre-training; statistics of the particles take means for draws of odd layers,
+the sparsity penalty those of the minibatch. It computes in float32. Replicas advance the same particles.
 """
 
 import functools

@@ -21,7 +21,7 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
         log_density: function of z that gives the logarithm [...] of a density, up to a constant.
         z: float [..., size], the chains.
         momentum, uniform: standard normal noise like z, and uniform noise [...].
-        step_size: float, broadcast to [...].
+        step_size: float tensor that broadcasts to [...].
 
     Returns:
         The chains after it, and the probability [...] with which each proposal was accepted.

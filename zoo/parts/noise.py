@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from common.graph import graph
 
-# Who draws by keys: the first of the numbers below 2**12 that each use has for its replicas. No two uses share a key.
+# Uses of keys. Each has the numbers from its own up to the next, one for a replica: no two uses share a key.
 TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS, DATA = 0, 1024, 2048, 2560, 3072, 3584, 4095
 
 # What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0.

@@ -6,7 +6,7 @@ Each move of a player is a gradient step on its own loss, V for x and -V for y, 
 schedule of moves, `play`, decides what becomes of the distance r from (0, 0); both rates being eta, in one step
 
     simultaneous     x <- x - eta y,  y <- y + eta x              r grows by sqrt(1 + eta^2), turning by atan(eta)
-    alternating      the same, y answering the x that has moved   r is bounded: x^2 + y^2 - eta x y never changes
+    alternating      the same, y answering the x that has moved   x^2 + y^2 - eta x y stays: r is bounded for eta < 2
     extragradient    x <- x - eta y~, y <- y + eta x~, where      r shrinks by sqrt(1 - eta^2 + eta^4) for eta < 1
                      (x~, y~) is a simultaneous step ahead
 
@@ -42,7 +42,7 @@ class Bilinear(Game):
         model = Bilinear(data_shape=(2,), play="extragradient")
         model.compile()
         model.fit(points, batch_size=1, epochs=1)  # whatever the points: one step for each
-        distance = model.logs()["distance"]
+        distance = model.whereabouts()["distance"]
 
     Reference:
         G. M. Korpelevich. The extragradient method for finding saddle points and other problems. Matecon 12, 1976.
