@@ -318,6 +318,7 @@ def test_convolutional_networks(side, channels):
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_served_rows_do_not_know_each_other(posterior, shape):
+    set_random_seed(1)  # else chance may leave no unit of so small an encoder alive
     options = {"joint_discriminator_units": (3,), "discriminator_batch_norm": True, "dropout": 0.5, "initial_std": 0.5}
     model = ALI(data_shape=shape, latent_size=2, posterior=posterior, encoder_units=(5,), decoder_units=(4,), **options)
     model.compile(jit_compile=False)
