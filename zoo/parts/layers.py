@@ -47,7 +47,7 @@ class Dropout(keras.layers.Layer):
         if rate >= 1.0:
             raise ValueError(f"dropout must leave some units: give a share below 1, not {rate}.")
         self.rate = rate
-        self.start = keras.initializers.RandomUniform(0.0, 2.0**34)  # layers share masks by chance only, 1e-4 in a long run
+        self.start = keras.initializers.RandomUniform(0.0, 2.0**34)  # far apart but for a chance of about 1e-4
 
     def build(self, input_shape):
         self.calls = self.add_weight(
