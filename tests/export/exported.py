@@ -18,7 +18,12 @@ from export.saved_model import export_model
 from zoo import MODELS
 
 ROOT = Path(__file__).parents[2]
-load = functools.cache(tf.saved_model.load)  # of a path: each once, whoever asks
+_load = functools.cache(tf.saved_model.load)
+
+
+def load(path):
+    """A SavedModel; each once, whoever asks. Versions in two folders may have one name: the time of their second."""
+    return _load(os.path.abspath(path))
 
 
 class Sampler:
