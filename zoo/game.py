@@ -16,7 +16,7 @@ from common.graph import graph
 from zoo.configuration import NONE, Argument, Configured
 from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
-from zoo.optimizers import Averages, make_optimizer, unscaled, with_loss_scale
+from zoo.optimizers import Averages, make_optimizer, with_loss_scale
 from zoo.parts import noise
 from zoo.parts.layers import Activation
 from zoo.serving import Serving
@@ -149,9 +149,7 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
             if not optimizer.built:
                 optimizer.build(self.weights_of(move))
             self.optimizers[move] = optimizer
-        averaged = [id(w) for m, o in self.optimizers.items() if unscaled(o).use_ema for w in self.weights_of(m)]
-        if len(averaged) > len(set(averaged)):
-            raise ValueError("a network that several moves change can have use_ema in one of their optimizers only.")
+        self.make_averages()
         self.trackers = {name: Tracker(name) for name in [*(f"{m}_loss" for m in self.moves), *self.metric_names]}
 
     def get_compile_config(self):
@@ -179,6 +177,8 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         self._apply(grads)
         for variable, value in state:
             variable.assign(value)
+        if self.state_averages:
+            self.state_averages.learn([variable for variable, _ in state])
         self.track(outcome)
 
     def descend(self, move, gradients):

@@ -4,6 +4,8 @@ import contextlib
 import inspect
 
 import keras
+import numpy as np
+import tensorflow as tf
 
 # Keras's optimizers by their names in lower case, without those that wrap others. Unlike `keras.optimizers.get`, to
 # find a class here does not start TensorFlow, which must come after its devices have been divided.
@@ -46,18 +48,80 @@ def unscaled(optimizer):
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+class StateAverages(keras.layers.Layer):
+    """Moving averages of what networks keep beside weights, such as the statistics of batch normalisation.
+
+    They are not a number until they are first learned: in a file of before they were kept there are none.
+    """
+
+    def __init__(self, momentums):
+        super().__init__(name="state_averages")
+        nan = keras.initializers.Constant(float("nan"))
+        self.momentums = lambda: momentums  # list of (variable, momentum), which Keras would take for weights of ours
+        for i, (variable, _) in enumerate(momentums):
+            self.add_weight(shape=variable.shape, initializer=nan, trainable=False, name=f"{variable.name}_{i}")
+        self.built = True
+
+    def learn(self, changed):
+        """Moves the averages of those variables that are in `changed`, a list, towards their values."""
+        changed = {id(variable) for variable in changed}
+        for (variable, momentum), average in zip(self.momentums(), self.weights, strict=True):
+            if id(variable) in changed:
+                value, old = variable.value, average.value
+                average.assign(tf.where(tf.math.is_nan(old), value, momentum * old + (1.0 - momentum) * value))
+
+    def replace(self):
+        """Gives the variables their averages; returns a list of (variable, its value before)."""
+        known = [(v, a) for (v, _), a in zip(self.momentums(), self.weights, strict=True) if not np.isnan(a).any()]
+        replaced = [(variable, variable.numpy()) for variable, _ in known]
+        for variable, average in known:
+            variable.assign(average)
+        return replaced
+
+    def load_own_variables(self, store):
+        if len(store):
+            super().load_own_variables(store)
+
+
 class Averages:
-    """Of a model with `optimizers`, dict of move -> optimizer, each of which may keep averages of `weights_of` it."""
+    """Of a model with `moves` and `optimizers`, dict of move -> optimizer; each may keep averages of what it changes."""
+
+    state_averages = None
+
+    @property
+    def averaging(self):
+        """Dict, move -> its optimizer, of those that keep averages."""
+        optimizers = {move: unscaled(optimizer) for move, optimizer in self.optimizers.items()}
+        return {move: optimizer for move, optimizer in optimizers.items() if optimizer.use_ema}
+
+    def make_averages(self):
+        """What compiling a model adds for averages of state; ValueError if two moves would average one weight."""
+        averaged = [id(weight) for move in self.averaging for weight in self.weights_of(move)]
+        if len(averaged) > len(set(averaged)):
+            raise ValueError("a network that several moves change can have use_ema in one of their optimizers only.")
+        momentums = [
+            (variable, optimizer.ema_momentum)
+            for move, optimizer in self.averaging.items()
+            for network in self.moves[move]
+            for variable in network.non_trainable_variables
+            if variable.dtype.startswith("float")
+        ]
+        if self.state_averages:
+            del self.state_averages
+        if momentums:
+            self.state_averages = StateAverages(momentums)
 
     def keep_averages(self):
-        """Replaces the weights of moves whose optimizer has `use_ema` by their moving averages, for good.
+        """Replaces what moves change whose optimizer has `use_ema` by its moving averages, for good.
 
-        Returns a list of (weight, its value before), to undo it. A constraint of a weight holds for its average, too.
+        These are weights, and what networks keep beside them: averages of batch normalisation belong to the weights
+        that they were taken with. A constraint of a weight holds for its average, too.
+
+        Returns a list of (variable, its value before), to undo it.
         """
-        replaced = []
-        for move, optimizer in self.optimizers.items():
-            optimizer = unscaled(optimizer)
-            if optimizer.use_ema and optimizer.iterations.numpy() > 0:  # before the first step there is no average
+        replaced = self.state_averages.replace() if self.state_averages else []
+        for move, optimizer in self.averaging.items():
+            if optimizer.iterations.numpy() > 0:  # before the first step there is no average
                 weights = self.weights_of(move)
                 replaced += [(weight, weight.numpy()) for weight in weights]
                 optimizer.finalize_variable_values(weights)
@@ -68,10 +132,10 @@ class Averages:
 
     @contextlib.contextmanager
     def averaged(self):
-        """Within this block moves whose optimizer has `use_ema` play with the moving averages of their weights."""
+        """Within this block moves whose optimizer has `use_ema` play with the moving averages of what they change."""
         replaced = self.keep_averages()
         try:
             yield self
         finally:
-            for weight, value in replaced:
-                weight.assign(value)
+            for variable, value in replaced:
+                variable.assign(value)

@@ -12,7 +12,7 @@ from zoo.game import Game
 from zoo.logs import Tracker
 from zoo.optimizers import make_optimizer, unscaled
 from zoo.parts import networks
-from zoo.parts.layers import Dropout, Numbers, SpectralNormalization, batch_normalization
+from zoo.parts.layers import BatchNormalization, Dropout, Numbers, SpectralNormalization
 from zoo.serving import encode_png
 from zoo.studies.bilinear import Bilinear
 
@@ -226,8 +226,8 @@ class StatefulGame(GAN):
     """Batch normalisation in both networks, and dropout and spectral normalisation in D."""
 
     def make_networks(self):
-        self.generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), batch_normalization()])
-        layers = [batch_normalization(), Dropout(0.5), SpectralNormalization(keras.layers.Dense(2))]
+        self.generator = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3), BatchNormalization()])
+        layers = [BatchNormalization(), Dropout(0.5), SpectralNormalization(keras.layers.Dense(2))]
         self.discriminator = keras.Sequential([keras.Input((3,)), *layers])
 
 
@@ -254,7 +254,7 @@ def test_state_changes_in_the_moves_of_its_network_alone():
     start = after(dict)
     of_d = after(lambda: model.discriminator_losses(tf.constant(x), tf.constant(z)))
     np.testing.assert_array_equal(of_d[:2], start[:2])
-    np.testing.assert_allclose(of_d[2:4], averaged(*averaged(*start[2:4], x), fake), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(of_d[2:4], averaged(*start[2:4], np.concatenate([x, fake])), rtol=1e-5, atol=1e-6)
     assert np.any(of_d[4] != start[4]) and of_d[5] == start[5] + 2  # D was called on data and on samples
     of_g = after(lambda: model.generator_losses(tf.constant(z)))
     np.testing.assert_allclose(of_g[:2], averaged(*of_d[:2], h), rtol=1e-5, atol=1e-6)
@@ -263,6 +263,37 @@ def test_state_changes_in_the_moves_of_its_network_alone():
     assert of_g[5] == of_d[5] + 1  # no mask is drawn twice
     of_both = after(lambda: model.discriminator_losses(x, z) | model.generator_losses(z))
     assert all(np.any(now != before) for now, before in zip(of_both, of_g, strict=True))
+
+
+@pytest.mark.parametrize("num_replicas", [1, 2])
+def test_averages_of_weights_come_with_those_of_batch_normalisation(num_replicas, tmp_path):
+    strategy = two_replicas() if num_replicas == 2 else tf.distribute.get_strategy()
+    with strategy.scope():
+        model = StatefulGame(data_shape=(3,), latent_size=2)
+        optimizers = {"discriminator": SGD(0.1, use_ema=True, ema_momentum=0.8), "generator": SGD(0.1)}
+        model.compile(optimizers, jit_compile=False)
+        norm_of_g, norm = model.generator.layers[1], model.discriminator.layers[0]
+        x, average = tf.random.stateless_normal([16, 3], [0, 1], 1.0, 2.0), None
+        step = tf.function(lambda: strategy.run(model.train_step, [x]))
+        for _ in range(3):
+            step()
+            now = np.stack([norm.moving_mean, norm.moving_variance, norm.gamma])
+            average = now if average is None else 0.8 * average + 0.2 * now
+    of_g = norm_of_g.moving_mean.numpy()
+    with model.averaged():
+        np.testing.assert_allclose([norm.moving_mean, norm.moving_variance, norm.gamma], average, rtol=1e-5)
+        np.testing.assert_array_equal(norm_of_g.moving_mean, of_g)
+        assert np.abs(average - now).min(1).max() > 1e-4
+    np.testing.assert_array_equal([norm.moving_mean, norm.moving_variance, norm.gamma], now)
+    model.save(tmp_path / "with.keras")
+    again = keras.models.load_model(tmp_path / "with.keras")
+    again.keep_averages()
+    np.testing.assert_allclose(again.discriminator.layers[0].moving_variance, average[1], rtol=1e-5)
+    model.compile({move: SGD(0.1) for move in model.moves})
+    model.save_weights(tmp_path / "without.weights.h5")  # as files of before averages of state were kept
+    model.compile(optimizers)
+    model.load_weights(tmp_path / "without.weights.h5")
+    assert model.state_averages.replace() == []
 
 
 GRADIENTS = np.array([[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]], np.float32)  # of two replicas, or the first of one

@@ -18,6 +18,7 @@ import tensorflow as tf
 from zoo.configuration import Argument
 from zoo.game import Game
 from zoo.parts import adversarial, distributions, penalties
+from zoo.parts.layers import as_one_minibatch
 
 
 class AdversarialGame(Game):
@@ -107,7 +108,8 @@ class AdversarialGame(Game):
         def D_output(x):
             return self.D_output(x, *y, training=training)
 
-        real, fake = D_output(x), D_output(x_tilde)
+        with as_one_minibatch():
+            real, fake = D_output(x), D_output(x_tilde)
         loss = self.loss_pair.discriminator(real, fake) + penalties.penalty_of(self, D_output, x, x_tilde, key)
         return {"discriminator": loss, **adversarial.state_of_game(self.loss_pair, real, fake)}
 

@@ -28,6 +28,7 @@ import tensorflow as tf
 
 from zoo.adversarial.adversarial_game import AdversarialGame
 from zoo.parts import adversarial, networks, noise, penalties
+from zoo.parts.layers import as_one_minibatch
 from zoo.parts.posteriors import Deterministic, Gaussian, Implicit
 
 
@@ -163,7 +164,8 @@ class ALI(AdversarialGame):
             x, z = tf.split(pairs, [math.prod(self.packed_data_shape), self.packing * self.latent_size], axis=1)
             return self.D_output(tf.reshape(x, [-1, *self.packed_data_shape]), z, training)
 
-        rho_q, rho_p = D_output(q_pairs), D_output(p_pairs)
+        with as_one_minibatch():
+            rho_q, rho_p = D_output(q_pairs), D_output(p_pairs)
         penalty = penalties.penalty_of(self, D_output, q_pairs, p_pairs, key)
         return {
             "discriminator": self.loss_pair.discriminator(rho_q, rho_p) + penalty,

@@ -3,7 +3,9 @@
 What changes in a layer between calls is a weight of it, so that a resumed run goes on as it would have gone on.
 """
 
+import contextlib
 import functools
+import threading
 from typing import Literal
 
 import keras
@@ -106,9 +108,55 @@ ACTIVATIONS = {
 Activation = Literal[tuple(ACTIVATIONS)]
 
 
-def batch_normalization():
-    """Momentum 0.9 and epsilon 1e-5: the averages over Keras's 100 batches lag behind a network that plays a game."""
-    return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+class BatchNormalization(keras.layers.BatchNormalization):
+    """Keras's, along the last axis, whose moving averages may take several calls for one minibatch: `as_one_minibatch`.
+
+    Momentum 0.9 and epsilon 1e-5: the averages over Keras's 100 batches lag behind a network that plays a game.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**{"momentum": 0.9, "epsilon": 1e-5, **kwargs})
+
+    def call(self, x, training=False):
+        if not (training and self.trainable):
+            return super().call(x, training=False)
+        y = keras.ops.cast(x, "float32")
+        mean, variance = keras.ops.moments(y, list(range(len(x.shape) - 1)))
+        if now.parts is None:
+            self.learn([(mean, variance)])
+        else:
+            now.parts.setdefault(id(self), (self, []))[1].append((mean, variance))
+        moments, maps = (mean, variance, -1), {"offset": self.beta, "scale": self.gamma}
+        return keras.ops.cast(keras.ops.batch_normalization(y, *moments, **maps, epsilon=self.epsilon), x.dtype)
+
+    def learn(self, parts):
+        """Moves the averages towards mean and variance of a mixture: of parts of one size, (mean, variance) each."""
+        means, variances = (tf.stack(moments) for moments in zip(*parts, strict=True))
+        mean, between = tf.nn.moments(means, [0])
+        for average, value in [(self.moving_mean, mean), (self.moving_variance, tf.reduce_mean(variances, 0) + between)]:
+            average.assign(average * self.momentum + value * (1.0 - self.momentum))
+
+
+class Now(threading.local):  # under a strategy, every replica has a thread of its own
+    parts = None
+
+
+now = Now()
+
+
+@contextlib.contextmanager
+def as_one_minibatch():
+    """Within this block each call of a `BatchNormalization` in training is a part, of one size, of its minibatch.
+
+    It normalises each part by the part's own moments, and its averages take one step at the end of the block.
+    """
+    now.parts, before = {}, now.parts
+    try:
+        yield
+        for layer, parts in now.parts.values():
+            layer.learn(parts)
+    finally:
+        now.parts = before
 
 
 class Numbers(keras.Model):

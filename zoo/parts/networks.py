@@ -9,7 +9,7 @@ import math
 import keras
 import tensorflow as tf
 
-from zoo.parts.layers import ACTIVATIONS, MAXOUT_PIECES, Dropout, Maxout, SpectralNormalization, batch_normalization
+from zoo.parts.layers import ACTIVATIONS, MAXOUT_PIECES, BatchNormalization, Dropout, Maxout, SpectralNormalization
 from zoo.parts.layers import Activation as Activation  # what constructors annotate
 
 
@@ -44,7 +44,7 @@ def hidden(make, units, *, activation="relu", maxout_pieces=MAXOUT_PIECES, batch
     maxout = activation == "maxout"
     stack = [make(units * maxout_pieces if maxout else units, use_bias=not batch_norm)]
     if batch_norm:
-        stack.append(batch_normalization())
+        stack.append(BatchNormalization())
     stack.append(Maxout(maxout_pieces) if maxout else ACTIVATIONS[activation]())
     if dropout:
         stack.append(Dropout(dropout))
