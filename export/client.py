@@ -1,6 +1,6 @@
 """Asks a model behind TensorFlow Serving as export.sample asks one on the disk.
 
-python -m export.client --server=http://HOST:8501 --model=NAME [--num=64] [--seed=0] [--label=3] [--out=grid.png]
+python -m export.client --server=http://HOST:8501 --model=NAME [--num=64] [--seed=0] [--label=3] [--draws]
 python -m export.client --server=HOST:8500 --model=NAME --task=reconstruct --data=PICTURES [--out=grid.png]
 python -m export.client --server=HOST:8500 --model=NAME --task=score --data=PICTURES
 python -m export.client --server=HOST:8500 --model=NAME --task=interpolate [--data=PICTURES] [--num=8]

@@ -12,7 +12,7 @@ import PIL.Image
 from absl import flags as absl_flags
 
 from common import cli, pictures
-from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds
+from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds, shows_means
 
 POINTS_OF_A_PATH = 100
 
@@ -30,6 +30,8 @@ def define_flags(own):
     define_integer("num", None, num, lower_bound=1)
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
     define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
+    draws = "Show draws of a model that has a likelihood p(x|z), not the means of it."
+    absl_flags.DEFINE_bool("draws", False, draws, **own)
     data = (
         "Pictures, folders of pictures, or one .npy file, to be asked about; for --task=arithmetic three of them, "
         "each a group."
@@ -42,6 +44,8 @@ def check_flags(flags):
     """Raises `UserError` for flags that contradict each other."""
     if Path(flags.out).suffix.lower() != ".png":
         raise cli.UserError(f"--out={flags.out} must end in .png.")
+    if flags.draws and flags.task != "sample":
+        raise cli.UserError(f"--draws is for --task=sample: --task={flags.task} shows means.")
     if flags.task == "sample" and flags.data:
         raise cli.UserError("--data is for the other tasks: samples need none.")
     if flags.task in ("reconstruct", "score", "arithmetic") and not flags.data:
@@ -77,9 +81,11 @@ def writing(path):
 def sample(flags, model):
     num_classes = model.num_classes if flags.label is None else None
     num = flags.num or pictures.number_of_images(num_classes)
-    rows = draw(model, num, flags.seed, flags.label)
+    rows = draw(model, num, flags.seed, flags.label, means=not flags.draws)
     with writing(flags.out):
         pictures.picture(rows, flags.out, num_classes)
+    if shows_means(model) and not flags.draws:
+        print("These are means of p(x|z): --draws shows draws.")
 
 
 def reconstruct(flags, model):

@@ -6,10 +6,11 @@ import tensorflow as tf
 from common import cli
 from common.graph import graph
 
-NAMES = ("decode", "sample")  # PNG files and loops over draws have no place in ONNX
+NAMES = ("decode", "sample", "sample_mean")  # PNG files and loops over draws have no place in ONNX
 OPSET = 18
 ROWS = 64
 TOLERANCE = 1e-5
+TIES = 1e-4  # the share of a likelihood's draws that may fall on the other side of a threshold by a rounding
 
 
 def convert(functions, num_classes=None):
@@ -24,7 +25,7 @@ def convert(functions, num_classes=None):
 
     Raises:
         UserError: if a package is missing, a signature can not be converted, or an answer differs by more than
-            `TOLERANCE`.
+            `TOLERANCE`; of draws of black and white pixels, if more than the share `TIES` does.
     """
     try:
         with cli.quiet():
@@ -48,9 +49,11 @@ def convert(functions, num_classes=None):
         inputs = rows(specs, num_classes)
         expected = functions[name](**{key: tf.constant(value) for key, value in inputs.items()})
         found = dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs), strict=True))
-        difference = max(
-            float(np.abs(found[key].astype(float) - value.numpy()).max()) for key, value in expected.items()
+        differences = np.concatenate(
+            [np.ravel(np.abs(found[key].astype(float) - value.numpy())) for key, value in expected.items()]
         )
+        allowed = TIES if name == "sample" and "sample_mean" in functions else 0.0
+        difference = float(np.quantile(differences, 1.0 - allowed, method="lower"))
         if not difference <= TOLERANCE:
             raise cli.UserError(f"ONNX Runtime answers {name} otherwise than TensorFlow, by {difference:.1g}.")
         compared[name] = {"largest_difference": difference}

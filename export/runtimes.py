@@ -5,7 +5,7 @@ All have the same interface:
     signatures   dict, name -> `Signature`
     ask          method: a signature's name and its inputs, dict of numpy arrays -> its outputs, dict of numpy arrays
     batch        rows that one request may have; `ask` splits what is larger
-    pictures     the signature that is asked for samples where the model has it
+    suffix       what the names of the signatures end in that are asked for samples, where the model has them
     num_classes  int, or None where it is unknown or the model has none
 """
 
@@ -30,7 +30,7 @@ class Signature:
 class Runtime(abc.ABC):
     """What all runtimes share."""
 
-    pictures = "sample"
+    suffix = ""
 
     def ask(self, name, inputs):
         """The answers to all rows: dict, name -> array, in the order of the names.

@@ -22,14 +22,17 @@ RANDOM_NUMBERS = {
     "generator": "Philox4x32-10",
     "rows": "row i of the noise is tf.random.stateless_normal([n], seed=[seed[i], stream], alg='philox')",
     "uniform": "a uniform latent is 2 u - 1 with u the tf.random.stateless_uniform of the same arguments",
-    "streams": "0 for the latent; draw number index of use 1, 2, ... of a seed has stream use * 2**32 + index",
-    "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes",
+    "streams": "0 for the latent; draw number index of use 1, 2, ... of a seed has stream use * 2**32 + index; "
+    "the likelihood's draw is use 2",
+    "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes; "
+    "of a likelihood's black and white pixels one in ten million may fall otherwise",
 }
 
 
 DESCRIPTIONS = {  # of signatures that are no method of the model; the others have its docstring's first line
     "reconstruct": "`decode` of the `z` that `encode` gives.",
     "sample_png": "`sample` as PNG files.",
+    "sample_mean_png": "`sample_mean` as PNG files.",
 }
 
 

@@ -10,23 +10,31 @@ from common import cli, pictures
 AMOUNTS = np.arange(7) / 4  # of A - B that is added to a row of C
 
 
-def draw(model, num, seed, label=None):
+def draw(model, num, seed, label=None, means=False):
     """Rows of data for the seeds `seed`, ..., `seed + num - 1`, as a numpy array.
 
-    Images are float32 in [0, 1]; a server's come as PNG files, rounded to 8 bits. A conditional model draws all of the
+    Images are float32 in [0, 1]; a server's come as PNG files, rounded to 8 bits. With `means` they are those of the
+    likelihood, where `shows_means` says that the model has them. A conditional model draws all of the
     class `label`, or where that is None of the classes `common.pictures.labels_of(num, model.num_classes)`.
 
     Args:
         model: `export.runtimes.Runtime`.
         num, seed: int.
         label: int or None.
+        means: bool.
 
     Raises:
         UserError: if the model draws no samples, or for a label it does not have or does not take.
     """
-    name = model.pictures if model.pictures in model.signatures else "sample"
+    kind = "sample_mean" if means and shows_means(model) else "sample"
+    name = kind + model.suffix if kind + model.suffix in model.signatures else kind
     rows = generate(model, name, {"seed": seeds(seed, num)}, label, lambda classes: pictures.labels_of(num, classes))
     return np.stack([decode_png(row) for row in rows]) if rows.dtype == object else rows
+
+
+def shows_means(model):
+    """Whether pictures of the model's samples show means of p(x|z): of images with a likelihood, not of points."""
+    return "sample_mean" in model.signatures and data_name(model.signatures["sample_mean"].outputs) == "images"
 
 
 def between(model, ends, num, label=None):

@@ -117,9 +117,15 @@ class Checkpoints(_EverySteps):
             ) from error
 
 
-class Samples(_EverySteps):
-    """Draws a picture of samples from the same seeds each time, of a conditional model one class for each line.
+def shows_means(model):
+    """Whether pictures of a model's samples show means of p(x|z) in their place."""
+    return model.data_name == "images" and hasattr(model, "sample_mean")
 
+
+class Samples(_EverySteps):
+    """Draws a picture of samples from the same seeds each time, of a conditional model a line for each class.
+
+    Of images that are draws from a likelihood p(x|z) it shows the means.
     Points are drawn over as many test points, and kept as numbers too, step_NNNNNN.npy beside the picture.
     """
 
@@ -136,7 +142,7 @@ class Samples(_EverySteps):
         self.inputs = {"seeds": tf.range(num_rows, dtype=tf.int64)}
         if self.num_classes:
             self.inputs["label"] = tf.constant(pictures.labels_of(num_rows, self.num_classes), tf.int64)
-        self.sample = graph(self.model.sample)
+        self.sample = graph(self.model.sample_mean if shows_means(self.model) else self.model.sample)
 
     def act(self, step, logs):
         with self.model.averaged():

@@ -134,9 +134,7 @@ def optimizer_settings(kind, name):
 def schedule_settings(kind, name):
     schedules = sorted(n for n in dir(keras.optimizers.schedules) if n[0].isupper() and n != "LearningRateSchedule")
     if name not in schedules:
-        raise UserError(
-            f"--{kind}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}."
-        )
+        raise UserError(f"--{kind}.schedule={name}: Keras has no schedule of that name; it has {', '.join(schedules)}.")
     return _settings_of(getattr(keras.optimizers.schedules, name), skipped=("name", "initial_learning_rate"))
 
 

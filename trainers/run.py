@@ -170,8 +170,10 @@ def train(settings):
 
         print(f"exported to {export_run(rundir.load(path))}")
     if is_chief:
-        parts = ("metrics.jsonl", "samples/", "checkpoints/", "evaluation.json", "export/")
-        print(f"the run is in {path}: {', '.join(part for part in parts if (path / part).exists())}")
+        parts = dict.fromkeys(["metrics.jsonl", "samples/", "checkpoints/", "evaluation.json", "export/"], "")
+        parts["samples/"] = " (means of p(x|z))" if callbacks.shows_means(model) else ""
+        found = [part + note for part, note in parts.items() if (path / part).exists()]
+        print(f"the run is in {path}: {', '.join(found)}")
 
 
 def main(argv):

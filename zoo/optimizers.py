@@ -84,7 +84,7 @@ class StateAverages(keras.layers.Layer):
 
 
 class Averages:
-    """Of a model with `moves` and `optimizers`, dict of move -> optimizer; each may keep averages of what it changes."""
+    """Of a model with `moves` and `optimizers`, move -> optimizer, each of which may average what it changes."""
 
     state_averages = None
 

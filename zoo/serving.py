@@ -38,7 +38,7 @@ class Serving:
         return low + (high - low) * x
 
     def decode(self, z, **label):
-        """Served data [batch, *data_shape] at latent points z [batch, latent_size]."""
+        """Served data [batch, *data_shape] at latent points z [batch, latent_size]; of a likelihood p(x|z) its mean."""
         raise NotImplementedError(f"{type(self).__name__} has no decoder.")
 
     def latent(self, seeds):
@@ -46,7 +46,10 @@ class Serving:
         return self.latent_prior.rows(seeds, self.latent_size)
 
     def sample(self, seeds, **label):
-        """One row of served data per int64 seed [batch]; no row depends on another."""
+        """One row of served data per int64 seed [batch], a draw of p(x); no row depends on another.
+
+        A model with a likelihood p(x|z) has `sample_mean`, too: its mean at the latent point of the same seed.
+        """
         return self.decode(self.latent(seeds), **label)
 
     def interpolate(self, z_from, z_to, alpha, **label):
@@ -60,7 +63,15 @@ class Serving:
         default of a server; a model that draws no samples has no "sample" here.
         """
         seed = self.seed_spec | self.label_spec
-        signatures = {"sample": (lambda seed, **label: {self.data_name: self.sample(seed, **label)}, seed)}
+        samplers = {name: getattr(self, name) for name in ("sample", "sample_mean") if hasattr(self, name)}
+
+        def rows(sampler):
+            return lambda seed, **label: {self.data_name: sampler(seed, **label)}
+
+        def png(sampler):
+            return lambda seed, **label: {"image_bytes": encode_png(sampler(seed, **label))}
+
+        signatures = {name: (rows(sampler), seed) for name, sampler in samplers.items()}
         if hasattr(self, "latent_size"):
             latent = {"z": tf.TensorSpec([None, self.latent_size], tf.float32)}
             ends = {"z_from": latent["z"], "z_to": latent["z"], "alpha": tf.TensorSpec([None], tf.float32)}
@@ -70,8 +81,7 @@ class Serving:
                 "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, ends | self.label_spec),
             }
         if self.data_name == "images":
-            png = {"sample_png": (lambda seed, **label: {"image_bytes": encode_png(self.sample(seed, **label))}, seed)}
-            return signatures | png
+            return signatures | {f"{name}_png": (png(sampler), seed) for name, sampler in samplers.items()}
         return signatures
 
     def encoder_signatures(self, draws):

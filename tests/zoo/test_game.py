@@ -246,18 +246,24 @@ def test_state_changes_in_the_moves_of_its_network_alone():
         variables = (norm_of_g.moving_mean, norm_of_g.moving_variance, norm_of_d.moving_mean, norm_of_d.moving_variance)
         return [v.numpy() for v in (*variables, spectral.u, dropout.calls)]
 
-    def averaged(old_mean, old_variance, batch):
-        return [0.9 * old_mean + 0.1 * batch.mean(0), 0.9 * old_variance + 0.1 * batch.var(0)]
+    def averaged(old_mean, old_variance, batch, kept=0.9):
+        return [
+            kept * old + (1.0 - kept) * new for old, new in [(old_mean, batch.mean(0)), (old_variance, batch.var(0))]
+        ]
 
     h = z @ dense.kernel.numpy() + dense.bias.numpy()
     fake = (h - h.mean(0)) / np.sqrt(h.var(0) + 1e-5)
     start = after(dict)
+    # The first minibatch, of data and samples at once, is what the averages start from.
     of_d = after(lambda: model.discriminator_losses(tf.constant(x), tf.constant(z)))
     np.testing.assert_array_equal(of_d[:2], start[:2])
-    np.testing.assert_allclose(of_d[2:4], averaged(*start[2:4], np.concatenate([x, fake])), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(of_d[2:4], averaged(*start[2:4], np.concatenate([x, fake]), 0.0), rtol=1e-5, atol=1e-6)
+    before, of_d = of_d, after(lambda: model.discriminator_losses(tf.constant(3.0 * x), tf.constant(z)))
+    np.testing.assert_allclose(of_d[2:4], averaged(*before[2:4], np.concatenate([3.0 * x, fake])), rtol=1e-5, atol=1e-6)
+    start = before
     assert np.any(of_d[4] != start[4]) and of_d[5] == start[5] + 2  # D was called on data and on samples
     of_g = after(lambda: model.generator_losses(tf.constant(z)))
-    np.testing.assert_allclose(of_g[:2], averaged(*of_d[:2], h), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(of_g[:2], averaged(*of_d[:2], h, 0.0), rtol=1e-5, atol=1e-6)
     for now, before in zip(of_g[2:5], of_d[2:5], strict=True):
         np.testing.assert_array_equal(now, before)
     assert of_g[5] == of_d[5] + 1  # no mask is drawn twice

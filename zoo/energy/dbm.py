@@ -243,7 +243,16 @@ class DBM(Game):
     # --- Serving -----------------------------------------------------------------------------------------------------
 
     def sample(self, seeds):
-        """Probabilities of ones, given a state that annealing from independent units has led to."""
+        """A draw of the pixels, given a state that annealing from independent units has led to."""
+        pixels = noise.bernoulli_rows(seeds, self.pixels_of(seeds), noise.stream(noise.LIKELIHOOD))
+        return self.to_served(tf.reshape(pixels, [-1, *self.data_shape]))
+
+    def sample_mean(self, seeds):
+        """Probabilities of ones, given the state that `sample` draws them from."""
+        return self.to_served(tf.reshape(self.pixels_of(seeds), [-1, *self.data_shape]))
+
+    def pixels_of(self, seeds):
+        """p(v = 1 | h1), float64 [batch, n0], h1 being where an annealed path with noise of the seeds ends."""
         # In float64: a rounding error that depends on the batch would flip a unit, and lead the row elsewhere.
         machine = self.machine.tensors("float64")
         base = [tf.cast(a, tf.float64) for a in gibbs.base_rates(self.particles)]
@@ -254,12 +263,7 @@ class DBM(Game):
 
         path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
         _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), gibbs.independent(base, draw(0)))
-        return self.images_given(machine, states)
-
-    def images_given(self, machine, states):
-        """Means of the pixels given the first hidden layer, as they are served."""
-        means = tf.sigmoid(boltzmann.layer_input(machine, states, 0))
-        return self.to_served(tf.reshape(means, [-1, *self.data_shape]))
+        return tf.sigmoid(boltzmann.layer_input(machine, states, 0))
 
     def encode(self, images):
         """Means of the hidden units, layer by layer, under the mean-field posterior."""
@@ -267,7 +271,8 @@ class DBM(Game):
 
     def reconstruct(self, images):
         """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
-        return self.images_given(self.machine.tensors(), self.states(images))
+        means = tf.sigmoid(boltzmann.layer_input(self.machine.tensors(), self.states(images), 0))
+        return self.to_served(tf.reshape(means, [-1, *self.data_shape]))
 
     def log_prob(self, images):
         """The variational bound, in nats, with the log Z that was estimated before the export."""

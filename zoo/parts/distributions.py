@@ -26,9 +26,7 @@ class Prior(NamedTuple):
 
 
 PRIORS = {
-    "normal": Prior(
-        noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)
-    ),
+    "normal": Prior(noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)),
     "uniform": Prior(  # on (-1, 1), as in Radford et al. 2015
         lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
         lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
@@ -59,11 +57,19 @@ class Likelihood(NamedTuple):
 
     num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.
     density(parameters, event_ndims): the tfd distribution of x with these parameters.
+    rows(density, seeds): a draw of it, float32 [batch, ...], row i a function of seeds[i] only, for serving.
     """
 
     num_parameters: int
     density: Callable
+    rows: Callable
 
 
-LIKELIHOODS = {"bernoulli": Likelihood(1, bernoulli), "gaussian": Likelihood(2, gaussian)}
+STREAM = noise.stream(noise.LIKELIHOOD)
+LIKELIHOODS = {
+    "bernoulli": Likelihood(1, bernoulli, lambda p, seeds: noise.bernoulli_rows(seeds, p.mean(), STREAM)),
+    "gaussian": Likelihood(
+        2, gaussian, lambda p, seeds: p.mean() + p.stddev() * noise.normal_rows(seeds, p.event_shape, STREAM)
+    ),
+}
 LikelihoodName = Literal[tuple(LIKELIHOODS)]

@@ -1,6 +1,6 @@
 """Lower bounds on log p(x), float [...], each a function of log-weights, float [K, ...], all in nats.
 
-    log_w[k] = log p(x, z_k) - log q(z_k | x),   z_k ~ q(z | x),   k = 1 .. K along axis 0
+log_w[k] = log p(x, z_k) - log q(z_k | x),   z_k ~ q(z | x),   k = 1 .. K along axis 0
 """
 
 import tensorflow as tf

@@ -130,11 +130,19 @@ class BatchNormalization(keras.layers.BatchNormalization):
         return keras.ops.cast(keras.ops.batch_normalization(y, *moments, **maps, epsilon=self.epsilon), x.dtype)
 
     def learn(self, parts):
-        """Moves the averages towards mean and variance of a mixture: of parts of one size, (mean, variance) each."""
+        """Moves the averages towards mean and variance of a mixture: of parts of one size, (mean, variance) each.
+
+        The first minibatch replaces the 0 and 1 that they start from, of which averages of averages would keep a part.
+        """
         means, variances = (tf.stack(moments) for moments in zip(*parts, strict=True))
         mean, between = tf.nn.moments(means, [0])
-        for average, value in [(self.moving_mean, mean), (self.moving_variance, tf.reduce_mean(variances, 0) + between)]:
-            average.assign(average * self.momentum + value * (1.0 - self.momentum))
+        is_first = tf.reduce_all((self.moving_mean.value == 0.0) & (self.moving_variance.value == 1.0))
+        momentum = tf.where(is_first, 0.0, self.momentum)
+        for average, value in (
+            (self.moving_mean, mean),
+            (self.moving_variance, tf.reduce_mean(variances, 0) + between),
+        ):
+            average.assign(average * momentum + value * (1.0 - momentum))
 
 
 class Now(threading.local):  # under a strategy, every replica has a thread of its own

@@ -15,7 +15,6 @@ import tensorflow as tf
 from zoo.configuration import Argument
 from zoo.game import Game
 from zoo.parts import distributions, estimators, networks, noise
-from zoo.parts.posteriors import Gaussian
 
 
 class Autoencoder(Game):
@@ -23,7 +22,8 @@ class Autoencoder(Game):
 
     Class attributes that a subclass may set:
         encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
-        serves_log_prob: whether its bounds are served: they are idle where p(z) is all that could propose a z.
+        has_proposal: whether there is a density near q(z|x) to propose z, without which no bound is known.
+        proposes_by_q: whether that is q(z|x) itself, so that the mean of log-weights is the model's ELBO.
     """
 
     shared_arguments = Game.shared_arguments | {
@@ -33,7 +33,7 @@ class Autoencoder(Game):
     }  # fmt: skip
     latent_prior = distributions.PRIORS["normal"]
     encodes_by_draws = False
-    serves_log_prob = True
+    has_proposal = proposes_by_q = True
 
     # --- Networks ----------------------------------------------------------------------------------------------------
 
@@ -73,9 +73,8 @@ class Autoencoder(Game):
         return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
 
     def proposal(self, x):
-        """What importance samples of z come from: q(z|x), or where it has no density p(z)."""
-        q = self.q(x)
-        return q if hasattr(q, "log_prob") else Gaussian(self.prior)
+        """What importance samples of z come from, a posterior with a density: q(z|x)."""
+        return self.q(x)
 
     def log_weight(self, x, q, epsilon):
         """log w = log p(x|z) + log p(z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
@@ -99,19 +98,32 @@ class Autoencoder(Game):
     def decode(self, z):
         return self.to_served(self.p(z).mean())
 
+    def sample(self, seeds):
+        """A draw x ~ p(x|z), z ~ p(z), for each int64 seed [batch], as it is served: pixels are clipped to [0, 1]."""
+        p = self.p(self.latent(seeds))
+        return self.to_served(distributions.LIKELIHOODS[self.likelihood].rows(p, seeds))
+
+    def sample_mean(self, seeds):
+        """The mean of p(x|z), z ~ p(z), for each int64 seed [batch]: what `sample` scatters round."""
+        return self.decode(self.latent(seeds))
+
     def encode(self, x, seeds=None):
         """Mean and log-variance of q(z|x) for served data x; of a q without a mean a draw, row i by seeds[i] alone."""
         return self.q(self.from_served(x)).encoding(seeds)
 
     def log_prob(self, x, seeds):
-        """ELBO and importance-weighted bound of served data, in nats; row i draws from seeds[i] alone."""
+        """Bounds on log p(x) of served data, in nats, the ELBO and the importance-weighted; row i draws by seeds[i].
+
+        A Bernoulli likelihood scores grey pixels by their cross-entropy, and then they bound no density of them.
+        """
         x = self.from_served(x)
         q = self.proposal(x)
 
         def log_weight(draw):
             return self.log_weight(x, q, noise.of_rows(q.noise, seeds, noise.BOUND, draw))
 
-        return estimators.bounds_of_rows(log_weight, self.log_prob_samples)
+        bounds = estimators.bounds_of_rows(log_weight, self.log_prob_samples)
+        return bounds if self.proposes_by_q else {"log_prob_lower_bound": bounds["log_prob_lower_bound"]}
 
     def signatures(self):
         def log_prob(seed, **inputs):
@@ -119,4 +131,4 @@ class Autoencoder(Game):
 
         signatures = super().signatures() | self.encoder_signatures(draws=self.encodes_by_draws)
         scores = {"log_prob": (log_prob, self.data_spec | self.seed_spec)}
-        return signatures | (scores if self.serves_log_prob else {})
+        return signatures | (scores if self.has_proposal else {})

@@ -38,7 +38,7 @@ from zoo.parts.posteriors import Gaussian, Implicit
 from zoo.variational.autoencoder import Autoencoder
 
 SMALLEST_VARIANCE = 1e-6  # of r: keeps z~ finite where all rows of a batch share their noise
-MOMENT_DRAWS = 1000  # of the noise basis, where there is no minibatch to take its moments from
+MOMENT_DRAWS = 1000  # of the noise basis outside training, where a minibatch may be small
 
 
 def to_tensors(*values):  # Keras refuses arrays beside tensors
@@ -79,6 +79,7 @@ class AVB(Autoencoder):
     }
     metric_names = ("estimated_kl", "estimated_bound")
     encodes_by_draws = True
+    proposes_by_q = False
 
     def __init__(
         self, *, data_shape, latent_size=32, network, hidden_units: tuple[int, ...] = (512, 512), filters=64,
@@ -127,7 +128,7 @@ class AVB(Autoencoder):
         }
 
     @property
-    def serves_log_prob(self):
+    def has_proposal(self):
         return self.adaptive_contrast
 
     @property
@@ -147,15 +148,24 @@ class AVB(Autoencoder):
         return tf.reduce_sum(theta[:, 1:] * s[:, 1:], -1) + T_x + T_z + 0.5 * tf.reduce_sum(tf.square(z), -1)
 
     def draw_q(self, x, epsilon, training):
-        """A draw z_phi(x, eps) from the posterior, [batch, latent_size], and the density r that goes with it."""
+        """A draw z_phi(x, eps) from the posterior, [batch, latent_size], and the density r that goes with it.
+
+        In training the moments of r are those of the minibatch's noise; otherwise of noise enough that no row's
+        company matters.
+        """
         if not self.adaptive_contrast:
             return self.encoder(to_tensors(x, epsilon), training=training), self.prior
         z_0, a = self.split_coefficients(x, training)
         v = self.basis(epsilon, training=training)
-        return z_0 + tf.reduce_sum(a * v, axis=1), self.r(z_0, a, v)
+        return z_0 + tf.reduce_sum(a * v, axis=1), self.r(z_0, a, v if training else self.basis_draws())
 
     def q(self, x, training=False):
         return Implicit(lambda epsilon: self.draw_q(x, epsilon, training)[0], self.noise_shape)
+
+    def basis_draws(self):
+        """The same `MOMENT_DRAWS` draws of all v_i whenever they are asked for, [draws, num_basis, latent_size]."""
+        epsilon = noise.normal(noise.key(0, 0, noise.MOMENTS), [MOMENT_DRAWS, *self.noise_shape])
+        return self.basis(epsilon, training=False)
 
     def split_coefficients(self, x, training):
         """z_0(x), [batch, latent_size], and the positive, at first small a(x), [batch, num_basis, latent_size]."""
@@ -211,8 +221,11 @@ class AVB(Autoencoder):
         return self.logs()
 
     def proposal(self, x):
-        """The Gaussian r(z|x), whose log-weights bound log p(x), whatever the adversary believes; or else p(z)."""
-        if not self.adaptive_contrast:
-            return super().proposal(x)
-        v = self.basis(noise.normal(noise.key(0, 0, noise.MOMENTS), [MOMENT_DRAWS, *self.noise_shape]), training=False)
-        return Gaussian(self.r(*self.split_coefficients(x, training=False), v))
+        """The Gaussian r(z|x), whose log-weights bound log p(x), whatever the adversary believes.
+
+        Raises:
+            ValueError: without adaptive contrast. There p(z) alone could propose a z, whose bounds say nothing.
+        """
+        if not self.has_proposal:
+            raise ValueError("without adaptive_contrast nothing with a density is near q(z|x), and no bound is known.")
+        return Gaussian(self.r(*self.split_coefficients(x, training=False), self.basis_draws()))
