@@ -267,7 +267,7 @@ def test_state_changes_in_the_moves_of_its_network_alone():
     for now, before in zip(of_g[2:5], of_d[2:5], strict=True):
         np.testing.assert_array_equal(now, before)
     assert of_g[5] == of_d[5] + 1  # no mask is drawn twice
-    of_both = after(lambda: model.discriminator_losses(x, z) | model.generator_losses(z))
+    of_both = after(lambda: model.discriminator_losses(x, z) | model.generator_losses(2.0 * z))
     assert all(np.any(now != before) for now, before in zip(of_both, of_g, strict=True))
 
 
