@@ -68,7 +68,7 @@ def make(model_name, *, optimizers=None, compiled=True, **overrides):
 
 def batch_of(model, size=8, first=0):
     """One batch of digits as `train_step` takes it."""
-    data = held_out_batches(DIGITS, 100, model.data_range, with_labels=model.labelled)
+    data = held_out_batches(DIGITS, 100, with_labels=model.labelled)
     rows = slice(first, first + size * model.batches_per_step)
     return tf.nest.map_structure(lambda x: x[rows], next(iter(data)))
 

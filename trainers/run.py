@@ -62,7 +62,6 @@ def training_data(settings, data, model, strategy, first_step):
             batch_size=settings.batch_size * model.batches_per_step,
             seed=settings.seed,
             start_step=first_step,
-            data_range=model.data_range,
             with_labels=model.labelled,
             binarize=settings.dynamic_binarization,
             num_replicas=num_replicas,
@@ -137,6 +136,10 @@ def train(settings):
         model = rundir.make_model(settings, facts, **options)
         if checkpoint:
             model.load_weights(checkpoint)
+    try:
+        model.check_rows(data.train, data.train_labels if model.labelled else None)
+    except ValueError as error:
+        raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
     if 0 < first_step < settings.num_steps:
         rundir.check_resumable(path, model)
     batches = training_data(settings, data, model, strategy, first_step)

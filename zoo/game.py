@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from common.graph import graph
 from zoo.configuration import NONE, Argument, Configured
+from zoo.inputs import Inputs
 from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
 from zoo.optimizers import Averages, make_optimizer, with_loss_scale
@@ -33,7 +34,7 @@ def all_before_any(grads):
         return tf.nest.map_structure(tf.identity, grads, expand_composites=True)
 
 
-class Game(Configured, Keys, Averages, Serving, keras.Model):
+class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
     """A deep generative model as a game.
 
     A subclass has a constructor with keyword-only arguments of plain values, its configuration, which does nothing but
@@ -121,7 +122,8 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
         """Gives each move its optimizer.
 
         Args:
-            optimizers: dict, move -> Keras optimizer (or its name); None takes the paper's, `default_optimizers`.
+            optimizers: dict, move -> Keras optimizer (or its name), or of a model of one move that optimizer; None
+                takes the paper's, `default_optimizers`.
             jit_compile: True, False, or "auto" for True where there is a GPU. The whole step is compiled by XLA on one
                 device; under a strategy only the gradient computation is, because XLA can not span replicas.
             steps_per_execution, run_eagerly: as in Keras.
@@ -130,9 +132,11 @@ class Game(Configured, Keys, Averages, Serving, keras.Model):
             ValueError: if `optimizers` does not name exactly the moves, or two moves would average one weight.
         """
         optimizers = optimizers or {m: make_optimizer(**self.default_optimizers[kind_of(m)]) for m in self.moves}
+        if not isinstance(optimizers, dict):
+            optimizers = {move: optimizers for move in self.moves} if len(self.moves) == 1 else {str(optimizers): None}
         if set(optimizers) != set(self.moves):
-            needed = f"{type(self).__name__} needs one optimizer for each of its moves {sorted(self.moves)}"
-            raise ValueError(f"{needed}, not for {sorted(optimizers)}.")
+            needed = f"{type(self).__name__} needs a dict with an optimizer for each of its moves {sorted(self.moves)}"
+            raise ValueError(f"{needed}, not {sorted(optimizers)}.")
         self.compile_options = {"jit_compile": jit_compile, "steps_per_execution": steps_per_execution}
         jit_compile = bool(tf.config.list_physical_devices("GPU")) if jit_compile == "auto" else jit_compile
         distributed = tf.distribute.has_strategy()

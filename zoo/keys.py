@@ -89,14 +89,14 @@ class Keys:
 
 
 def step_that_draws(method, use):
-    """The method `train_step` or `test_step`, within whose calls each key is drawn once, for this use."""
+    """The method `train_step` or `test_step` of data as `received`, within whose calls each key is drawn once."""
 
     @functools.wraps(method)
     def step(self, data):
         if now.drawing and (now.drawing.model, now.drawing.use) == (self, use):  # called by a subclass's own
             return method(self, data)
         with self.drawing(use, self.step.value if use == noise.TRAINING else self.test_steps.result()):
-            logs = method(self, data)
+            logs = method(self, self.received(data))
         if use == noise.TEST:
             self.test_steps.count.assign_add(1)
         return logs

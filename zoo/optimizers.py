@@ -88,20 +88,19 @@ class Averages:
 
     state_averages = None
 
-    @property
-    def averaging(self):
+    def averaging(self):  # no property, under whose name `.keras` files would keep the optimizers
         """Dict, move -> its optimizer, of those that keep averages."""
         optimizers = {move: unscaled(optimizer) for move, optimizer in self.optimizers.items()}
         return {move: optimizer for move, optimizer in optimizers.items() if optimizer.use_ema}
 
     def make_averages(self):
         """What compiling a model adds for averages of state; ValueError if two moves would average one weight."""
-        averaged = [id(weight) for move in self.averaging for weight in self.weights_of(move)]
+        averaged = [id(weight) for move in self.averaging() for weight in self.weights_of(move)]
         if len(averaged) > len(set(averaged)):
             raise ValueError("a network that several moves change can have use_ema in one of their optimizers only.")
         momentums = [
             (variable, optimizer.ema_momentum)
-            for move, optimizer in self.averaging.items()
+            for move, optimizer in self.averaging().items()
             for network in self.moves[move]
             for variable in network.non_trainable_variables
             if variable.dtype.startswith("float")
@@ -120,7 +119,7 @@ class Averages:
         Returns a list of (variable, its value before), to undo it.
         """
         replaced = self.state_averages.replace() if self.state_averages else []
-        for move, optimizer in self.averaging.items():
+        for move, optimizer in self.averaging().items():
             if optimizer.iterations.numpy() > 0:  # before the first step there is no average
                 weights = self.weights_of(move)
                 replaced += [(weight, weight.numpy()) for weight in weights]

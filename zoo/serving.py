@@ -45,6 +45,37 @@ class Serving:
         """The latent point z [batch, latent_size], float32, that `sample` decodes for each int64 seed [batch]."""
         return self.latent_prior.rows(seeds, self.latent_size)
 
+    def call(self, seeds, label=None):
+        """Samples, as Keras calls a model: `model(seeds)`, `model(seeds, label)`, or of both in a list or a dict.
+
+        Raises:
+            ValueError: for seeds that are no integers, or a model that draws no samples.
+        """
+        if "sample" not in (found := self.signatures()):
+            raise ValueError(f"{type(self).__name__} draws no samples: it answers {', '.join(found)}.")
+        if isinstance(seeds, dict):
+            seeds, label = seeds["seed"], seeds.get("label")
+        elif isinstance(seeds, list | tuple):
+            seeds, label = (*seeds, label)[:2]
+        seeds = tf.convert_to_tensor(seeds)
+        if not seeds.dtype.is_integer or seeds.shape.rank != 1:
+            raise ValueError(f"a call draws samples of seeds, integers [n], and got {seeds.dtype.name} {seeds.shape}.")
+        return self.sample(seeds, **({"label": tf.cast(label, tf.int64)} if label is not None else {}))
+
+    def export(self, export_dir, **options):
+        """Publishes what is served as the next version in `export_dir`, with averaged weights where there are any.
+
+        `options` are those of `export.saved_model.export_model`. Returns the version's path.
+
+        Raises:
+            UserError: for a model that can not be served.
+        """
+        from export.saved_model import export_model
+
+        with self.averaged():
+            metadata = {"estimates": self.before_export({})}
+            return export_model(self, export_dir, metadata=options.pop("metadata", {}) | metadata, **options)
+
     def sample(self, seeds, **label):
         """One row of served data per int64 seed [batch], a draw of p(x); no row depends on another.
 

@@ -1,7 +1,7 @@
 """Batches of a dataset: `batches` feeds it to training, `held_out_batches` to evaluation.
 
 A training batch is a function of (seed, step): a resumed run sees what it would have seen, and any number of replicas
-together see what one would. Images rest as uint8 and are scaled when a batch is made.
+together see what one would. Images rest as uint8; a batch has them as float32 in [0, 1].
 """
 
 import numpy as np
@@ -21,7 +21,6 @@ def batches(
     batch_size,
     seed,
     start_step=0,
-    data_range=None,
     with_labels=False,
     binarize=False,
     split="train",
@@ -35,10 +34,8 @@ def batches(
     Args:
       batch_size: rows of a step, over all replicas.
       start_step: the first step; a run that resumes at step s passes s.
-      data_range: (low, high): images become float32, pixel 0 being low and 255 high, and points must lie within it, as
-        they do for a model of probabilities. None: all stay as they are.
       with_labels: yield (x, label).
-      binarize: dynamic binarisation: a grey pixel is 255 with probability pixel / 255, else 0, anew at every step.
+      binarize: dynamic binarisation: a grey pixel is 1 with probability pixel / 255, else 0, anew at every step.
       split: "train" or "test".
       num_replicas, replica_ids: the batch is divided among the replicas in order; yield the shares of those listed
         (default: all), step by step. Together the shares are the batch of a single replica, bit for bit.
@@ -49,7 +46,7 @@ def batches(
     Raises:
       UserError: the data can not give what is asked for, or batch_size is larger than the set or not divisible.
     """
-    images, labels = _tensors(data, split, data_range, with_labels, binarize)
+    images, labels = _tensors(data, split, with_labels, binarize)
     num_rows, example_shape = images.shape[0], images.shape[1:]
     if not 1 <= batch_size <= num_rows:
         raise UserError(f"batch_size is {batch_size}, but {data.name} has {num_rows} {split} rows: give that or less.")
@@ -74,30 +71,30 @@ def batches(
         if binarize:
             key = noise.key(seed, step, noise.DATA, PIXELS)
             uniform = tf.gather(noise.uniform(key, [*shares, *example_shape]), replica_ids)
-        x = _pixels(tf.gather(images, row), data_range, uniform)
+        x = _served(tf.gather(images, row), uniform)
         return (x, tf.gather(labels, row)) if with_labels else x
 
     return tf.data.Dataset.counter(start_step).map(as_written(step_batches)).unbatch().prefetch(2)
 
 
-def held_out_batches(data, batch_size, data_range, with_labels=False, binarize=False, split="test"):
+def held_out_batches(data, batch_size, with_labels=False, binarize=False, split="test"):
     """One pass over a split in its own order, each row once, the last batch smaller; otherwise as `batches`.
 
     `binarize` draws each row once and for all, whatever the batch size.
     """
-    images, labels = _tensors(data, split, data_range, with_labels, binarize)
+    images, labels = _tensors(data, split, with_labels, binarize)
     num_rows = images.shape[0]
 
     def batch(start):
         stop = tf.minimum(start + batch_size, num_rows)
         uniform = noise.uniform_rows(tf.range(start, stop), images.shape[1:], TEST_STREAM) if binarize else None
-        x = _pixels(images[start:stop], data_range, uniform)
+        x = _served(images[start:stop], uniform)
         return (x, labels[start:stop]) if with_labels else x
 
     return tf.data.Dataset.range(0, num_rows, batch_size).map(as_written(batch)).prefetch(2)
 
 
-def _tensors(data, split, data_range, with_labels, binarize):
+def _tensors(data, split, with_labels, binarize):
     """(x, labels) of a split as tensors, after the checks that all batches share."""
     x, labels = {"train": (data.train, data.train_labels), "test": (data.test, data.test_labels)}[split]
     if not len(x):
@@ -106,19 +103,13 @@ def _tensors(data, split, data_range, with_labels, binarize):
         raise UserError(f"{data.name} has no labels: choose a dataset that has, or a model that needs none.")
     if binarize and (len(data.shape) != 3 or data.shape[2] != 1):
         raise UserError(f"binarize is for grey images, and {data.name} has shape {data.shape}: leave it off.")
-    if data_range is not None and len(data.shape) != 3 and (x.min() < data_range[0] or x.max() > data_range[1]):
-        raise UserError(
-            f"{data.name} holds points between {x.min():.3g} and {x.max():.3g}, and the model takes those in "
-            f"{list(data_range)}: choose other data, or settings that take any, such as a gaussian likelihood."
-        )
     with tf.device("CPU"):  # beside the pipeline, also where there is a GPU
         return tf.constant(x), None if labels is None else tf.constant(labels)
 
 
-def _pixels(x, data_range, uniform=None):
-    """Images scaled to `data_range`, where that is given, and binarised by uniform numbers, where those are."""
-    low, high = np.array([0, 255], np.uint8) if data_range is None else np.float32(data_range)
-    if uniform is not None:
-        return tf.where(uniform < tf.cast(x, tf.float32) / 255, high, low)
-    is_scaled = data_range is None or x.dtype != tf.uint8
-    return x if is_scaled else tf.cast(x, tf.float32) / 255 * (high - low) + low
+def _served(x, uniform=None):
+    """Rows as models take and serve them: pixels in [0, 1], binarised by uniform numbers where those are given."""
+    if x.dtype != tf.uint8:
+        return x
+    x = tf.cast(x, tf.float32) / 255
+    return x if uniform is None else tf.cast(uniform < x, tf.float32)

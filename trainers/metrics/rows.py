@@ -37,15 +37,13 @@ def kept_samples(run):
 
 def served_batches(run, data, options, split="test"):
     """A split in batches as the model's signatures take it."""
-    served_range = (0.0, 1.0) if len(data.shape) == 3 else None
-    binarize = run.settings.dynamic_binarization
-    return held_out_batches(data, options.batch_size, served_range, binarize=binarize, split=split)
+    return held_out_batches(data, options.batch_size, binarize=run.settings.dynamic_binarization, split=split)
 
 
 def held_out(run, data, batch_size):
     """The test set in batches as the run's model takes it."""
-    model, binarize = run.model, run.settings.dynamic_binarization
-    return held_out_batches(data, batch_size, model.data_range, with_labels=model.labelled, binarize=binarize)
+    binarize = run.settings.dynamic_binarization
+    return held_out_batches(data, batch_size, with_labels=run.model.labelled, binarize=binarize)
 
 
 def batches(run, data, options, title):

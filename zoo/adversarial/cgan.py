@@ -38,7 +38,7 @@ class CGAN(AdversarialGame):
 
         model = CGAN(data_shape=(28, 28, 1), num_classes=10, network="convolutional")
         model.compile()
-        model.fit(x, label, batch_size=64, epochs=20)  # x: float32 [n, 28, 28, 1] in [-1, 1], label: int64 [n]
+        model.fit(x, label, batch_size=64, epochs=20)  # x: [n, 28, 28, 1] in [0, 1], label: int64 [n]
         images = model.sample(tf.range(64, dtype=tf.int64), label=tf.fill([64], tf.constant(3, tf.int64)))
 
     Reference:

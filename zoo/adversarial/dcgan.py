@@ -31,7 +31,7 @@ class DCGAN(AdversarialGame):
 
         model = DCGAN(data_shape=(28, 28, 1), filters=64)
         model.compile()
-        model.fit(x, batch_size=128, epochs=20)  # x: float32 [n, 28, 28, 1] in [-1, 1]
+        model.fit(x, batch_size=128, epochs=20)  # x: [n, 28, 28, 1], float32 in [0, 1] or uint8
         images = model.sample(tf.range(64, dtype=tf.int64))
 
     Reference:

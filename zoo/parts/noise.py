@@ -99,12 +99,12 @@ def uniform_rows(seeds, shape, stream=0):
     """Uniform float32 [batch, *shape] in [0, 1); row i is, bit for bit, `tf.random.stateless_uniform` of its seed.
 
     Args:
-      seeds: int64 [batch]; batch may be unknown, or 0.
+      seeds: integers [batch], taken as int64; batch may be unknown, or 0.
       shape: static shape of one row, a tuple of ints or an int.
       stream: int or int64 scalar tensor, not negative; another stream is independent noise from the same seeds.
 
     Raises:
-      ValueError: `seeds` or `stream` is a tensor of another type, or `seeds` is not of rank 1.
+      ValueError: `seeds` is a tensor of another type, `stream` one of another than int64, or `seeds` not of rank 1.
     """
     return _rows(seeds, shape, stream, lambda *uniforms: uniforms)
 
@@ -138,6 +138,7 @@ def _box_muller(u, v):
 
 def _rows(seeds, shape, stream, transform):
     """Rows of numbers: `transform` turns the four uniforms of a Philox block, each [batch, blocks], into four."""
+    seeds = tf.cast(seeds, tf.int64) if tf.is_tensor(seeds) and seeds.dtype.is_integer else seeds
     seeds, stream = tf.convert_to_tensor(seeds, tf.int64), tf.convert_to_tensor(stream, tf.int64)
     seeds.shape.assert_has_rank(1)
     shape = (shape,) if isinstance(shape, int) else tuple(shape)

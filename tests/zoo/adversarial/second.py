@@ -31,7 +31,8 @@ def assert_two_iterations(model, G, D, rate, batch_size=5):
     for step in range(2):
         x = rng.uniform(-1, 1, [k * batch_size, *model.data_shape]).astype(np.float32)
         label = rng.integers(0, getattr(model, "num_classes", 1), k * batch_size)
-        model.train_step((tf.constant(x), tf.constant(label)) if model.conditional else tf.constant(x))
+        served = model.to_served(x) if model.data_range else x
+        model.train_step((served, tf.constant(label)) if model.conditional else tf.constant(served))
         y = [np.eye(model.num_classes)[label]] if model.conditional else []
         minibatches = zip(*(np.split(a, k) for a in (x.reshape(len(x), -1).astype(np.float64), *y)), strict=True)
         *keys, last = [noise.key(model.seed, step, 0, i) for i in range(k + 1)]

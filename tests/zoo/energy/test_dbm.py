@@ -125,7 +125,7 @@ def test_contrastive_divergence_is_that_of_a_machine_with_copies(layer, copies):
     before, num = stack(model), 20000
     V = images(num).reshape(num, 4)
     model.step.assign(layer - 1)
-    model.train_step(tf.constant(V))
+    model.train_step(tf.reshape(V, [-1, *model.data_shape]))
 
     x = V
     for W, _, above in before[: layer - 1]:

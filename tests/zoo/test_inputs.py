@@ -1,0 +1,96 @@
+"""What a Keras user tries first, of every model: it works, or a sentence says why not."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.models import make, names, of_each_model
+from zoo.parts.posteriors import Gaussian
+
+
+def rows_of(model, num=8):
+    """As many rows as the steps of one epoch take, pixels in [0, 1], with labels where the model takes them."""
+    x = np.random.default_rng(0).random([num * model.batches_per_step, *model.data_shape])
+    return (x, np.arange(len(x)) % 2) if model.labelled else (x,)
+
+
+@pytest.mark.parametrize("name", of_each_model(names()))
+def test_keras_methods(name, tmp_path):
+    model = make(name)
+    model.run_eagerly = True  # which spares it being traced, and hides nothing of what is asked for here
+    rows, size = rows_of(model), 4 * model.batches_per_step
+    loss = f"{next(iter(model.moves))}_loss"
+    stop = keras.callbacks.EarlyStopping(f"val_{loss}", patience=1, min_delta=1e9)
+    held_out = rows if model.labelled else rows[0]
+    history = model.fit(*rows, batch_size=size, epochs=9, verbose=0, callbacks=[stop], validation_data=held_out)
+    assert len(history.history[loss]) == 2 and stop.monitor_op == keras.ops.less and model.step == 4
+    dataset = tf.data.Dataset.from_tensor_slices(held_out).batch(size)
+    scores = model.evaluate(dataset, return_dict=True, verbose=0)
+    assert scores.keys() == model.trackers.keys() and model.train_on_batch(*rows) and model.step == 5
+    assert model.test_on_batch(*rows, return_dict=True).keys() == scores.keys()
+    model.summary(print_fn=lambda line: None)
+    if "sample" not in model.signatures():
+        with pytest.raises(ValueError, match="draws no samples"):
+            model(np.arange(3))
+        return
+    labels = [np.array([0, 1, 1])] * model.conditional
+    samples = model(tf.range(3), *labels)  # int32
+    inputs = dict(zip(("seed", "label"), [np.arange(3), *labels], strict=False))
+    for answer in (model.predict(inputs, verbose=0), model.predict([*inputs.values()], batch_size=2, verbose=0)):
+        np.testing.assert_allclose(answer, samples, atol=1e-5)
+    if name == "cgan":  # what the others export is asked elsewhere
+        served = tf.saved_model.load(str(model.export(tmp_path))).signatures["sample"]
+        answer = served(**{key: tf.constant(value, tf.int64) for key, value in inputs.items()})
+        np.testing.assert_allclose(answer["images"], samples, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["vae", "gan"])
+def test_integers_are_pixels_and_all_take_what_is_served(name):
+    """The data of a step are in the networks' range, from 8-bit pixels as from floats, in batches or arrays."""
+    seen, model = [], make(name)
+    pixels = np.random.default_rng(0).integers(0, 256, [8, *model.data_shape])
+    model.of_data = lambda data: seen.append(data) or [data]
+    model.q = lambda x, training: seen.append(x) or Gaussian.of(model.encoder(x))
+    for x in (pixels.astype(np.uint8), pixels / 255.0, tf.constant(pixels)):
+        model.test_step(x)
+    low, high = model.data_range
+    for x in seen:
+        np.testing.assert_allclose(x, low + (high - low) * pixels / 255.0, atol=1e-6)
+    assert len(seen) == 3
+
+
+IMAGES = np.zeros([8, 8, 8, 1], np.float32)
+MISTAKES = {  # model and arguments, what it is given, what it says
+    "scale": ("vae", {}, [255 * IMAGES + 255], r"pixels, integers in \[0, 255\] or floats in \[0, 1\], .* 255 to 255"),
+    "negative": ("gan", {}, [IMAGES - 1], "these run from -1 to -1: scale them"),
+    "16 bits": ("vae", {}, [(IMAGES + 256).astype(np.uint16)], "256 to 256"),
+    "NaN": ("gan", {}, [IMAGES * np.nan], "not finite"),
+    "no channels": ("dbm", {}, [IMAGES[..., 0]], r"rows of shape \[n, 8, 8, 1\], not \[8, 8, 8\]: give it a last axis"),
+    "shape": ("vae", {}, [IMAGES[:, :4]], r"not \[8, 4, 8, 1\]\."),
+    "no label": ("cgan", {}, [IMAGES], "CGAN needs the label of each row"),
+    "label": ("vae", {}, [IMAGES, np.zeros(8)], "VAE learns from x alone"),
+    "k": ("gan", {"num_discriminator_steps": 3}, [IMAGES], "3 minibatches of one size, which 8 rows do not give"),
+    "points": ("vae", {"data_shape": (2,)}, [np.full([4, 2], 1.5)], "points in .0, 1.*gaussian likelihood"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "train_step"])
+@pytest.mark.parametrize("name, arguments, data, message", MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_gets_one_sentence_before_the_first_step(method, name, arguments, data, message):
+    model = make(name, **arguments)
+    if method == "train_step" and any(part in message for part in ("255", "256", "run from", "finite", "gaussian")):
+        pytest.skip("a step does not look at values")
+    if method == "evaluate" and "minibatches" in message:
+        pytest.skip("an evaluation does not divide a batch")
+    with pytest.raises(ValueError, match=message):
+        getattr(model, method)(data if method == "train_step" else data[0], *data[1:] if method != "train_step" else ())
+    assert model.step == 0
+
+
+def test_a_model_of_one_move_takes_one_optimizer():
+    model = make("vae")
+    model.compile("adam")
+    assert isinstance(model.optimizers["autoencoder"], keras.optimizers.Adam)
+    with pytest.raises(ValueError, match=r"a dict with an optimizer for each of its moves \['discriminator'.*'adam'"):
+        make("gan").compile("adam")

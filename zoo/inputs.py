@@ -1,0 +1,124 @@
+"""Data as users hand them to `fit` and its like: served data, told apart and checked before a step sees them."""
+
+import numpy as np
+import tensorflow as tf
+
+ROUNDING = 1e-3  # how far outside [0, 1] a pixel may be
+
+
+class Inputs:
+    """Of a Keras model with `data_shape`, `data_range`, `from_served`, `labelled` and `batches_per_step`.
+
+    It takes what it serves: pixels in [0, 1], or integers in [0, 255], and points as they are; and where it is
+    `labelled`, an integer for each row. Keras's methods take arrays, which are looked at as a whole before the first
+    step, or a `tf.data.Dataset`, of which one batch is.
+    """
+
+    def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
+        """As Keras's, after `check_rows` and `check_batches`; callbacks that monitor a loss know that less is better."""
+        for callback in kwargs.get("callbacks") or ():
+            if getattr(callback, "mode", None) == "auto" and getattr(callback, "monitor", "").endswith("_loss"):
+                callback.mode = "min"
+        held_out = kwargs.get("validation_data")
+        for rows, divided in ((self._rows_of(x, y), True), (self._rows_of(held_out), False)):
+            if rows is not None:
+                self.check_rows(*rows)
+                if divided and not isinstance(x, tf.data.Dataset):
+                    self.check_batches(len(rows[0]), batch_size or 32)
+        return super().fit(x, y, batch_size, *args, **kwargs)
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """As Keras's, after `check_rows`."""
+        if (rows := self._rows_of(x, y)) is not None:
+            self.check_rows(*rows)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, return_dict=False):
+        """As Keras's, after `check_rows`."""
+        self.make_train_function()
+        return self._on_batch(self.train_function, x, y, return_dict)
+
+    def test_on_batch(self, x, y=None, return_dict=False):
+        """As Keras's, after `check_rows`."""
+        self.make_test_function()
+        return self._on_batch(self.test_function, x, y, return_dict)
+
+    def _on_batch(self, function, x, y, return_dict):
+        self.check_rows(x, y)
+        self.reset_metrics()
+        batch = tf.convert_to_tensor(x) if y is None else (tf.convert_to_tensor(x), tf.convert_to_tensor(y))
+        logs = {name: float(value) for name, value in function(iter([batch])).items()}
+        return logs if return_dict else list(logs.values())
+
+    @staticmethod
+    def _rows_of(x, y=None):
+        """(x, labels) of what a Keras method takes, of a dataset its first batch; None where that is not known."""
+        if isinstance(x, tf.data.Dataset):
+            x = next(iter(x), None)
+        if isinstance(x, list | tuple) and y is None:
+            return x
+        return None if x is None or not hasattr(x, "__array__") else (x, y)
+
+    def received(self, data):
+        """What a step makes of a batch: x, float32 in the networks' range, or (x, label).
+
+        Raises:
+            ValueError: for labels that are missing or not taken, another shape, or rows that can not be divided.
+        """
+        x, label = self._told_apart(*data) if isinstance(data, list | tuple) else self._told_apart(data)
+        x = tf.convert_to_tensor(x)
+        self._check_shape(x.shape)
+        if self.data_name == "images" and x.dtype.is_integer:
+            x = tf.cast(x, tf.float32) / 255.0
+        x = self.from_served(tf.cast(x, tf.float32))
+        return (x, label) if self.labelled else x
+
+    def check_rows(self, x, label=None):
+        """Raises ValueError for rows that a step can not take or should not: as `received`, and by their values.
+
+        `x` and `label` are arrays, or what becomes an array.
+        """
+        x, label = self._told_apart(x, label)
+        x = np.asarray(x)
+        self._check_shape(x.shape, in_batches=False)
+        if x.dtype.kind == "f" and not np.isfinite(x).all():
+            raise ValueError("the data hold numbers that are not finite: leave out their rows.")
+        if self.data_range is None or not x.size:
+            return
+        low, high = x.min(), x.max()
+        largest = 255 if self.data_name == "images" and x.dtype.kind in "iu" else 1.0 + ROUNDING
+        if low < -ROUNDING or high > largest:
+            kind, mend = {
+                "images": ("pixels, integers in [0, 255] or floats", "scale them"),
+                "points": ("points", "scale them, or choose settings that take any, such as a gaussian likelihood"),
+            }[self.data_name]
+            raise ValueError(f"the model takes {kind} in [0, 1], and these run from {low:.3g} to {high:.3g}: {mend}.")
+
+    def check_batches(self, num_rows, batch_size):
+        """Raises ValueError if a batch, the last one included, can not be divided into `batches_per_step`."""
+        for size in {min(batch_size, num_rows), num_rows % batch_size} - {0}:
+            self._check_division(size)
+
+    def _told_apart(self, x, label=None, weight=None):
+        name = type(self).__name__
+        if weight is not None:
+            raise ValueError(f"{name} takes no weights of samples.")
+        if self.labelled and label is None:
+            raise ValueError(f"{name} needs the label of each row: call fit(x, label), or give batches (x, label).")
+        if not self.labelled and label is not None:
+            raise ValueError(f"{name} learns from x alone: call fit(x), or give batches of x.")
+        return x, label
+
+    def _check_shape(self, shape, in_batches=True):
+        shape = tuple(shape)
+        if shape[1:] != self.data_shape:
+            ending = ": give it a last axis, x[..., None]" if shape[1:] + (1,) == self.data_shape else ""
+            expected = ", ".join(map(str, self.data_shape))
+            raise ValueError(f"{type(self).__name__} takes rows of shape [n, {expected}], not {list(shape)}{ending}.")
+        if in_batches and shape[0] is not None:
+            self._check_division(shape[0])
+
+    def _check_division(self, size):
+        if size % self.batches_per_step:
+            parts = f"{self.batches_per_step} minibatches of one size"
+            raise ValueError(f"a step takes {parts}, which {size} rows do not give: make batches a multiple of them.")
