@@ -15,7 +15,7 @@ class Inputs:
     """
 
     def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
-        """As Keras's, after `check_rows` and `check_batches`; callbacks that monitor a loss know that less is better."""
+        """As Keras's, after `check_rows` and `check_batches`. Callbacks that monitor a loss take less for better."""
         for callback in kwargs.get("callbacks") or ():
             if getattr(callback, "mode", None) == "auto" and getattr(callback, "monitor", "").endswith("_loss"):
                 callback.mode = "min"
