@@ -123,6 +123,24 @@ def test_discriminator_alone_finds_the_ratio_of_conditional_densities():
         np.testing.assert_allclose(answer, (density[0] / sum(density))[seen], atol=0.06)
 
 
+@pytest.mark.parametrize("label", [3, -1])
+def test_labels_that_are_no_classes_are_refused_before_the_first_step(label):
+    model, x, labels = CGAN(num_classes=3, **TINY["mlp"]), np.zeros([5, 2], np.float32), np.array([0, 1, 2, label, 1])
+    model.compile(jit_compile=False)
+    for use in (
+        lambda: model.fit(x, labels, batch_size=2, verbose=0),
+        lambda: model.fit(tf.constant(x), tf.constant(labels), 2, verbose=0),
+        lambda: model.train_step((tf.constant(x), tf.constant(labels))),
+        lambda: model.sample(tf.range(5, dtype=tf.int64), label=labels),
+        lambda: model.discriminate(x, label=labels),
+    ):
+        with pytest.raises(ValueError, match=rf"^labels must be 0 to 2, the classes, but {label} is among them\.$"):
+            use()
+    assert model.step == 0
+    model.fit(x, labels % 3, batch_size=2, verbose=0)
+    assert model.step == 3
+
+
 def play_on_points(model, x, y, num_steps):
     """Plays as configs/cgan_ring.cfg does, for fewer steps, and goes on with the average generator."""
     average = {"use_ema": True, "ema_momentum": 0.99}

@@ -62,6 +62,12 @@ def test_alternating_play_stays_on_its_ellipse():
     np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arccos(1.0 - ETA**2 / 2.0), rtol=1e-4)
 
 
+@pytest.mark.parametrize("eta, bound", [(0.1, 1.03), (1.9, 20**0.5), (2.0, None), (2.5, None)])
+def test_alternating_play_is_bounded_below_a_rate_of_two_only(eta, bound):
+    distance = np.linalg.norm(path_of(game("alternating", eta, eta, x0=1.0, y0=0.0), 50), axis=1)
+    assert distance.max() <= bound if bound else distance[-1] > 100  # r^2 (1 - eta / 2) <= x^2 + y^2 - eta x y = 1
+
+
 @of_plays
 @pytest.mark.parametrize("eta_x, eta_y", [(0.1, 0.1), (0.05, 0.2), (0.02, 0.02)])
 def test_paths_are_powers_of_the_matrix_and_are_served_as_moves(play, eta_x, eta_y):
