@@ -8,7 +8,7 @@ from keras.optimizers.schedules import CosineDecay
 from keras.utils import set_random_seed
 from scipy import stats
 
-from tests.zoo.adversarial.second import SHAPES
+from tests.zoo.adversarial.second import SHAPES, layers_of
 from tests.zoo.steps import assert_weights, descend, in_float64, train
 from trainers import flags
 from zoo.adversarial.ali import ALI
@@ -239,10 +239,6 @@ def model_of(config, data_shape, *more):
     return settings, settings.model_class(data_shape=data_shape, **settings.model_settings)
 
 
-def layers_of(network):
-    return [(type(layer).__name__, layer.output.shape[-1]) for layer in network.layers]
-
-
 def hidden(width, *kinds):
     return [(kind, width) for kind in kinds]
 
@@ -278,8 +274,8 @@ def test_networks_of_the_grid_are_the_authors():
 
 def test_networks_of_bigan_are_the_authors():
     settings, model = model_of("bigan_mnist", (28, 28, 1))
-    assert [width for kind, width in layers_of(model.encoder) if kind == "Dense"] == [1024, 1024]
-    assert [width for kind, width in layers_of(model.decoder) if kind == "Dense"] == [1024, 1024, 784]
+    for network, widths in ((model.encoder, [1024, 1024]), (model.decoder, [1024, 1024, 784])):
+        assert [("Dense", width) for width in widths] == [layer for layer in layers_of(network) if layer[0] == "Dense"]
     assert layers_of(model.encoder_output)[-1] == ("Reshape", 50)
     assert layers_of(model.x_discriminator) == [("Flatten", 784), ("Dense", 1024), ("LeakyReLU", 1024)]
     assert layers_of(model.z_discriminator) == [("Flatten", 50)]
@@ -307,7 +303,7 @@ def test_convolutional_networks(side, channels):
         (model.x_discriminator, "Conv2D", blocks - 1),
         (model.joint_discriminator, "Dropout", 1),
     ]:
-        kinds = [name for name, _ in layers_of(network)]
+        kinds = [name for name, *_ in layers_of(network)]
         assert kinds.count("BatchNormalization") == norms
         assert kinds.count(kind) == (1 if kind == "Dropout" else blocks)
 
