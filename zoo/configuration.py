@@ -1,6 +1,7 @@
 """A model's constructor is its configuration: its arguments are stored, checked, documented and read back."""
 
 import inspect
+import math
 import re
 import textwrap
 import typing
@@ -23,10 +24,12 @@ class Configured:
         shared_arguments: dict, name -> `Argument`. What a family shares is said once: a parameter that a constructor
             names without annotation or default takes those, and the class's docstring its help.
         zero_allowed: tuple of the names of int arguments that may be 0.
+        negative_allowed: tuple of the names of arguments that may be any number.
     """
 
     shared_arguments = {}
     zero_allowed = ()
+    negative_allowed = ("seed",)
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
@@ -52,7 +55,7 @@ class Configured:
         """Stores the arguments of a constructor, out of its `locals()`, under their own names.
 
         Raises:
-            ValueError: for a value outside the choices of its `Literal`, a count below 1, or a negative number.
+            ValueError: for a value outside the choices of its `Literal`, a count below 1, a negative number, or NaN.
         """
         for name, parameter in self.arguments().items():
             value = tuple(values[name]) if isinstance(values[name], list) else values[name]  # JSON knows no tuples
@@ -62,9 +65,13 @@ class Configured:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")
             least = 0 if name in self.zero_allowed else 1
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, int) and name != "seed" and number < least and not isinstance(number, bool):
+                if isinstance(number, float) and math.isnan(number):
+                    raise ValueError(f"{name} must be a number, but is {value}.")
+                if name in self.negative_allowed:
+                    continue
+                if isinstance(number, int) and number < least and not isinstance(number, bool):
                     raise ValueError(f"{name} must be at least {least}, not {value}.")
-                if isinstance(number, float) and not number >= 0.0:
+                if isinstance(number, float) and number < 0.0:
                     raise ValueError(f"{name} must not be negative, but is {value}.")
             if name != "name":  # which is Keras's
                 setattr(self, name, value)

@@ -29,7 +29,8 @@ from zoo import MODELS
 from zoo.parts import adversarial, layers, noise, penalties
 
 CRITICS = [
-    *(f"gan --loss=wasserstein --penalty={penalty}" for penalty in penalties.PENALTIES),
+    *(f"gan --loss=wasserstein --penalty={penalty}" for penalty in penalties.PENALTIES if penalty != "roth"),
+    "gan --penalty=roth",
     *(f"dcgan --weight_constraint={constraint}" for constraint in ("clipping", "spectral_norm")),
     *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali")),
 ]

@@ -1,6 +1,7 @@
 """Constructors as configurations: what a family shares in arguments is said once, and each class can say otherwise."""
 
 import pydoc
+import warnings
 from typing import Literal
 
 import pytest
@@ -141,7 +142,17 @@ def test_ali_says_otherwise():
     (DCGAN, {"filters": 0}, "filters must be at least 1"),
     (VAE, {"beta": -0.5}, "beta must not be negative, but is -0.5"),
     (VAE, {"beta": -1}, "beta must not be negative"),
-    (VAE, {"beta": float("nan")}, "beta must not be negative"),
+    (VAE, {"beta": float("nan")}, "beta must be a number, but is nan"),
+    (GAN, {"loss": "alpha", "loss_parameter": float("nan")}, "loss_parameter must be a number"),
+    (GAN, {"loss": "alpha", "loss_parameter": 0.0}, "loss_parameter must be neither 0 nor 1 .*, got 0.0"),
+    (GAN, {"loss": "alpha_non_saturating", "loss_parameter": 1.0}, "loss_parameter must be neither 0 nor 1"),
+    (GAN, {"loss": "weighted_jensen_shannon", "loss_parameter": 1.5}, "loss_parameter must be between 0 and 1"),
+    (GAN, {"loss": "wasserstein", "penalty": "roth"}, "roth takes D's output for a logit, which the loss wasserstein"),
+    (ALI, {"loss": "gan", "penalty": "roth"}, "roth takes D's output for a logit"),
+    (GAN, {"weight_constraint": "clipping", "clip_value": 0.0}, "clip_value must be positive"),
+    (DCGAN, {"penalty": "r1"}, "discriminator_batch_norm"),
+    (ALI, {"penalty": "r1", "discriminator_batch_norm": True}, "discriminator_batch_norm"),
+    (CGAN, {"num_classes": 3, "penalty": "r1", "network": "convolutional"}, "discriminator_batch_norm"),
     (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
     (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
     (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
@@ -173,3 +184,16 @@ def test_arguments_in_range():
     assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)
     assert model.get_config()["beta"] == 0.0 and not hasattr(model, "values")
     CGAN(data_shape=(2,), num_classes=3, generator_units=(5, 4), discriminator_units=(5, 4))  # no joint layers
+    GAN(data_shape=(2,), loss="alpha", loss_parameter=-1.0)
+    DCGAN(data_shape=(8, 8, 1), filters=1, penalty="r1", discriminator_batch_norm=False)
+
+
+@pytest.mark.parametrize("arguments, num_warnings", [
+    ({}, 1), ({"penalty": "wgan_gp"}, 0), ({"weight_constraint": "clipping"}, 0), ({"loss": "hinge"}, 0),
+])  # fmt: skip
+def test_a_critic_without_bounds_is_warned_of(arguments, num_warnings):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        GAN(**{"data_shape": (2,), "loss": "wasserstein", **arguments})
+    assert len(caught) == num_warnings
+    assert all("give it a penalty" in str(w.message) and w.filename == __file__ for w in caught)

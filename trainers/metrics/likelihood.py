@@ -27,7 +27,7 @@ def held_out_objectives(run, data, options):
 def importance_weighted_nll(run, data, options):
     """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
 
-    Burda et al. 2016, equation 8; Kingma and Welling 2014 and Rezende et al. 2014 evaluate in the same way.
+    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way.
     """
     model = run.model
     if not hasattr(model, "log_weights"):

@@ -39,7 +39,8 @@ class AdversarialGame(Game):
             ("penalty_decay", float, 1.0, "float, a factor of the weight for every 1,000 steps."),
             ("weight_constraint", penalties.WeightConstraint, "none",
              '"none"; "clipping", D\'s weights within `clip_value` (Arjovsky et al. 2017); or "spectral_norm", the '
-             "largest singular value of each of its weight matrices is 1 (Miyato et al. 2018)."),
+             "largest singular value of each of its weight matrices nears 1 over the steps (Miyato et al. 2018; batch "
+             "normalisation scales anew)."),
             ("clip_value", float, 0.01, "float, the largest magnitude of a clipped weight."),
             ("packing", int, 1, "int, examples that D judges together (PacGAN, Lin et al. 2018)."),
             ("discriminator_batch_norm", bool, True,
@@ -50,14 +51,15 @@ class AdversarialGame(Game):
              "float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width."),
         ]
     }  # fmt: skip
+    negative_allowed = ("seed", "loss_parameter")
     default_optimizers = {
         player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
-    metric_names = ("accuracy_on_real", "accuracy_on_fake", "divergence")
 
     def __init__(self, arguments):
         super().__init__(arguments)
         self.loss_pair = adversarial.loss_pair(self.loss, self.loss_parameter)
+        penalties.check_loss(self)
         if self.weight_constraint == "clipping":
             for weight in self.weights_of("discriminator"):
                 weight.constraint = penalties.Clip(self.clip_value)
@@ -69,6 +71,10 @@ class AdversarialGame(Game):
     @property
     def moves(self):
         return {"discriminator": [self.discriminator], "generator": [self.generator]}
+
+    @property
+    def metric_names(self):
+        return (*(("accuracy_on_real", "accuracy_on_fake") if self.loss_pair.score else ()), "divergence")
 
     @property
     def draws(self):

@@ -16,6 +16,7 @@ y appended to z, and in D the projection of Miyato and Koyama 2018:
 """
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoo.adversarial import dcgan
@@ -26,7 +27,9 @@ from zoo.parts import networks, penalties
 class CGAN(AdversarialGame):
     """Conditional generative adversarial network, for images and for points with class labels.
 
-    To condition on other vectors than those of classes, override `condition_size` and `condition`.
+    Labels that are no classes are refused where their numbers are known: by `fit` (of arrays, before the first step),
+    and by steps, `sample` and `discriminate` outside of graphs. To condition on other vectors than those of classes,
+    override `condition_size` and `condition`.
 
     Args:
         num_classes: int, labels are 0 ... num_classes - 1.
@@ -91,8 +94,17 @@ class CGAN(AdversarialGame):
         return self.num_classes
 
     def condition(self, label):
-        """y, float32 [batch, condition_size], of labels [batch]."""
+        """y, float32 [batch, condition_size], of labels [batch]; ValueError where they are known to be no classes."""
+        known = tf.get_static_value(label)  # None within a graph
+        others = [] if known is None else np.setdiff1d(known, np.arange(self.num_classes))
+        if len(others):
+            raise ValueError(f"labels must be 0 to {self.num_classes - 1}, the classes, but {others[0]} is among them.")
         return tf.one_hot(label, self.num_classes)
+
+    def fit(self, x=None, y=None, *args, **kwargs):
+        if y is not None:
+            self.condition(np.unique(y, axis=0))  # refuses what it can not take
+        return super().fit(x, y, *args, **kwargs)
 
     def conditions(self, label):
         return [self.condition(label)]

@@ -11,7 +11,7 @@ Notation:
     x, label   data, [m, *data_shape], and the classes of its rows, [m]
     y          1 for a row of p, whose label is in `numerator`, 0 for one of q, [m]
     S          classifier, a probability; its network gives the logit of S
-    pi         the share of p in all rows so far
+    pi         the share of p in the rows so far: the mean of the minibatches' shares
 """
 
 import tensorflow as tf

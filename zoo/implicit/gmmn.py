@@ -7,7 +7,7 @@ What they are compared by is the choice:
     mmd         MMD^2 = E k(G(z), G(z')) + E k(x, x') - 2 E k(G(z), x), k a mixture of Gaussian kernels: all moments (3)
     energy      2 E|G(z) - x| - E|G(z) - G(z')| - E|x - x'|: the energy score of DISCO nets (Bouchacourt et al. 2016)
     mean        (E G(z) - E x)^2, elements averaged: the method of moments, of the first one,
-    covariance  and of the first two: distributions that differ in others are the same to it
+    covariance  and, the same of covariance matrices being added, of the first two: it sees no others
 
 Notation: x are data, [m, *data_shape], pixels in [0, 1], z ~ p(z) latent, [m, latent_size], and G is the generator.
 
@@ -27,7 +27,7 @@ from zoo.parts import discrepancies, distributions, networks
 class GMMN(Game):
     """Generative moment matching network with dense layers, for images and for points.
 
-    Minibatches should be large: 100 and more.
+    Minibatches should be large: 100 and more. One row alone says nothing to kernels and distances: its loss is 0.
 
     Args:
         prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.

@@ -27,7 +27,7 @@ class LossPair:
     encoder(real): the same for what has a part in the reals, as ALI's encoder has.
     divergence(real, fake): what D sees of the difference, per example; its mean is a lower bound of a divergence, and
         is equal to it where D is optimal.
-    score(output): positive where D takes it for real.
+    score(output): positive where D takes it for real, or None where an output has no such sign.
     probability(output): of being real, or None where D does not say.
     """
 
@@ -35,7 +35,7 @@ class LossPair:
     generator: Callable
     encoder: Callable
     divergence: Callable
-    score: Callable = tf.identity
+    score: Callable | None = tf.identity
     probability: Callable | None = None
 
 
@@ -63,8 +63,8 @@ def hinge(real, fake):
 def f_gan(divergence, non_saturating=False):
     """The pair of a `divergences.Divergence`: D raises E_data[T] - E_fake[f*(T)], and G lowers it.
 
-    Nowozin et al. 2016, equation 6 and algorithm 1. Non-saturating: G raises E_fake[T] instead (section 3.2), and an
-    encoder lowers E_real[f*(T)].
+    Nowozin et al. 2016, equation 6; their algorithm 1 moves both at once, the games here as their `train_step` says.
+    Non-saturating: G raises E_fake[T] instead (section 3.2), and an encoder lowers E_real[f*(T)].
     """
     T, conjugate = divergence.T, divergence.conjugate
     return LossPair(
@@ -88,19 +88,21 @@ LOSSES = {
     # J_G = -exp(logit D) of fakes, logit D of reals: with D optimal, both descend KL(real || fake). They are the two
     # terms of its variational form (Nowozin et al. 2016, arXiv:1606.00709, table 1).
     "maximum_likelihood": game(lambda fake: -tf.exp(fake), lambda real: real),
-    # D's targets are 1 and -1, G's is 0 (Mao et al. 2017, arXiv:1611.04076, equations 2 and 8). With D optimal, G
-    # descends half of Pearson's E_fake[(m / fake - 1)^2], m the mean of real and fake densities: what D sees is
-    # 1 - J_D = sum (real - fake)^2 / (2 (real + fake)).
+    # D's targets are 1 and -1, G's is 0 (Mao et al. 2017, arXiv:1611.04076, equations 2 and 8). With D optimal, it sees
+    # Pearson's E_m[(fake / m - 1)^2], m the mean of real and fake densities. Their theorem has G lower it by the terms
+    # of fakes and of reals together. G can move the former alone: that has the gradient of 2 KL(real || m) less what D
+    # sees, of no f-divergence (it would be concave where real > fake, and gets below 0), and vanishes where both agree.
     "least_squares": LossPair(
         least_squares, lambda fake: 0.5 * tf.square(fake), lambda real: 0.5 * tf.square(real),
         lambda real, fake: 1.0 - least_squares(real, fake),
     ),
-    # Lim and Ye 2017 (arXiv:1705.02894), equations 8 and 9; D sees the total variation.
+    # Lim and Ye 2017 (arXiv:1705.02894), equations 8 and 9. With D optimal, the sign of real - fake, it sees the total
+    # variation, half of sum |real - fake|, and G descends twice that.
     "hinge": LossPair(hinge, lambda fake: -fake, lambda real: real, lambda real, fake: 1.0 - 0.5 * hinge(real, fake)),
-    # Arjovsky et al. 2017 (arXiv:1701.07875), equation 2: a distance only if something keeps D's slope in bounds. An
-    # output has no sign then that would mean real.
+    # Arjovsky et al. 2017 (arXiv:1701.07875), equation 2: a distance only if something keeps D's slope in bounds. Any
+    # constant may be added to D, so that no sign of an output means real.
     "wasserstein": LossPair(
-        lambda real, fake: fake - real, lambda fake: -fake, lambda real: real, lambda real, fake: real - fake
+        lambda real, fake: fake - real, lambda fake: -fake, lambda real: real, lambda real, fake: real - fake, None
     ),
 }  # fmt: skip
 FAMILIES = {"alpha": divergences.alpha, "weighted_jensen_shannon": divergences.weighted_jensen_shannon}
@@ -128,22 +130,23 @@ def pack(x, size):
     """Joins each `size` neighbours on the last axis: [m, ..., c] to [m // size, ..., size * c]; leaves out the rest.
 
     What D is given instead of single samples, so that it sees a lack of variety (Lin et al. 2018, PacGAN,
-    arXiv:1712.04086, section 2).
+    arXiv:1712.04086, section 2). Fewer rows than `size` make one pack, of some of them twice: a mean over none is NaN.
     """
     if size == 1:
         return x
-    num = tf.shape(x)[0] // size
-    members = tf.unstack(tf.reshape(x[: num * size], [num, size, *x.shape[1:]]), axis=1)
+    m = tf.shape(x)[0]
+    num, often = tf.maximum(m // size, 1), tf.maximum(-(-size // m), 1)
+    rows = tf.tile(x, [often] + [1] * (len(x.shape) - 1))[: num * size]
+    members = tf.unstack(tf.reshape(rows, [num, size, *x.shape[1:]]), axis=1)
     return tf.concat(members, axis=-1)
 
 
 def state_of_game(pair, real, fake):
-    """What is logged of a game, per example: whether D is right on each side, and the divergence that it sees."""
-    return {
-        "accuracy_on_real": pair.score(real) > 0.0,
-        "accuracy_on_fake": pair.score(fake) < 0.0,
-        "divergence": pair.divergence(real, fake),
-    }
+    """What is logged of a game, per example: the divergence that D sees, and where it judges whether it is right."""
+    state = {"divergence": pair.divergence(real, fake)}
+    if pair.score:
+        state |= {"accuracy_on_real": pair.score(real) > 0.0, "accuracy_on_fake": pair.score(fake) < 0.0}
+    return state
 
 
 def verdict(pair, output):

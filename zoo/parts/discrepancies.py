@@ -3,7 +3,8 @@
     x, y    float32 [n, ...] and [m, ...], rows of two distributions P and Q; each row counts as one vector
 
 Each function returns a scalar that is differentiable in both. It is zero in expectation where P and Q are equal (the
-distance of moments is above it), so that a minibatch of equal distributions can give less than zero.
+distance of moments is above it), so that a minibatch of equal distributions can give less than zero. What takes pairs
+of distinct rows is zero, and has no gradient, where there are none: of a minibatch of one row.
 """
 
 import tensorflow as tf
@@ -16,9 +17,10 @@ def flat(x):
 
 
 def moments(x, y, statistics="mean"):
-    """|E s(X) - E s(Y)|^2, the mean over all elements of the statistics s.
+    """(E X - E Y)^2, the mean over all elements; for "covariance", plus the same of the covariance matrices.
 
-    Those of "mean" are s(x) = x, those of "covariance" the covariance matrix besides.
+    A sum of two means, so that the d elements of the means count as much as the d^2 of the matrices. Of n rows, the
+    matrix is their sum of squares over n.
     """
     x, y = flat(x), flat(y)
     difference = tf.reduce_mean(tf.square(tf.reduce_mean(x, axis=0) - tf.reduce_mean(y, axis=0)))
@@ -39,14 +41,15 @@ def excess(h, x, y):
 
     h is a function of squared distances [n, m], elementwise.
     """
+    x, y = flat(x), flat(y)
+    there_are_pairs = tf.minimum(tf.shape(x)[0], tf.shape(y)[0]) > 1
 
     def within(x):
-        n = tf.cast(tf.shape(x)[0], tf.float32)
-        values = tf.linalg.set_diag(h(squared_distances(x, x)), tf.zeros([tf.shape(x)[0]]))
-        return tf.reduce_sum(values) / (n * (n - 1.0))
+        n, values = tf.cast(tf.shape(x)[0], tf.float32), h(squared_distances(x, x))
+        return (tf.reduce_sum(values) - tf.linalg.trace(values)) / tf.maximum(n * (n - 1.0), 1.0)
 
-    x, y = flat(x), flat(y)
-    return within(x) + within(y) - 2.0 * tf.reduce_mean(h(squared_distances(x, y)))
+    distance = within(x) + within(y) - 2.0 * tf.reduce_mean(h(squared_distances(x, y)))
+    return tf.where(there_are_pairs, distance, 0.0)
 
 
 def mmd(x, y, bandwidths):
@@ -55,7 +58,7 @@ def mmd(x, y, bandwidths):
     Gretton et al. 2012; a mixture of bandwidths b, float32 [k] in units of the data, as in Li et al. 2015
     (arXiv:1502.02761).
     """
-    squares = [2.0 * tf.square(b) for b in tf.unstack(bandwidths)]
+    squares = [tf.maximum(2.0 * tf.square(b), 1e-12) for b in tf.unstack(bandwidths)]  # rows can all be equal
     return excess(lambda d: tf.reduce_mean([tf.exp(-d / square) for square in squares], 0), x, y)
 
 

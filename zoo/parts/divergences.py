@@ -7,6 +7,8 @@ An adversary's output v is any real number; T(v) = g_f(v), rising in v, maps it 
 The authors' table writes some integrals for D_f(Q || P), and that of Jensen-Shannon with a factor of 1/2. Here a name
 always means the divergence of the f that is given: "pearson" is E_Q[(p/q - 1)^2], "jensen_shannon" is
 KL(P || M) + KL(Q || M) with M = (P + Q) / 2, and so is "gan", log 4 being added for f(1) = 0; the two differ in T.
+The supremum is over u > 0, but for "pearson" over all u, as in their table 6: below T = -2, where u > 0 has -1, this f*
+is larger. The bound stays one, and is as tight.
 """
 
 import math
@@ -15,7 +17,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-exp, expm1, log, softplus = tf.math.exp, tf.math.expm1, tf.math.log, tf.math.softplus
+exp, expm1, log, log1p, softplus = tf.math.exp, tf.math.expm1, tf.math.log, tf.math.log1p, tf.math.softplus
 sqrt, square = tf.math.sqrt, tf.math.square
 
 
@@ -24,7 +26,8 @@ class Divergence(NamedTuple):
 
     f: of u = p / q > 0; convex, f(1) = 0.
     T: the output activation, of v.
-    conjugate: f*(T(v)), of v: the composition, in a form that neither overflows nor loses digits before it must.
+    conjugate: f*(T(v)), of v: the composition, in a form that neither overflows nor loses digits before it must, and
+        nor does its gradient.
     threshold: f'(1), the value of T where p = q.
     """
 
@@ -34,8 +37,8 @@ class Divergence(NamedTuple):
     threshold: float = 0.0
 
 
-def lambert_w_of_exp(y):
-    """W(e^y) > 0, the solution w of w + log w = y, for floats of any shape.
+def log_lambert_w_of_exp(y):
+    """log W(e^y), W(e^y) > 0 being the solution w of w + log w = y, for floats of any shape.
 
     Newton's steps in log w, which converge from everywhere because the equation is convex there (Corless et al. 1996,
     On the Lambert W function, section 5). Only the last one is differentiated; there, it has the exact derivative.
@@ -45,12 +48,17 @@ def lambert_w_of_exp(y):
         w = exp(log_w)
         log_w = tf.stop_gradient(log_w - (w + log_w - y) / (w + 1.0))
     w = exp(log_w)
-    return exp(log_w - (w + log_w - y) / (w + 1.0))
+    return log_w - (w + log_w - y) / (w + 1.0)
 
 
-def jeffrey_conjugate(v):
-    w = lambert_w_of_exp(1.0 - v)
-    return w + 1.0 / w + v - 2.0
+def jeffrey_conjugate(v):  # w + 1 / w + v - 2
+    log_w = log_lambert_w_of_exp(1.0 - v)
+    return exp(log_w) + exp(-log_w) + v - 2.0
+
+
+def log_softplus(v):
+    """log log(1 + e^v): v itself in the end, where the softplus and its slope vanish."""
+    return tf.where(v < -40.0, v, log(softplus(tf.maximum(v, -40.0))))
 
 
 def weighted_jensen_shannon(pi):
@@ -68,12 +76,18 @@ def alpha(a):
     def f(u):
         return (u**a - 1.0 - a * (u - 1.0)) / (a * (a - 1.0))
 
-    def conjugate_of(slope):  # slope = (a - 1) T + 1; below the least slope of f, that at u = 0, f* is constant
-        return (tf.maximum(slope, 0.0) ** (a / (a - 1.0)) - 1.0) / a
+    def conjugate_of(log_slope):  # slope = (a - 1) T + 1, whose power a / (a - 1) is u^a
+        return expm1(a / (a - 1.0) * log_slope) / a
+
+    def log_slope(v):  # of T = v, for a > 1; below the least slope of f, that at u = 0, f* is constant
+        within = v > -1.0 / (a - 1.0)
+        return tf.where(within, log1p((a - 1.0) * tf.where(within, v, 0.0)), -math.inf)
 
     if a > 1.0:
-        return Divergence(f, lambda v: v, lambda v: conjugate_of((a - 1.0) * v + 1.0))
-    return Divergence(f, lambda v: 1.0 / (1.0 - a) - softplus(-v), lambda v: conjugate_of((1.0 - a) * softplus(-v)))
+        return Divergence(f, lambda v: v, lambda v: conjugate_of(log_slope(v)))
+    return Divergence(
+        f, lambda v: 1.0 / (1.0 - a) - softplus(-v), lambda v: conjugate_of(math.log(1.0 - a) + log_softplus(-v))
+    )
 
 
 DIVERGENCES = {

@@ -67,11 +67,12 @@ class Dropout(keras.layers.Layer):
 
 
 class SpectralNormalization(keras.layers.Wrapper):
-    """A dense or convolutional layer whose kernel W is divided by its largest singular value, sigma(W).
+    """A dense or convolutional layer whose kernel W is divided by an estimate of its largest singular value, sigma(W).
 
-    sigma(W) = v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato
-    et al. 2018, arXiv:1802.05957, algorithm 1 and equation 12). Keras's layer of this name overwrites W, in calls for
-    another player's move too. The layer has no activation: it is to be linear in W.
+    v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato et al.
+    2018, arXiv:1802.05957, algorithm 1 and equation 12). It rises to sigma(W) over many calls, and is below it in the
+    first ones: the largest singular value of what is left is above 1, and 1 in the limit. Keras's layer of this name
+    overwrites W, in calls for another player's move too. The layer has no activation: it is to be linear in W.
     """
 
     def __init__(self, layer, **kwargs):

@@ -7,6 +7,7 @@ Each penalty is a function of (D, real, fake, key) that returns float32 [batch]:
     key: of `noise.key`, for those penalties that draw where to look.
 """
 
+import warnings
 from typing import Literal
 
 import keras
@@ -37,9 +38,11 @@ def wgan_gp(D, real, fake, key):
 def dragan(D, real, fake, key):
     """(|dD/dx| - 1)^2 around the data (Kodali et al. 2017, arXiv:1705.07215, DRAGAN).
 
-    At x + delta, delta Gaussian with half the standard deviation that all elements of the minibatch have.
+    At x + delta, delta Gaussian as in the paper, with a sixth of the standard deviation that all elements of the
+    minibatch have. That is the root mean square of the noise in the authors' code, half of that deviation times two
+    uniform numbers: one of each element, one of each row.
     """
-    return distance_from_one(D, real + 0.5 * tf.math.reduce_std(real) * noise.normal(key, tf.shape(real)))
+    return distance_from_one(D, real + tf.math.reduce_std(real) / 6.0 * noise.normal(key, tf.shape(real)))
 
 
 def r1(D, real, fake, key):
@@ -88,6 +91,23 @@ class Clip(keras.constraints.Constraint):
 
     def __call__(self, weights):
         return tf.clip_by_value(tf.convert_to_tensor(weights), -self.value, self.value)
+
+
+def check_loss(game):
+    """Raises ValueError for what does not go with a game's loss, and warns of a critic that nothing keeps in bounds."""
+    if game.penalty == "roth" and not game.loss_pair.probability:
+        raise ValueError(
+            f"the penalty roth takes D's output for a logit, which the loss {game.loss} does not: choose another "
+            "penalty, or the loss non_saturating, minimax or maximum_likelihood."
+        )
+    if game.weight_constraint == "clipping" and not game.clip_value:
+        raise ValueError("clip_value must be positive for the weight_constraint clipping: all weights of D would be 0.")
+    if game.loss == "wasserstein" and game.penalty == game.weight_constraint == "none":
+        warnings.warn(
+            "nothing keeps the critic of the loss wasserstein in bounds, so that it grows for ever: give it a penalty, "
+            "such as wgan_gp, or a weight_constraint.",
+            stacklevel=4,  # whoever calls the constructor
+        )
 
 
 def check(game):

@@ -1,4 +1,4 @@
-"""Algorithm 1 of Goodfellow et al. 2014 a second time, in float64."""
+"""Algorithm 1 of Goodfellow et al. 2014 a second time, in float64, and what else tests ask of adversarial games."""
 
 import numpy as np
 import tensorflow as tf
@@ -44,3 +44,16 @@ def assert_two_iterations(model, G, D, rate, batch_size=5):
     assert_weights(model, (theta_d, theta_g))
     assert [optimizer.iterations for optimizer in model.optimizers.values()] == [2 * k, 2]
     assert model.batches_per_step == k and model.step == 2
+
+
+def layers_of(network):
+    """Of each layer its kind and the shape of its output, such as ("Dense", 10)."""
+    return [(type(layer).__name__, *layer.output.shape[1:]) for layer in network.layers]
+
+
+def assert_gradients(model, move, losses):
+    """Every weight of a move has a gradient, all of them are finite, and some are not zero."""
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(losses()[move])
+    gradients = tape.gradient(loss, model.weights_of(move))
+    assert all(np.all(np.isfinite(gradient)) for gradient in gradients) and any(np.any(g) for g in gradients)

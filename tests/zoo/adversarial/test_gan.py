@@ -1,4 +1,4 @@
-"""GAN against Algorithm 1 written out and against games of known Gaussians."""
+"""GAN against Algorithm 1 written out and against games of known Gaussians, CGAN's among them."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,9 @@ from keras.optimizers.schedules import CosineDecay
 from keras.utils import set_random_seed
 from scipy import special, stats
 
-from tests.zoo.adversarial.second import GENERATOR_OBJECTIVE, SHAPES, assert_two_iterations
+from tests.zoo.adversarial.second import GENERATOR_OBJECTIVE, SHAPES, assert_two_iterations, layers_of
 from tests.zoo.steps import train
+from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.gan import GAN
 
 
@@ -36,10 +37,10 @@ def test_networks_of_the_two_dimensional_experiments():
     """Batch normalisation in G, maxout in D, and initial weights of a given deviation (Dumoulin et al. 2016)."""
     options = {"generator_batch_norm": True, "discriminator_activation": "maxout", "maxout_pieces": 5}
     model = GAN(data_shape=(2,), generator_units=(80,), discriminator_units=(60,), initial_std=0.07, **options)
-    kinds = [type(layer).__name__ for layer in model.generator.layers]
+    kinds = [kind for kind, _ in layers_of(model.generator)]
     assert kinds == ["Flatten", "Dense", "BatchNormalization", "ReLU", "Dense", "Reshape"]
-    kinds = [(type(layer).__name__, layer.output.shape[-1]) for layer in model.discriminator.layers]
-    assert kinds == [("Flatten", 2), ("Dense", 300), ("Maxout", 60), ("Dense", 1), ("Reshape", 1)]
+    kinds = [("Flatten", 2), ("Dense", 300), ("Maxout", 60), ("Dense", 1), ("Reshape", 1)]
+    assert layers_of(model.discriminator) == kinds
     for network in (model.generator, model.discriminator):
         kernels = np.concatenate([np.ravel(w) for w in network.trainable_variables if w.name == "kernel"])
         assert abs(kernels.std() - 0.07) < 0.01
@@ -73,24 +74,34 @@ def test_accuracies_and_losses_of_a_known_discriminator():
                                atol=0.02)  # fmt: skip
 
 
-def test_discriminator_alone_finds_the_ratio_of_densities():
-    """G stays; D tends to p / (p + q), and the logged estimate to the Jensen-Shannon divergence."""
-    p, q = stats.norm(0.8, 1.0), stats.norm(-0.7, 0.6)
-    model = linear_game(q.mean(), q.std(), discriminator_units=(32, 32))
-    model.compile({"discriminator": Adam(CosineDecay(0.02, 250)), "generator": SGD(0.0)}, jit_compile=False)
-    quantiles = (np.arange(500) + 0.5) / 500
-    x, z = (tf.constant(d.ppf(quantiles)[:, None], tf.float32) for d in (p, stats.norm))
-
-    train(model, (x, z), 250, 500, lambda data: model.minimize(lambda: model.discriminator_losses(*data)))
-    grid = np.linspace(-2.2, 2.2, 23)
-    answer = model.discriminate(tf.constant(grid[:, None], tf.float32))["probability"]
-    np.testing.assert_allclose(answer, p.pdf(grid) / (p.pdf(grid) + q.pdf(grid)), atol=0.05)
-    fine = np.linspace(-8, 8, 4001)
-    m = 0.5 * (p.pdf(fine) + q.pdf(fine))
-    divergence = np.trapezoid(0.5 * sum(d.pdf(fine) * (d.logpdf(fine) - np.log(m)) for d in (p, q)), fine)
-    estimate = np.mean(model.discriminator_losses(x, z)["divergence"])
-    np.testing.assert_allclose(estimate, divergence, atol=0.01)
-    np.testing.assert_allclose(model.generator.get_weights()[1], [q.mean()], rtol=1e-6)  # which did not move
+@pytest.mark.parametrize("cls, options", [
+    (GAN, {"discriminator_units": (32, 32)}),
+    (CGAN, {"discriminator_units": (16, 8, 32), "num_classes": 2, "dropout": 0.0}),
+])  # fmt: skip
+def test_discriminator_alone_finds_the_ratio_of_densities(cls, options):
+    """D tends to p(x|y) / (p(x|y) + q(x|y)), and the logged estimate to their mean Jensen-Shannon divergence."""
+    set_random_seed(1)
+    model = cls(data_shape=(1,), latent_size=1, prior="normal", **options)
+    p = [stats.norm(0.8, 1.0), stats.norm(-1.0, 0.5)][: options.get("num_classes", 1)]
+    q = [stats.norm(-0.7, 0.6), stats.norm(1.2, 0.9)][: len(p)]
+    label, quantiles = np.repeat(np.arange(len(p)), 250), (np.arange(250) + 0.5) / 250
+    mean, std = (np.float32([getattr(q[c], of)() for c in label])[:, None] for of in ("mean", "std"))
+    model.G = lambda z, *y, training=True: mean + std * z
+    model.compile({"discriminator": Adam(CosineDecay(0.02, 300)), "generator": SGD(0.0)}, jit_compile=False)
+    x, z = (np.concatenate([d.ppf(quantiles) for d in of])[:, None] for of in (p, [stats.norm] * len(p)))
+    data = tuple(tf.constant(each, tf.float32) for each in (x, z, *([model.condition(label)] if cls is CGAN else [])))
+    train(model, data, 300, len(x), lambda data: model.minimize(lambda: model.discriminator_losses(*data)))
+    fine, divergences = np.linspace(-8, 8, 4001), []
+    for c, of in enumerate(zip(p, q, strict=True)):
+        grid = np.linspace(-2.2, 2.2, 23)
+        grid = grid[np.max([d.pdf(grid) for d in of], axis=0) > 0.1]
+        given = {"label": tf.fill([len(grid)], c)} if cls is CGAN else {}
+        answer = model.discriminate(tf.constant(grid[:, None], tf.float32), **given)["probability"]
+        np.testing.assert_allclose(answer, of[0].pdf(grid) / sum(d.pdf(grid) for d in of), atol=0.06)
+        log_m = np.log(sum(d.pdf(fine) for d in of) / 2)
+        divergences.append(np.trapezoid(sum(d.pdf(fine) * (d.logpdf(fine) - log_m) for d in of) / 2, fine))
+    estimate = np.mean(model.discriminator_losses(*data)["divergence"])
+    np.testing.assert_allclose(estimate, np.mean(divergences), atol=0.015)
 
 
 @pytest.mark.parametrize("loss", ["minimax", "non_saturating"])  # few samples carry the third game's gradient

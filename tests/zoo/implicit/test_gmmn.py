@@ -50,3 +50,15 @@ def test_bandwidths_are_in_units_of_the_data():
     np.testing.assert_allclose(model.losses(tf.constant(10 * x), tf.constant(z))["generator"], expected, rtol=1e-3)
     differences = x[:, None].astype(np.float64) - x[None]
     np.testing.assert_allclose(scale, np.sqrt(np.square(differences).sum(-1).mean()), rtol=1e-4)
+
+
+@pytest.mark.parametrize("discrepancy", ["mmd", "energy", "mean", "covariance"])
+def test_a_last_minibatch_of_one_row_and_rows_that_are_all_equal_leave_numbers(discrepancy):
+    """Compiled by XLA, too; where there is no pair of rows, kernels and distances move nothing."""
+    model = GMMN(data_shape=(2,), latent_size=2, generator_units=(3,), discrepancy=discrepancy)
+    model.compile({"generator": keras.optimizers.SGD(0.1)}, jit_compile=True)
+    for points in (np.random.default_rng(0).normal(size=[5, 2]), np.ones([5, 2])):
+        logs = model.fit(points.astype(np.float32), batch_size=2, verbose=0).history
+        assert np.isfinite(logs["generator_loss"] + [np.sum(w) for w in model.get_weights()]).all()
+    before, _ = model.generator.get_weights()[-2:], model.train_step(tf.ones([1, 2]))
+    assert (discrepancy in ("mmd", "energy")) == np.array_equal(before[1], model.generator.get_weights()[-1])

@@ -72,6 +72,13 @@ def test_spectral_norm_divides_each_kernel_by_its_largest_singular_value(shape):
     assert_close(before, network.get_weights(), rtol=0.0)  # training alone moves u
 
 
+def test_spectral_norm_falls_to_one_over_the_calls():
+    keras.utils.set_random_seed(0)
+    layer, x = layers.SpectralNormalization(keras.layers.Dense(30, use_bias=False)), np.eye(20, dtype=np.float32)
+    norms = [np.linalg.norm(layer(x, training=True), 2) for _ in range(200)]
+    assert norms[0] > 1.1 and np.all(np.diff(norms) < 1e-6) and abs(norms[-1] - 1.0) < 1e-3
+
+
 def test_gradient_of_spectral_norm_is_that_of_the_quotient():
     """Against finite differences of the exact W / sigma(W), once u and v are its singular vectors."""
     network, rng = networks.mlp((4,), (), (3,), spectral_norm=True), np.random.default_rng(0)

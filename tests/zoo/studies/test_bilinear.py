@@ -36,30 +36,27 @@ def path_of(model, num_steps=NUM_STEPS):
     return walk().numpy()
 
 
-def as_complex(path):
-    return path[:, 0] + 1j * path[:, 1]
+@pytest.mark.parametrize("eta", [0.1, 0.7, 1.9])
+def test_rates_angles_and_the_ellipse(eta):
+    """Powers of the matrix, which paths are, grow as its eigenvalues; x moves first, hence the sign in the ellipse."""
+    maps = {play: game(play, eta, eta).linear_map() for play in PLAYS}
+    for play, largest, square in (
+        ("simultaneous", 1 + 1j * eta, 1 + eta**2),
+        ("alternating", np.exp(1j * np.arccos(1 - eta**2 / 2)), 1.0),
+        ("extragradient", 1 - eta**2 + 1j * eta, 1 - eta**2 + eta**4),
+    ):
+        np.testing.assert_allclose(max(np.linalg.eigvals(maps[play]), key=np.imag), largest, rtol=1e-6)
+        np.testing.assert_allclose(np.abs(largest) ** 2, square)
+    kept, other = (np.array([[1.0, sign * eta / 2], [sign * eta / 2, 1.0]]) for sign in (-1, 1))
+    before_and_after = [(form, maps["alternating"].T @ form @ maps["alternating"]) for form in (kept, other)]
+    np.testing.assert_allclose(*before_and_after[0], atol=1e-6)
+    assert not np.allclose(*before_and_after[1], atol=1e-3)
 
 
-@pytest.mark.parametrize("play, factor, tolerance", [
-    ("simultaneous", 1 + 1j * ETA, 1e-5), ("extragradient", 1 - ETA**2 + 1j * ETA, 1e-4),
-])  # fmt: skip
-def test_play_spirals(play, factor, tolerance):
-    """Each step multiplies z = x + iy by a factor, whose magnitude is above 1, or below."""
-    z = as_complex(path_of(game(play, x0=0.7, y0=0.4)))
-    np.testing.assert_allclose(np.abs(z), np.abs(z[0]) * np.abs(factor) ** np.arange(NUM_STEPS + 1), rtol=1e-5)
-    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.angle(factor), rtol=tolerance)
-    assert (np.abs(factor) > 1.0) == (play == "simultaneous")
-
-
-def test_alternating_play_stays_on_its_ellipse():
-    """x moves first, hence the sign; the eigenvalues lie on the unit circle, at the angle arccos(1 - eta^2 / 2)."""
-    path = path_of(game("alternating"))
-    x, y = path.T
-    np.testing.assert_allclose(x**2 + y**2 - ETA * x * y, 2.0 - ETA, rtol=1e-5)
-    assert np.ptp(x**2 + y**2 + ETA * x * y) > 0.1  # what would be left if y moved first
-    T = np.array([[1.0, -ETA / 2.0], [0.0, np.sqrt(1.0 - ETA**2 / 4.0)]])  # makes a circle of the ellipse
-    z = as_complex(path @ T.T)
-    np.testing.assert_allclose(np.angle(z[1:] / z[:-1]), np.arccos(1.0 - ETA**2 / 2.0), rtol=1e-4)
+@pytest.mark.parametrize("eta, bound", [(0.1, 1.03), (1.9, 20**0.5), (2.0, None), (2.5, None)])
+def test_alternating_play_is_bounded_below_a_rate_of_two_only(eta, bound):
+    distance = np.linalg.norm(path_of(game("alternating", eta, eta, x0=1.0, y0=0.0), 30), axis=1)
+    assert distance.max() <= bound if bound else distance[-1] > 50  # r^2 (1 - eta / 2) <= x^2 + y^2 - eta x y = 1
 
 
 @of_plays
