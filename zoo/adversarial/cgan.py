@@ -101,10 +101,9 @@ class CGAN(AdversarialGame):
             raise ValueError(f"labels must be 0 to {self.num_classes - 1}, the classes, but {others[0]} is among them.")
         return tf.one_hot(label, self.num_classes)
 
-    def fit(self, x=None, y=None, *args, **kwargs):
-        if y is not None:
-            self.condition(np.unique(y, axis=0))  # refuses what it can not take
-        return super().fit(x, y, *args, **kwargs)
+    def check_rows(self, x, label=None):
+        super().check_rows(x, label)
+        self.condition(np.unique(label, axis=0))  # refuses what it can not take
 
     def conditions(self, label):
         return [self.condition(label)]
