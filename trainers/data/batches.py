@@ -12,7 +12,7 @@ from common.graph import as_written
 from zoo.parts import noise
 
 ORDER, PIXELS = 0, 1  # the positions of the two keys of a step: of the epoch's permutation, of the binarisation
-TEST_STREAM = noise.stream(noise.BINARIZATION)  # no model samples from it
+TEST_STREAM, DEQUANTIZATION_STREAM = (noise.stream(noise.BINARIZATION, i) for i in range(2))  # no model's
 
 
 def batches(
@@ -77,10 +77,12 @@ def batches(
     return tf.data.Dataset.counter(start_step).map(as_written(step_batches)).unbatch().prefetch(2)
 
 
-def held_out_batches(data, batch_size, with_labels=False, binarize=False, split="test"):
+def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequantize=False, split="test"):
     """One pass over a split in its own order, each row once, the last batch smaller; otherwise as `batches`.
 
-    `binarize` draws each row once and for all, whatever the batch size.
+    `binarize` draws each row once and for all, whatever the batch size; and so does `dequantize`, which makes of a
+    pixel k a number uniform in (k, k + 1) / 256. The mean log-density of that bounds the log-probability of 8-bit pixels
+    (Theis et al. 2016, arXiv:1511.01844, section 3.1).
     """
     images, labels = _tensors(data, split, with_labels, binarize)
     num_rows = images.shape[0]
@@ -89,6 +91,9 @@ def held_out_batches(data, batch_size, with_labels=False, binarize=False, split=
         stop = tf.minimum(start + batch_size, num_rows)
         uniform = noise.uniform_rows(tf.range(start, stop), images.shape[1:], TEST_STREAM) if binarize else None
         x = _served(images[start:stop], uniform)
+        if dequantize and images.dtype == tf.uint8:
+            u = noise.uniform_rows(tf.range(start, stop), images.shape[1:], DEQUANTIZATION_STREAM)
+            x = (255.0 * x + u) / 256.0
         return (x, labels[start:stop]) if with_labels else x
 
     return tf.data.Dataset.range(0, num_rows, batch_size).map(as_written(batch)).prefetch(2)

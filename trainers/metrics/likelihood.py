@@ -24,13 +24,39 @@ def held_out_objectives(run, data, options):
     return {name: float(value) for name, value in model.logs().items()}
 
 
+def is_density(model):
+    """Whether p(x|z) is a density of real numbers, so that 8-bit pixels are to be dequantised before it scores them."""
+    return model.likelihood == "gaussian"
+
+
+def nll_name(run, data):
+    """What -log p(x) is called: `unnormalized_nll` where it is that of no density, as a Bernoulli's of grey pixels.
+
+    p^x (1 - p)^(1 - x) has an integral below 1 over x in [0, 1]: the true -log p(x) of that shape is smaller.
+    """
+    is_grey = data.test.dtype == np.uint8 and bool(np.any((data.test > 0) & (data.test < 255)))
+    scores_grey = is_grey and not is_density(run.model) and not run.settings.dynamic_binarization
+    return "unnormalized_nll" if scores_grey else "nll"
+
+
+def summary(name, nll, model, data):
+    """The mean of -log p(x), nats [n], under its name, and its standard error; of 8-bit pixels' density in bits, too.
+
+    A pixel's density in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
+    """
+    found = {name: float(nll.mean()), "standard_error": float(nll.std() / np.sqrt(len(nll)))}
+    if is_density(model) and data.test.dtype == np.uint8:
+        found["bits_per_dimension"] = found[name] / np.log(2.0) / int(np.prod(data.shape)) + 8.0
+    return found
+
+
 def importance_weighted_nll(run, data, options):
     """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
 
     Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way.
     """
     model = run.model
-    if not hasattr(model, "log_weights"):
+    if not getattr(model, "has_proposal", False):
         return None
     num_samples = options.num_importance_samples
 
@@ -40,20 +66,17 @@ def importance_weighted_nll(run, data, options):
             return model.log_weights(x, num)
 
     bounds, elbos, chunks = [], [], itertools.count()
-    for x in batches(run, data, options, "importance-weighted NLL"):
+    for x in batches(run, data, options, "importance-weighted NLL", dequantize=is_density(model)):
         size = _rows_at_once(data) // len(x) or 1
         sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
         log_w = tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
         bounds.append(estimators.iwae(log_w))
         elbos.append(estimators.elbo(log_w))
     nll = -np.concatenate(bounds)
-    return {
-        "nll": float(nll.mean()),
-        "standard_error": float(nll.std() / np.sqrt(len(nll))),
-        "negative_elbo": -float(np.concatenate(elbos).mean()),
-        "num_importance_samples": num_samples,
-        "num_examples": len(nll),
-    }
+    name = nll_name(run, data)
+    elbo = {name.replace("nll", "negative_elbo"): -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
+    more = {"num_importance_samples": num_samples, "num_examples": len(nll)}
+    return summary(name, nll, model, data) | elbo | more
 
 
 def ais_nll(run, data, options):
@@ -79,14 +102,13 @@ def ais_nll(run, data, options):
     size = min(options.batch_size, _rows_at_once(data) // chains or 1)
     bar = progress("annealed importance sampling", -(-num_examples // size) * temperatures, "temperature")
     bounds, acceptance = [], []
-    for i, x in enumerate(held_out(run, dataclasses.replace(data, test=data.test[rows], test_labels=None), size)):
+    some = dataclasses.replace(data, test=data.test[rows], test_labels=None)
+    for i, x in enumerate(held_out(run, some, size, dequantize=is_density(model))):
         log_w, accepted = log_weights(x, i, lambda done: bar.update(i * temperatures + done))
         bounds.append(estimators.iwae(log_w))
         acceptance.append(accepted)
     nll = -np.concatenate(bounds)
-    return {
-        "nll": float(nll.mean()),
-        "standard_error": float(nll.std() / np.sqrt(num_examples)),
+    return summary(nll_name(run, data), nll, model, data) | {
         "acceptance_rate": float(np.mean(acceptance)),
         "num_chains": chains,
         "num_temperatures": temperatures,

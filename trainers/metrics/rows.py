@@ -40,16 +40,16 @@ def served_batches(run, data, options, split="test"):
     return held_out_batches(data, options.batch_size, binarize=run.settings.dynamic_binarization, split=split)
 
 
-def held_out(run, data, batch_size):
-    """The test set in batches as the run's model takes it."""
+def held_out(run, data, batch_size, **options):
+    """The test set in batches as the run's model takes it; `options` are more of `held_out_batches`."""
     binarize = run.settings.dynamic_binarization
-    return held_out_batches(data, batch_size, with_labels=run.model.labelled, binarize=binarize)
+    return held_out_batches(data, batch_size, with_labels=run.model.labelled, binarize=binarize, **options)
 
 
-def batches(run, data, options, title):
-    """The test set in batches, with a progress bar."""
+def batches(run, data, options, title, **more):
+    """The same, with a progress bar."""
     bar = progress(title, len(data.test), "example")
-    for batch in held_out(run, data, options.batch_size):
+    for batch in held_out(run, data, options.batch_size, **more):
         yield batch
         bar.add(len(batch[0] if run.model.labelled else batch))
 

@@ -2,12 +2,15 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from tests.trainers.metrics.made import NUM_ROWS, options, run_of
+from tests.trainers.metrics.made import NUM_ROWS, data_of, options, run_of
 from trainers.metrics import likelihood
 from trainers.metrics.likelihood import ais_nll, held_out_objectives, importance_weighted_nll
 from zoo.adversarial.gan import GAN
 from zoo.parts import estimators, noise
+from zoo.variational.avb import AVB
+from zoo.variational.vae import VAE
 
 
 @pytest.mark.parametrize("batch_size, chunk", [(NUM_ROWS, 2000), (10, 2000), (10, 300), (4, 1999)])
@@ -28,6 +31,45 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     assert abs(result["negative_elbo"] + elbo.mean()) < 5 * np.sqrt(np.mean(log_w.var(0)) / num / NUM_ROWS)
     np.testing.assert_allclose(result["standard_error"], log_px.std() / np.sqrt(NUM_ROWS), rtol=0.1)
     assert result["num_importance_samples"] == num and result["num_examples"] == NUM_ROWS
+
+
+GREY = np.random.default_rng(0).binomial(255, 0.4, [400, 2, 2, 1]).astype(np.uint8)
+
+
+def test_the_density_of_8_bit_pixels_is_that_of_dequantised_ones():
+    """N(0.4, 0.03^2) whatever z is: bits are a little more than those of the probabilities of 256 values."""
+    model = VAE(data_shape=(2, 2, 1), latent_size=1, hidden_units=(), likelihood="gaussian")
+    raw = 8.0 * np.arctanh(2.0 * np.log(0.03) / 8.0)
+    model.encoder.set_weights([np.zeros([4, 2]), np.zeros(2)])
+    model.decoder.set_weights([np.zeros([1, 8]), np.tile([0.4, raw], 4)])
+    edges = stats.norm.cdf(np.linspace(0, 1, 257), 0.4, 0.03)
+    exact = -np.log2(np.diff(edges)[GREY]).mean()
+    for metric in (importance_weighted_nll, ais_nll):
+        ais = {"num_ais_examples": 400, "num_ais_chains": 2, "num_ais_temperatures": 2, "num_ais_leapfrog_steps": 1}
+        result = metric(run_of(model), data_of(GREY, GREY), options(batch_size=70, num_importance_samples=3, **ais))
+        assert 0.001 < result["bits_per_dimension"] - exact < 0.02
+        in_nats = (8.0 - result["bits_per_dimension"]) * np.log(2.0) * 4
+        np.testing.assert_allclose(result["nll"], -in_nats, rtol=1e-5)
+
+
+def test_a_likelihood_is_called_what_it_is(vae):
+    """Grey pixels have no Bernoulli density; of an AVB, r's bounds are not the model's ELBO, nor is p(z) a proposal."""
+    given = options(num_importance_samples=3)
+    grey = importance_weighted_nll(run_of(vae), data_of(GREY, GREY), given)
+    assert {"unnormalized_nll", "unnormalized_negative_elbo"} < set(grey) and "nll" not in grey
+    for adaptive_contrast in (True, False):
+        small = {
+            "hidden_units": (2,),
+            "noise_units": (2,),
+            "adversary_units": (2,),
+            "adaptive_contrast": adaptive_contrast,
+        }
+        model = AVB(data_shape=(2, 2, 1), latent_size=1, **small)
+        result = importance_weighted_nll(run_of(model), data_of(GREY, GREY // 255 * 255), given)
+        if adaptive_contrast:
+            assert "nll" in result and "negative_elbo" not in result
+        else:
+            assert result is None
 
 
 @pytest.mark.parametrize("batch_size, num_examples", [(NUM_ROWS, 100), (5, 7)])
