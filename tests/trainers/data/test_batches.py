@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from tests.trainers.data.made import images, numbered, steps
 from trainers import data
@@ -57,6 +58,16 @@ def test_binarised_pixels_have_the_mean_of_their_grey_and_are_drawn_anew():
         assert set(np.unique(x)) == {0, 1}
         mean = (x.mean(axis=(0, 2, 3)) - grey[0, :, 0, 0] / 255) * np.sqrt(20_000)
         assert mean[0] == mean[-1] == 0 and np.abs(mean).max() < 4 * 0.5  # standard deviations are at most 1/2
+
+
+def test_dequantised_pixels_are_uniform_within_their_level_and_always_the_same():
+    levels = np.tile(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), (40, 1, 1, 1))
+    x, again = (
+        np.concatenate(steps(data.held_out_batches(images(levels), size, dequantize=True), 40)) for size in (7, 40)
+    )
+    np.testing.assert_array_equal(x, again)
+    within = 256.0 * x.astype(np.float64) - levels
+    assert stats.kstest(within.ravel(), "uniform").pvalue > 1e-3
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
