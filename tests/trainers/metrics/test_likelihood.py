@@ -50,8 +50,8 @@ def test_the_density_of_8_bit_pixels_is_that_of_dequantised_ones():
     for metric in (importance_weighted_nll, ais_nll):
         ais = {"num_ais_examples": 400, "num_ais_chains": 2, "num_ais_temperatures": 2, "num_ais_leapfrog_steps": 1}
         result = metric(run_of(model), data_of(GREY, GREY), options(batch_size=70, num_importance_samples=3, **ais))
-        np.testing.assert_allclose(result["nll"], nll, rtol=1e-4)
-        np.testing.assert_allclose(result["bits_per_dimension"], nll / np.log(2.0) / 4 + 8.0, rtol=1e-4)
+        np.testing.assert_allclose(result["nll"], nll, rtol=1e-5 if metric is importance_weighted_nll else 0.003)
+        np.testing.assert_allclose(result["bits_per_dimension"], result["nll"] / np.log(2.0) / 4 + 8.0, rtol=1e-4)
         assert abs(result["bits_per_dimension"] - exact) < 0.006  # the error of 1,600 pixels is 0.0014
 
 
