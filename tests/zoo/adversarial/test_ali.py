@@ -227,26 +227,6 @@ def test_networks_of_bigan_are_the_authors():
     assert np.abs(z).max() <= 1.0 and np.abs(z).mean() > 0.5  # on the support of the prior, however large
 
 
-@pytest.mark.parametrize("side, channels", [(8, 1), (16, 3), (28, 1), (32, 3)])
-def test_convolutional_networks(side, channels):
-    options = {"discriminator_activation": "leaky_relu", "discriminator_batch_norm": True, "dropout": 0.5}
-    small = {"filters": 2, "latent_size": 3, "z_discriminator_units": (4,), "joint_discriminator_units": (5,)}
-    model = ALI(data_shape=(side, side, channels), network="convolutional", **small, **options)
-    x = tf.constant(np.random.default_rng(0).random([4, side, side, channels]), tf.float32)
-    z = model.G_z(x, tf.zeros([4, 3]))
-    assert z.shape == (4, 3) and model.G_x(z).shape == x.shape and model.D_output(x, z).shape == (4,)
-    blocks = {8: 1, 16: 2, 28: 2, 32: 3}[side]
-    for network, kind, norms in [
-        (model.encoder, "Conv2D", blocks - 1),
-        (model.decoder, "Conv2DTranspose", blocks),
-        (model.x_discriminator, "Conv2D", blocks - 1),
-        (model.joint_discriminator, "Dropout", 1),
-    ]:
-        kinds = [name for name, *_ in layers_of(network)]
-        assert kinds.count("BatchNormalization") == norms
-        assert kinds.count(kind) == (1 if kind == "Dropout" else blocks)
-
-
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 
