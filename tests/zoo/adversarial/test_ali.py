@@ -96,34 +96,21 @@ def linear_model(latent_size, posterior, deviation, **arguments):
     return model, tf.constant(x, tf.float32)
 
 
-def set_linear(model, a, b, c):
-    """x_tilde = a z and z_hat = b x + C epsilon, of an implicit posterior."""
-    model.decoder.set_weights([a[:, None], np.zeros(1)])
-    model.encoder_output.set_weights([np.concatenate([b[None], c.T]), np.zeros(len(b))])
-
-
-def joint_covariances(a, b, c, deviation):
-    """Of (x, z_hat) and of (x_tilde, z)."""
-    q = np.block([[np.full([1, 1], deviation**2), deviation**2 * b[None]],
-                  [deviation**2 * b[:, None], deviation**2 * np.outer(b, b) + c @ c.T]])  # fmt: skip
-    p = np.block([[a[None] @ a[:, None], a[None]], [a[:, None], np.eye(len(a))]])
-    return q, p
-
-
 def test_at_the_optimum_no_player_moves_on(monkeypatch):
     """With the posterior of the decoder, q = p: D = 1/2 is optimal, D's and G's losses are log 4, gradients vanish."""
     deviation = 1.5
     a = deviation * np.array([0.6, 0.8])
     b = a / deviation**2
     c = np.eye(2) - np.outer(a, a) / deviation**2  # the projection that is its own square root
-    q, p = joint_covariances(a, b, c, deviation)
-    np.testing.assert_allclose(q, p, atol=1e-12)
+    joint = np.block([[np.full([1, 1], deviation**2), a[None]], [a[:, None], np.eye(2)]])  # of (x_tilde, z)
+    np.testing.assert_allclose(joint[1:, 1:], deviation**2 * np.outer(b, b) + c @ c.T, atol=1e-12)  # and of (x, z_hat)
     model, x = linear_model(2, "implicit", deviation)
-    set_linear(model, a, b, c)
+    model.decoder.set_weights([a[:, None], np.zeros(1)])
+    model.encoder_output.set_weights([np.concatenate([b[None], c.T]), np.zeros(2)])
     z, epsilon = (noise.normal([2, key], [len(x), 2]) for key in range(2))
     z_hat, x_tilde = model.G_z(x, epsilon), model.G_x(z)
-    np.testing.assert_allclose(np.cov(np.hstack([x, z_hat]).T), q, atol=0.06)
-    np.testing.assert_allclose(np.cov(np.hstack([x_tilde, z]).T), p, atol=0.06)
+    for pairs in ([x, z_hat], [x_tilde, z]):
+        np.testing.assert_allclose(np.cov(np.hstack(pairs).T), joint, atol=0.06)
     with tf.GradientTape() as tape:  # of a D with any weights: at its optimum, the two terms cancel
         rho_q, rho_p = model.D_output(x, z_hat), model.D_output(x_tilde, z)
         difference = tf.reduce_mean(rho_q) - tf.reduce_mean(rho_p)
@@ -131,9 +118,8 @@ def test_at_the_optimum_no_player_moves_on(monkeypatch):
     for gradient, weight in zip(tape.gradient(difference, weights), weights, strict=True):
         np.testing.assert_allclose(gradient, np.zeros(weight.shape), atol=0.06)
     monkeypatch.setattr(model, "D_output", lambda x, z, training: tf.zeros(len(x)))
-    losses = model.losses(x, z, epsilon)
-    np.testing.assert_allclose(losses["discriminator"], np.log(4), rtol=1e-6)
-    np.testing.assert_allclose(losses["generator"], np.log(4), rtol=1e-6)
+    for player in ("discriminator", "generator"):
+        np.testing.assert_allclose(model.losses(x, z, epsilon)[player], np.log(4), rtol=1e-6)
 
 
 @pytest.mark.slow
