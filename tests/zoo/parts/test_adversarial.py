@@ -73,13 +73,10 @@ BEST = {  # D's best outputs of both densities, what it then sees, and its loss 
     **dict.fromkeys(CLASSIC, (lambda p, q: tf.math.log(p / q), jensen_shannon, lambda seen: np.log(4) - 2 * seen)),
     "least_squares": (lambda p, q: (p - q) / (p + q), pearson, lambda seen: 1 - seen),
     "hinge": (lambda p, q: sign(p - q), lambda p, q: l1(p, q) / 2, lambda seen: 2 - 2 * seen),
-    # of slope 1 at most
-    "wasserstein": (
-        lambda p, q: tf.cumsum(-sign(tf.cumsum(p - q)), exclusive=True),
-        DESCENDED["wasserstein"],
-        lambda seen: -seen,
+    "wasserstein": (  # of slope 1 at most
+        lambda p, q: tf.cumsum(-sign(tf.cumsum(p - q)), exclusive=True), DESCENDED["wasserstein"], lambda seen: -seen,
     ),
-}
+}  # fmt: skip
 
 
 def value_and_gradient(function, at):
