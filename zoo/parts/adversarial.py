@@ -90,9 +90,9 @@ LOSSES = {
     # terms of its variational form (Nowozin et al. 2016, arXiv:1606.00709, table 1).
     "maximum_likelihood": game(lambda fake: -tf.exp(fake), lambda real: real),
     # D's targets are 1 and -1, G's is 0 (Mao et al. 2017, arXiv:1611.04076, equations 2 and 8). With D optimal, it sees
-    # Pearson's E_m[(fake / m - 1)^2], m the mean of real and fake densities. Their theorem has G lower it by the terms
-    # of fakes and of reals together. G can move the former alone: that has the gradient of 2 KL(real || m) less what D
-    # sees, of no f-divergence (it would be concave where real > fake, and gets below 0), and vanishes where both agree.
+    # Pearson's E_m[(fake / m - 1)^2], m the mean of real and fake densities. That is what G would minimise with a loss
+    # of the reals, too, as the authors say; the loss of fakes alone, which G has, descends 2 KL(real || m) less what D
+    # sees. It is stationary where both agree, but no f-divergence: concave where real > fake, and less than 0 at some.
     "least_squares": LossPair(
         least_squares, lambda fake: 0.5 * tf.square(fake), lambda real: 0.5 * tf.square(real),
         lambda real, fake: 1.0 - least_squares(real, fake),

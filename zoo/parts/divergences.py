@@ -7,8 +7,8 @@ An adversary's output v is any real number; T(v) = g_f(v), rising in v, maps it 
 The authors' table writes some integrals for D_f(Q || P), and that of Jensen-Shannon with a factor of 1/2. Here a name
 always means the divergence of the f that is given: "pearson" is E_Q[(p/q - 1)^2], "jensen_shannon" is
 KL(P || M) + KL(Q || M) with M = (P + Q) / 2, and so is "gan", log 4 being added for f(1) = 0; the two differ in T.
-The supremum is over u > 0, but for "pearson" over all u, as in their table 6: below T = -2, where u > 0 has -1, this f*
-is larger. The bound stays one, and is as tight.
+The supremum is over u > 0, but for "pearson" over all u, as in their table 6. Below T = -2 this f* is larger than that
+over u > 0, which is -1; the bound is one all the same, and as tight.
 """
 
 import math
@@ -26,8 +26,8 @@ class Divergence(NamedTuple):
 
     f: of u = p / q > 0; convex, f(1) = 0.
     T: the output activation, of v.
-    conjugate: f*(T(v)), of v: the composition, in a form that neither overflows nor loses digits before it must, and
-        nor does its gradient.
+    conjugate: f*(T(v)), of v: the composition, in a form that neither overflows nor loses digits before it must, in
+        its gradient neither.
     threshold: f'(1), the value of T where p = q.
     """
 

@@ -6,8 +6,7 @@ Each move of a player is a gradient step on its own loss, V for x and -V for y, 
 schedule of moves, `play`, decides what becomes of the distance r from (0, 0); both rates being eta, in one step
 
     simultaneous     x <- x - eta y,  y <- y + eta x              r grows by sqrt(1 + eta^2), turning by atan(eta)
-    alternating      the same, y answering the x that has moved   x^2 + y^2 - eta x y stays: r is bounded for eta < 2,
-                                                                  and grows without end for others
+    alternating      the same, y answering the x that has moved   x^2 + y^2 - eta x y stays: bounds r for eta < 2 only
     extragradient    x <- x - eta y~, y <- y + eta x~, where      r shrinks by sqrt(1 - eta^2 + eta^4) for eta < 1
                      (x~, y~) is a simultaneous step ahead
 

@@ -96,34 +96,21 @@ def linear_model(latent_size, posterior, deviation, **arguments):
     return model, tf.constant(x, tf.float32)
 
 
-def set_linear(model, a, b, c):
-    """x_tilde = a z and z_hat = b x + C epsilon, of an implicit posterior."""
-    model.decoder.set_weights([a[:, None], np.zeros(1)])
-    model.encoder_output.set_weights([np.concatenate([b[None], c.T]), np.zeros(len(b))])
-
-
-def joint_covariances(a, b, c, deviation):
-    """Of (x, z_hat) and of (x_tilde, z)."""
-    q = np.block([[np.full([1, 1], deviation**2), deviation**2 * b[None]],
-                  [deviation**2 * b[:, None], deviation**2 * np.outer(b, b) + c @ c.T]])  # fmt: skip
-    p = np.block([[a[None] @ a[:, None], a[None]], [a[:, None], np.eye(len(a))]])
-    return q, p
-
-
 def test_at_the_optimum_no_player_moves_on(monkeypatch):
     """With the posterior of the decoder, q = p: D = 1/2 is optimal, D's and G's losses are log 4, gradients vanish."""
     deviation = 1.5
     a = deviation * np.array([0.6, 0.8])
     b = a / deviation**2
     c = np.eye(2) - np.outer(a, a) / deviation**2  # the projection that is its own square root
-    q, p = joint_covariances(a, b, c, deviation)
-    np.testing.assert_allclose(q, p, atol=1e-12)
+    joint = np.block([[np.full([1, 1], deviation**2), a[None]], [a[:, None], np.eye(2)]])  # of (x_tilde, z)
+    np.testing.assert_allclose(joint[1:, 1:], deviation**2 * np.outer(b, b) + c @ c.T, atol=1e-12)  # and of (x, z_hat)
     model, x = linear_model(2, "implicit", deviation)
-    set_linear(model, a, b, c)
+    model.decoder.set_weights([a[:, None], np.zeros(1)])
+    model.encoder_output.set_weights([np.concatenate([b[None], c.T]), np.zeros(2)])
     z, epsilon = (noise.normal([2, key], [len(x), 2]) for key in range(2))
     z_hat, x_tilde = model.G_z(x, epsilon), model.G_x(z)
-    np.testing.assert_allclose(np.cov(np.hstack([x, z_hat]).T), q, atol=0.06)
-    np.testing.assert_allclose(np.cov(np.hstack([x_tilde, z]).T), p, atol=0.06)
+    for pairs in ([x, z_hat], [x_tilde, z]):
+        np.testing.assert_allclose(np.cov(np.hstack(pairs).T), joint, atol=0.06)
     with tf.GradientTape() as tape:  # of a D with any weights: at its optimum, the two terms cancel
         rho_q, rho_p = model.D_output(x, z_hat), model.D_output(x_tilde, z)
         difference = tf.reduce_mean(rho_q) - tf.reduce_mean(rho_p)
@@ -131,9 +118,8 @@ def test_at_the_optimum_no_player_moves_on(monkeypatch):
     for gradient, weight in zip(tape.gradient(difference, weights), weights, strict=True):
         np.testing.assert_allclose(gradient, np.zeros(weight.shape), atol=0.06)
     monkeypatch.setattr(model, "D_output", lambda x, z, training: tf.zeros(len(x)))
-    losses = model.losses(x, z, epsilon)
-    np.testing.assert_allclose(losses["discriminator"], np.log(4), rtol=1e-6)
-    np.testing.assert_allclose(losses["generator"], np.log(4), rtol=1e-6)
+    for player in ("discriminator", "generator"):
+        np.testing.assert_allclose(model.losses(x, z, epsilon)[player], np.log(4), rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -225,26 +211,6 @@ def test_networks_of_bigan_are_the_authors():
     model.encoder_output.set_weights([100 * w for w in model.encoder_output.get_weights()])
     z = model.encode(x)["z"].numpy()
     assert np.abs(z).max() <= 1.0 and np.abs(z).mean() > 0.5  # on the support of the prior, however large
-
-
-@pytest.mark.parametrize("side, channels", [(8, 1), (16, 3), (28, 1), (32, 3)])
-def test_convolutional_networks(side, channels):
-    options = {"discriminator_activation": "leaky_relu", "discriminator_batch_norm": True, "dropout": 0.5}
-    small = {"filters": 2, "latent_size": 3, "z_discriminator_units": (4,), "joint_discriminator_units": (5,)}
-    model = ALI(data_shape=(side, side, channels), network="convolutional", **small, **options)
-    x = tf.constant(np.random.default_rng(0).random([4, side, side, channels]), tf.float32)
-    z = model.G_z(x, tf.zeros([4, 3]))
-    assert z.shape == (4, 3) and model.G_x(z).shape == x.shape and model.D_output(x, z).shape == (4,)
-    blocks = {8: 1, 16: 2, 28: 2, 32: 3}[side]
-    for network, kind, norms in [
-        (model.encoder, "Conv2D", blocks - 1),
-        (model.decoder, "Conv2DTranspose", blocks),
-        (model.x_discriminator, "Conv2D", blocks - 1),
-        (model.joint_discriminator, "Dropout", 1),
-    ]:
-        kinds = [name for name, *_ in layers_of(network)]
-        assert kinds.count("BatchNormalization") == norms
-        assert kinds.count(kind) == (1 if kind == "Dropout" else blocks)
 
 
 # --- Serving ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from tests.zoo.adversarial.second import assert_gradients, layers_of
+from zoo.adversarial.ali import ALI
 from zoo.adversarial.dcgan import DCGAN
 from zoo.parts import adversarial, noise
 
@@ -64,15 +65,23 @@ def test_sizes_and_first_weights_of_the_papers_dcgan(papers_dcgan):
 
 
 @pytest.mark.parametrize("side, channels, blocks", [(8, 1, 1), (16, 3, 2), (28, 1, 2), (32, 3, 3)])
-def test_dcgan_of_other_sides(side, channels, blocks):
-    model = DCGAN(data_shape=(side, side, channels), filters=2, latent_size=3)
-    assert model.generator.output_shape == (None, side, side, channels)
-    assert model.D_output(model.G(tf.zeros([2, 3]))).shape == (2,)
-    for network, kind, num_norms in (
-        (model.generator, "Conv2DTranspose", blocks),
-        (model.discriminator, "Conv2D", blocks - 1),
-    ):
-        assert [type(layer).__name__ for layer in network.layers].count(kind) == blocks
+@pytest.mark.parametrize("cls", [DCGAN, ALI])
+def test_convolutions_of_other_sides(cls, side, channels, blocks):
+    options = {"data_shape": (side, side, channels), "filters": 2, "latent_size": 3, "discriminator_batch_norm": True}
+    if cls is ALI:
+        options |= {"network": "convolutional", "joint_discriminator_units": (5,), "dropout": 0.5}
+    model, x, z = cls(**options), noise.normal([0, 1], [4, side, side, channels]), noise.normal([0, 2], [4, 3])
+    if cls is ALI:
+        of_data, to_data = [model.encoder, model.x_discriminator], model.decoder
+        assert model.G_z(x, z).shape == z.shape and model.G_x(z).shape == x.shape and model.D_output(x, z).shape == (4,)
+        kinds = [kind for kind, *_ in layers_of(model.joint_discriminator)]
+        assert kinds.count("BatchNormalization") == kinds.count("Dropout") == 1
+    else:
+        of_data, to_data = [model.discriminator], model.generator
+        assert model.G(z).shape == x.shape and model.D_output(x).shape == (4,)
+    networks = [(to_data, "Conv2DTranspose", blocks), *((network, "Conv2D", blocks - 1) for network in of_data)]
+    for network, kind, num_norms in networks:
+        assert [layer for layer, *_ in layers_of(network)].count(kind) == blocks
         norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
         assert len(norms) == num_norms
         # By averages over 100 batches, as Keras's default is, a trained D took all real images of MNIST for fakes.

@@ -59,11 +59,7 @@ def test_accuracies_and_losses_of_a_known_discriminator():
     model = linear_game(mean=-1.0, discriminator_units=())
     model.compile()
     model.discriminator.set_weights([np.array([[2.0]]), np.array([-1.0])])  # logit 2 x - 1: real is right of 1/2
-    x, z = tf.constant([[0.0], [0.4], [0.6], [3.0], [9.0]]), tf.constant([[0.0], [1.0], [2.0], [-5.0]])
-    outcome = model.discriminator_losses(x, z[:1])
-    np.testing.assert_array_equal(outcome["accuracy_on_real"], [False, False, True, True, True])
-    outcome = model.discriminator_losses(x[:1], z)
-    np.testing.assert_array_equal(outcome["accuracy_on_fake"], [True, True, False, True])  # fakes -1, 0, 1, -6
+    x = tf.constant([[0.0], [0.4], [0.6], [3.0], [9.0]])
     logs = model.test_step(tf.repeat(x, 800, 0))
     np.testing.assert_allclose(logs["accuracy_on_real"], 0.6)
     np.testing.assert_allclose(logs["accuracy_on_fake"], stats.norm.cdf(0.5, -1, 1), atol=0.02)

@@ -48,17 +48,12 @@ def pearson(p, q):
     return tf.reduce_sum(m * tf.square(q / m - 1.0))
 
 
-def l1(p, q):
-    return tf.reduce_sum(abs(p - q))
-
-
-def transport(p, q):
-    """The work of moving mass between points one apart on a line."""
-    return tf.reduce_sum(abs(tf.cumsum(p - q)))
-
-
 def sign(x):
     return tf.sign(tf.where(abs(x) < 1e-12, tf.zeros_like(x), x))  # of rounded numbers
+
+
+def l1(p, q):
+    return tf.reduce_sum(abs(p - q))
 
 
 DESCENDED = {  # of a fixed density and one that moves: what is descended by what moves it, where D is optimal
@@ -67,7 +62,7 @@ DESCENDED = {  # of a fixed density and one that moves: what is descended by wha
     "non_saturating": lambda fixed, moving: kl(moving, fixed) - 2.0 * jensen_shannon(fixed, moving),
     "least_squares": lambda fixed, moving: 2.0 * kl(fixed, (fixed + moving) / 2.0) - pearson(fixed, moving),
     "hinge": l1,
-    "wasserstein": transport,
+    "wasserstein": lambda fixed, moving: l1(tf.cumsum(fixed), tf.cumsum(moving)),  # of points one apart on a line
 }
 DESCENTS = [
     *((name, side, of) for name, of in DESCENDED.items() for side in ("generator", "encoder")),
@@ -78,9 +73,10 @@ BEST = {  # D's best outputs of both densities, what it then sees, and its loss 
     **dict.fromkeys(CLASSIC, (lambda p, q: tf.math.log(p / q), jensen_shannon, lambda seen: np.log(4) - 2 * seen)),
     "least_squares": (lambda p, q: (p - q) / (p + q), pearson, lambda seen: 1 - seen),
     "hinge": (lambda p, q: sign(p - q), lambda p, q: l1(p, q) / 2, lambda seen: 2 - 2 * seen),
-    # of slope 1 at most
-    "wasserstein": (lambda p, q: tf.cumsum(-sign(tf.cumsum(p - q)), exclusive=True), transport, lambda seen: -seen),
-}
+    "wasserstein": (  # of slope 1 at most
+        lambda p, q: tf.cumsum(-sign(tf.cumsum(p - q)), exclusive=True), DESCENDED["wasserstein"], lambda seen: -seen,
+    ),
+}  # fmt: skip
 
 
 def value_and_gradient(function, at):

@@ -1,5 +1,7 @@
 """Discrepancies against closed forms for Gaussians, sums over pairs in NumPy, and zero in expectation."""
 
+import functools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -60,26 +62,24 @@ def gaussian_mmd(mean, std, bandwidth, dimensions):
     return expected(2.0, 0.0) + expected(2.0 * std**2, 0.0) - 2.0 * expected(1.0 + std**2, mean)
 
 
-@pytest.mark.parametrize("bandwidth", [0.7, 2.0])
-def test_mmd_of_gaussians_against_its_closed_form(bandwidth):
+def gaussian_energy(mean, std):
+    """In one dimension, of N(0, 1) and N(mean, std^2): E|N(0, v)| = sqrt(2 v / pi)."""
+    assert mean == 0.0
+    return np.sqrt(2 / np.pi) * (2 * np.sqrt(1 + std**2) - np.sqrt(2) - std * np.sqrt(2))
+
+
+@pytest.mark.parametrize("discrepancy, expected, dimensions, mean, std", [
+    *((functools.partial(discrepancies.mmd, bandwidths=tf.constant([b])), gaussian_mmd(mean, std, b, 2), 2, mean, std)
+      for b in (0.7, 2.0) for mean, std in ((1.0, 0.6), (0.0, 1.0))),
+    *((discrepancies.energy_distance, gaussian_energy(0.0, std), 1, 0.0, std) for std in (0.3, 1.0)),
+])  # fmt: skip
+def test_of_gaussians_against_the_closed_form(discrepancy, expected, dimensions, mean, std):
     """Unbiased: the mean over many small minibatches is within 4 standard errors, also where both are equal."""
     rng = np.random.default_rng(1)
-    for mean, std in ((1.0, 0.6), (0.0, 1.0)):
-        x, y = rng.normal(size=[400, 20, 2]), np.array([mean, 0.0]) + std * rng.normal(size=[400, 30, 2])
-        values = of_minibatches(lambda x, y: discrepancies.mmd(x, y, tf.constant([bandwidth])), x, y)
-        error = np.std(values) / np.sqrt(len(values))
-        assert abs(np.mean(values) - gaussian_mmd(mean, std, bandwidth, 2)) < 4 * error
-        assert error < 0.005 and (mean == 0.0) == (abs(gaussian_mmd(mean, std, bandwidth, 2)) < 1e-12)
-
-
-def test_energy_distance_of_gaussians_against_its_closed_form():
-    """In one dimension 2 E|X - Y| - E|X - X'| - E|Y - Y'| of N(0, 1) and N(0, s^2): E|N(0, v)| = sqrt(2 v / pi)."""
-    rng, s = np.random.default_rng(2), 0.3
-    values = of_minibatches(
-        discrepancies.energy_distance, rng.normal(size=[400, 20, 1]), s * rng.normal(size=[400, 20, 1])
-    )
-    expected = np.sqrt(2 / np.pi) * (2 * np.sqrt(1 + s**2) - np.sqrt(2) - s * np.sqrt(2))
+    x, y = rng.normal(size=[400, 20, dimensions]), std * rng.normal(size=[400, 30, dimensions])
+    values = of_minibatches(discrepancy, x, y + np.eye(dimensions)[0] * mean)
     assert abs(np.mean(values) - expected) < 4 * np.std(values) / 20 < 0.1
+    assert (std == 1.0) == (abs(expected) < 1e-12)
 
 
 @pytest.mark.parametrize("discrepancy", [

@@ -1,9 +1,9 @@
-"""f-divergences against numeric suprema, discrete distributions, and closed forms of Gaussians."""
+"""f-divergences against numeric suprema, and discrete distributions whose divergences are sums."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import special, stats
+from scipy import special
 
 from zoo.parts import adversarial, divergences
 from zoo.parts.divergences import DIVERGENCES
@@ -29,16 +29,6 @@ EXACT = {
     "weighted_jensen_shannon": 0.3 * kl(P, N) + 0.7 * kl(Q, N),
     "alpha_half": 4 * (1 - np.sum(np.sqrt(P * Q))), "alpha_negative": np.sum((P - Q) ** 2 / P) / 2,
     "alpha_two": np.sum((P - Q) ** 2 / Q) / 2, "alpha_three": (np.sum(P**3 / Q**2) - 1) / 6,
-}  # fmt: skip
-SHIFT = 0.7  # of N(SHIFT, 1) and N(0, 1)
-X = np.linspace(-8.0, 8.0 + SHIFT, 1001)
-GAUSSIANS = [stats.norm.pdf(X, mean) * (X[1] - X[0]) for mean in (SHIFT, 0.0)]
-GAUSSIAN = {
-    "total_variation": 2 * stats.norm.cdf(SHIFT / 2) - 1, "squared_hellinger": 2 - 2 * np.exp(-(SHIFT**2) / 8),
-    "kl": SHIFT**2 / 2, "reverse_kl": SHIFT**2 / 2, "jeffrey": SHIFT**2,
-    "pearson": np.exp(SHIFT**2) - 1, "neyman": np.exp(SHIFT**2) - 1, "alpha_half": 4 - 4 * np.exp(-(SHIFT**2) / 8),
-    "alpha_negative": (np.exp(SHIFT**2) - 1) / 2, "alpha_two": (np.exp(SHIFT**2) - 1) / 2,
-    "alpha_three": (np.exp(3 * SHIFT**2) - 1) / 6,
 }  # fmt: skip
 SMOOTH = [name for name in ALL if name != "total_variation"]  # which has a corner at 1
 of_all = pytest.mark.parametrize("name", ALL)
@@ -91,26 +81,22 @@ def test_conjugate_is_the_supremum(name):
     np.testing.assert_allclose(numbers(ALL[name].conjugate, v), supremum, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("name, exact, p, q, rtol", [
-    *((name, exact, P, Q, 1e-9) for name, exact in EXACT.items()),
-    *((name, exact, *GAUSSIANS, 1e-3) for name, exact in GAUSSIAN.items()),
-])  # fmt: skip
-def test_bound_is_the_divergence_at_the_slope_of_f_and_nowhere_else(name, exact, p, q, rtol):
-    (f, T, conjugate, _), pair = ALL[name], adversarial.f_gan(ALL[name])
+@of_all
+def test_bound_is_the_divergence_at_the_slope_of_f_and_nowhere_else(name):
+    (f, T, conjugate, _), pair, best = ALL[name], adversarial.f_gan(ALL[name]), output_for(name, P / Q)
 
     def bound(v):
-        return np.sum(p * numbers(pair.encoder, v)) + np.sum(q * numbers(pair.generator, v))
+        v = tf.constant(v)
+        return np.sum(P[:, None] * Q[None] * pair.divergence(v[:, None], v[None]).numpy())
 
-    best = output_for(name, p / q)
-    np.testing.assert_allclose(np.sum(q * numbers(f, p / q)), exact, rtol=rtol)
-    np.testing.assert_allclose(bound(best), exact, rtol=rtol)
-    both = tf.constant(best), tf.constant(best[::-1].copy())
-    np.testing.assert_allclose(pair.divergence(*both), pair.encoder(both[0]) + pair.generator(both[1]), atol=1e-12)
-    np.testing.assert_array_equal(pair.divergence(*both), -pair.discriminator(*both))
-    assert np.all((numbers(pair.score, best) > 0) == (p > q))
+    np.testing.assert_allclose(np.sum(Q * numbers(f, P / Q)), EXACT[name], rtol=1e-12)
+    np.testing.assert_allclose(bound(best), EXACT[name], rtol=1e-9)
+    np.testing.assert_array_equal(pair.divergence(best, best[::-1]), -pair.discriminator(best, best[::-1]))
+    assert np.all((numbers(pair.score, best) > 0) == (P > Q))
     if name in SMOOTH:  # where u = p / q is the slope of f*
-        np.testing.assert_allclose(slope(conjugate, best), p / q * slope(T, best), rtol=1e-6)
-        assert all(bound(best + np.random.default_rng(i).normal(0, 0.5, len(p))) < bound(best) for i in range(20))
+        np.testing.assert_allclose(numbers(T, best), slope(f, P / Q), rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(slope(conjugate, best), P / Q * slope(T, best), rtol=1e-6)
+        assert all(bound(best + np.random.default_rng(i).normal(0, 0.5, 4)) < EXACT[name] for i in range(20))
 
 
 @pytest.mark.parametrize("name", SMOOTH)
