@@ -79,15 +79,16 @@ def read(paths, shape):
         decoded = list(pool.map(decode, found))
     bad = [f"{file} ({reason})" for (file, _), reason in zip(found, decoded, strict=True) if isinstance(reason, str)]
     if bad:
-        raise UserError(f"{len(bad)} of {len(found)} pictures can not be read, {listed(bad)}: mend or remove them.")
+        raise UserError(f"{len(bad)} of {len(found)} pictures can not be read: {listed(bad)}; mend or remove them.")
     images, digests = zip(*decoded, strict=True)
     return Pictures(np.stack(images), [file for file, _ in found], list(digests), _sentence(left_out))
 
 
 def fit(image, shape):
-    """A PIL image as uint8 (height, width, channels): its first frame, upright, on white, cropped to its centre, resized.
+    """A PIL image as uint8 (height, width, channels): its first frame, upright, on white, cropped, resized.
 
-    Resizing is bicubic and antialiased. Grey of 16 bits is divided by 257; floats are those in [0, 1].
+    It is cropped around its centre, and the resizing is bicubic and antialiased. Grey of 16 bits is divided by 257;
+    floats are those in [0, 1].
 
     Args:
         image: `PIL.Image.Image` of any mode.
@@ -132,11 +133,11 @@ def _sentence(left_out):
 
 def _pictures_of(path, left_out):
     """Yields (file, function that gives its bytes) for the pictures of a path; puts the others into `left_out`."""
-    if not path.exists():
+    if not os.path.exists(path):  # Path.exists raises errors of its own, as do its like
         raise UserError(f"{path} does not exist: name a folder, a zip or a file of pictures.")
     if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
         files = _files_of_zip(path)
-    elif path.is_dir():
+    elif os.path.isdir(path):
         files = _files_of_folder(path)
     else:
         yield path, functools.partial(_content_of, path)
@@ -145,7 +146,7 @@ def _pictures_of(path, left_out):
         name = file.relative_to(path)
         if any(map(_is_hidden, name.parts)):
             left_out["hidden"].append(name)
-        elif file.suffix.lower() not in suffixes() and not file.is_dir():  # a folder is one that can not be read
+        elif file.suffix.lower() not in suffixes() and not os.path.isdir(file):  # a folder is one that can not be read
             left_out["without a suffix of pictures"].append(name)
         else:
             yield file, content
@@ -157,7 +158,7 @@ def _files_of_zip(path):
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} can not be read as a zip ({reason}): make or download it again.") from error
-    for name in sorted(archive.namelist()):
+    for name in sorted(archive.namelist(), key=lambda name: name.split("/")):
         if not name.endswith("/"):
             yield path / name.lstrip("/"), functools.partial(archive.read, name)
 
@@ -167,19 +168,19 @@ def _files_of_folder(path, above=()):
     if real in above:  # a link back
         return
     try:
-        entries = sorted(path.iterdir())
+        entries = sorted(path / name for name in os.listdir(path))
     except OSError:
         yield path, functools.partial(os.listdir, path)  # which fails as this did, when the pictures are read
         return
     for entry in entries:
-        if entry.is_dir() and not _is_hidden(entry.name):
+        if os.path.isdir(entry) and not _is_hidden(entry.name):
             yield from _files_of_folder(entry, (*above, real))
         else:
             yield entry, functools.partial(_content_of, entry)
 
 
 def _content_of(file):
-    if not file.is_file():  # a pipe would keep us waiting
+    if not os.path.isfile(file):  # a pipe would keep us waiting
         raise OSError("a link that leads nowhere" if file.is_symlink() else "no file")
     return file.read_bytes()
 

@@ -34,20 +34,41 @@ def test_folder_and_zip_of_images_are_the_same(side, channels, shape, pictures, 
     np.testing.assert_array_equal(folder.test, zipped.test)
 
 
-def test_images_are_cropped_to_their_centre_turned_upright_and_put_on_white(tmp_path):
-    def loaded(name, image, side, channels=None, **options):
-        (tmp_path / name).mkdir()
-        image.save(tmp_path / name / "image.png", **options)
-        return data.load("image_folder", tmp_path / name, side, channels).train
+def folder_of(path, names):
+    """A folder of 7 pictures of each name, of the grey 0, 1, ... counted over all."""
+    for grey, name in enumerate(names * 7):
+        file = path / f"{name}{grey}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (1, 1), grey).save(file)
+    return path
 
-    wide = np.zeros((10, 30, 3), np.uint8)
-    wide[:, 5:25, 0] = 255
-    assert (loaded("wide", Image.fromarray(wide), 5) == [255, 0, 0]).all()
-    assert (loaded("clear", Image.new("RGBA", (6, 6), (0, 0, 0, 0)), 5) == 255).all()
-    half, exif = Image.fromarray(np.uint8([[0], [255]]).repeat(8, axis=0).repeat(16, axis=1)), Image.Exif()
-    exif[0x0112] = 3  # to be shown upside down
-    upright = loaded("half", half, 4, 1, exif=exif)[0, :, :, 0]
-    assert upright[0].min() == 255 and upright[-1].max() == 0
+
+@pytest.mark.parametrize("names, classes, labels", [
+    (["dog/", "cat/", "dog/more/"], ["cat", "dog"], [1, 0, 1]),
+    (["all/9/", "all/10/more/"], ["10", "9"], [1, 0]),
+    (["dog/", ""], None, None),
+    (["cat/", "cat/"], None, None),
+])  # fmt: skip
+def test_folders_are_classes(names, classes, labels, tmp_path, capsys):
+    folder = folder_of(tmp_path / "in", names)
+    for path in (folder, shutil.make_archive(folder, "zip", tmp_path, "in")):
+        one = data.load("image_folder", path, 1, 1)
+        kinds = f"2 classes: {', '.join(classes)}" if classes else "no classes"
+        assert capsys.readouterr().out == f"read {7 * len(names)} pictures in {path}, of {kinds}\n"
+        assert (one.class_names, one.num_classes) == (classes, classes and 2)
+        for pixels, found in ((one.train, one.train_labels), (one.test, one.test_labels)):
+            if classes:
+                np.testing.assert_array_equal(found, np.take(labels, pixels.ravel() % len(names)))
+                assert found.dtype == np.int64
+            else:
+                assert found is None
+
+
+def test_pictures_in_other_classes_are_other_data(tmp_path):
+    trees = {"a": ["cat/", "dog/"], "b": ["cat/", "dog/more/"], "c": ["dog/", "cat/"], "d": ["cat/", ""], "e": [""] * 2}
+    folders = (folder_of(tmp_path / key, names) for key, names in trees.items())
+    a, b, c, d, e = (data.load("image_folder", folder).checksum for folder in folders)
+    assert a == b and d == e and len({a, c, d}) == 3
 
 
 def test_held_out_images_have_no_copy_in_training(pictures):
