@@ -135,10 +135,10 @@ def _pictures_of(path, left_out):
     """Yields (file, function that gives its bytes) for the pictures of a path; puts the others into `left_out`."""
     if not os.path.exists(path):  # Path.exists raises errors of its own, as do its like
         raise UserError(f"{path} does not exist: name a folder, a zip or a file of pictures.")
-    if path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
-        files = _files_of_zip(path)
-    elif os.path.isdir(path):
+    if os.path.isdir(path):
         files = _files_of_folder(path)
+    elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
+        files = _files_of_zip(path)
     else:
         yield path, functools.partial(_content_of, path)
         return

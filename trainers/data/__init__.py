@@ -12,11 +12,11 @@ from PIL import Image
 from common import image_files
 from common.cli import UserError
 from trainers.data import image_folder, images, points
-from trainers.data.batches import batches, held_out_batches
+from trainers.data.batches import batches, held_out_batches, require_rows
 from trainers.data.dataset import Data
 from trainers.data.points import PUSHED
 
-__all__ = ["DATASETS", "PUSHED", "Data", "batches", "held_out_batches", "load"]
+__all__ = ["DATASETS", "PUSHED", "Data", "batches", "held_out_batches", "load", "require_rows"]
 
 DATASETS = {
     "digits": images.digits,
