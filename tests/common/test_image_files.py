@@ -36,10 +36,6 @@ def turned(orientation):
     return {"exif": exif}
 
 
-def wide(image):
-    return np.pad(image, [(0, 0), (4, 4)] + [(0, 0)] * (image.ndim - 2))
-
-
 KINDS = {  # name of the file -> PIL image, options of `save`, pixels
     "grey.png": (pil(GREY), {}, GREY),
     "colour.bmp": (pil(COLOUR), {}, COLOUR),
@@ -64,8 +60,8 @@ KINDS = {  # name of the file -> PIL image, options of `save`, pixels
     "on_its_side.png": (pil(COLOUR), turned(6), np.rot90(COLOUR, -1)),
     "frames.gif": (pil(GREY), {"save_all": True, "append_images": [pil(255 - GREY)]}, GREY),
     "frames.tif": (pil(GREY), {"save_all": True, "append_images": [pil(255 - GREY)]}, GREY),
-    "wide.png": (pil(wide(COLOUR)), {}, COLOUR),
-    "wide_16_bits.png": (pil(wide(np.uint16(257) * GREY)), {}, GREY),
+    "wide.png": (pil(np.pad(COLOUR, [(0, 0), (4, 4), (0, 0)])), {}, COLOUR),
+    "high_16_bits.png": (pil(np.pad(np.uint16(257) * GREY, [(4, 4), (0, 0)])), {}, GREY),
     "large.png": (pil(np.full([30, 20, 3], COLOUR[0, 0])), {}, np.full([4, 4, 3], COLOUR[0, 0])),
 }
 
@@ -93,20 +89,15 @@ def test_training_and_asking_read_the_same(name, channels, tmp_path):
 @pytest.fixture
 def tree(tmp_path):
     """A folder of 5 pictures, two behind links, among much else."""
-    for folder in ("in/cat", "in/dog", "in/.git", "in/__MACOSX", "elsewhere"):
-        (tmp_path / folder).mkdir(parents=True)
-    pictures = ("in/cat/a.png", "in/cat/b.JFIF", "in/dog/a.ppm", "elsewhere/a.png", "alone.png")
-    others = ("in/.DS_Store", "in/.git/x.png", "in/cat/._a.png", "in/__MACOSX/a.png", "in/Thumbs.db", "in/cat/a.h5")
+    pictures = "in/cat/a.png", "in/cat/b.JFIF", "in/dog/a.ppm", "elsewhere/a.png", "alone.png"
+    others = ".DS_Store", ".git/x.png", "cat/._a.png", "__MACOSX/a.png", "Thumbs.db", "cat/a.h5"
+    for file in (*map(tmp_path.joinpath, pictures), *map((tmp_path / "in").joinpath, others)):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"no picture")
     for name in pictures:
-        pil(GREY).save(tmp_path / name, format=name.endswith("F") and "JPEG" or None)
-    for name in others:
-        (tmp_path / name).write_bytes(b"no picture")
-    for link, target in (
-        ("cat/back", "in"),
-        ("dog/itself", "in/dog"),
-        ("dog/other", "elsewhere"),
-        ("z.png", "alone.png"),
-    ):
+        pil(GREY).save(tmp_path / name, format="JPEG" if name.endswith("F") else None)
+    links = {"cat/back": "in", "dog/itself": "in/dog", "dog/other": "elsewhere", "z.png": "alone.png"}
+    for link, target in links.items():
         (tmp_path / "in" / link).symlink_to(tmp_path / target)
     return tmp_path / "in"
 
@@ -157,12 +148,12 @@ def test_all_that_can_not_be_read_is_named_at_once(tree, monkeypatch):
 ])  # fmt: skip
 def test_what_holds_no_pictures(name, content, sentence, tmp_path):
     path = tmp_path / name
-    if isinstance(content, bytes):
-        path.write_bytes(content)
-    elif content is not None:
+    if isinstance(content, list):
         path.mkdir()
         for file in content:
             (path / file).touch()
+    elif content:
+        path.write_bytes(content)
     for ask in (lambda: asked([path]), lambda: data.load("image_folder", path)):
         with mistake(sentence.format(path=path)):
             ask()
