@@ -136,6 +136,7 @@ def _list(metadata):
         "licence": "Licence of the data",
         "data_checksum": "Checksum of the data (sha256)",
         "num_classes": "Classes of the data",
+        "class_names": "Labels",
         "step": "Training steps",
         "command": "Trained by",
         "exported": "Exported",
@@ -149,6 +150,8 @@ def _list(metadata):
 
 
 def _code(key, value):
+    if key == "class_names":
+        return ", ".join(f"label {label} is `{name}`" for label, name in enumerate(value))
     return f"`{value}`" if key in ("command", "data_checksum") else value
 
 

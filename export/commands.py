@@ -5,13 +5,13 @@ The two differ in where the model is.
 
 import contextlib
 import functools
+import sys
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from absl import flags as absl_flags
 
-from common import cli, pictures
+from common import cli, image_files, pictures
 from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds, shows_means
 
 POINTS_OF_A_PATH = 100
@@ -33,8 +33,8 @@ def define_flags(own):
     draws = "Show draws of a model that has a likelihood p(x|z), not the means of it."
     absl_flags.DEFINE_bool("draws", False, draws, **own)
     data = (
-        "Pictures, folders of pictures, or one .npy file, to be asked about; for --task=arithmetic three of them, "
-        "each a group."
+        "Pictures, folders or zips of pictures, or one .npy file, to be asked about; for --task=arithmetic three of "
+        "them, each a group."
     )
     absl_flags.DEFINE_list("data", None, data, **own)
     absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
@@ -138,10 +138,10 @@ TASKS = {
 
 
 def load(paths, signature):
-    """Reads data that a signature takes: float32 [n, ...], and a name for each row.
+    """Reads data that a signature takes: float32 [n, ...], and a name for each row; pictures as training reads them.
 
     Raises:
-        UserError: if a file can not be read or its shape is not the signature's.
+        UserError: if a file can not be read, or an array's shape is not the signature's.
     """
     shape = signature.inputs[data_name(signature.inputs)]
     if len(paths) == 1 and Path(paths[0]).suffix == ".npy":
@@ -152,23 +152,11 @@ def load(paths, signature):
         if rows.shape[1:] != shape or not len(rows) or rows.dtype.kind not in "fiu":
             raise cli.UserError(f"--data={paths[0]} holds {rows.dtype} {rows.shape}; the model takes [n, *{shape}].")
         return rows.astype(np.float32), [str(i) for i in range(len(rows))]
-    if len(shape) != 3:
+    if len(shape) != 3 or shape[2] not in (1, 3):
         raise cli.UserError(
             f"--data={','.join(paths)}: the model takes no pictures, but rows {shape} in one .npy file."
         )
-    files = [file for path in map(Path, paths) for file in (sorted(path.iterdir()) if path.is_dir() else [path])]
-    if not files:
-        raise cli.UserError(f"--data={','.join(paths)} holds no files.")
-    return np.stack([load_picture(file, shape) for file in files]), [str(file) for file in files]
-
-
-def load_picture(file, shape):
-    """One picture as float32 (height, width, channels) in [0, 1]. Raises `UserError` where it has another size."""
-    try:
-        with PIL.Image.open(file) as image:
-            pixels = np.asarray(image.convert("L" if shape[2] == 1 else "RGB"), np.float32) / 255.0
-    except (OSError, ValueError) as error:
-        raise cli.UserError(f"--data: {file} can not be read as a picture.") from error
-    if pixels.shape[:2] != shape[:2]:
-        raise cli.UserError(f"--data: {file} has {pixels.shape[:2]} pixels; the model takes {shape[:2]}, height first.")
-    return pixels.reshape(shape)
+    found = image_files.read(paths, shape)
+    if found.left_out:
+        print(f"--data={','.join(paths)}: {found.left_out}", file=sys.stderr)
+    return found.images.astype(np.float32) / 255.0, [str(file) for file in found.files]

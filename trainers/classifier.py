@@ -48,7 +48,8 @@ def trained(data, num_steps=NUM_STEPS):
     rate = keras.optimizers.schedules.CosineDecay(2e-3, num_steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=10)
-    rows = batches(data, batch_size=BATCH_SIZE, seed=SEED, with_labels=True)
+    batch_size = min(BATCH_SIZE, len(data.train))
+    rows = batches(data, batch_size=batch_size, seed=SEED, with_labels=True)
     model.fit(rows.take(num_steps), shuffle=False, verbose=int(sys.stdout.isatty()))
 
     def write(path):

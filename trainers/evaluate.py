@@ -12,7 +12,7 @@ from common import cli
 
 with cli.quiet():
     from trainers import rundir
-    from trainers.data import load
+    from trainers.data import load, require_rows
     from trainers.metrics import METRICS, ON_REQUEST
     from trainers.metrics.rows import NUM_MODEL_SAMPLES
 
@@ -29,6 +29,7 @@ def evaluate(run_dir, options, arguments):
     settings = run.settings
     data_dir = options.data_dir or settings.data_dir
     data = load(settings.dataset, data_dir, settings.image_side, settings.image_channels)
+    require_rows(data, "test")
     file = run.path / "evaluation.json"
     results = {}
     for name in options.metrics or [name for name in METRICS if name not in ON_REQUEST]:

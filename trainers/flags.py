@@ -41,7 +41,8 @@ def define_shared(flags):
     string(
         "data_dir",
         None,
-        "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images.",
+        "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images, or a folder of them "
+        "for each class.",
         **own,
     )
     integer("image_side", None, "Resize images to this side.", **count)

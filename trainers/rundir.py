@@ -67,6 +67,7 @@ def facts_of(settings, data):
         "data_checksum": data.checksum,
         "licence": data.licence,
         "num_classes": data.num_classes,
+        "class_names": data.class_names,
         "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
         "versions": {package.__name__: package.__version__ for package in (zoo, tf, keras, np)},
     }
@@ -219,7 +220,10 @@ def make_model(settings, facts, **compile_options):
     arguments = {"data_shape": tuple(facts["data_shape"])}
     if "num_classes" in settings.model_class.arguments():
         if facts["num_classes"] is None:
-            raise UserError(f"{facts['dataset']} has no labels: choose a dataset that has, or a model that needs none.")
+            raise UserError(
+                f"{facts['dataset']} has no labels: choose a dataset that has, such as an image_folder with a "
+                "sub-folder for each class, or a model that needs none."
+            )
         arguments["num_classes"] = facts["num_classes"]
     try:
         model = settings.model_class(**arguments, **settings.model_settings)

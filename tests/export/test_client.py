@@ -184,8 +184,8 @@ def test_nobody_listens(scheme):
     (["--model=vae", "--data=x.png"], "samples need none"),
     (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),
     (["--model=vae", "--task=score", "--data={digits}", "--label=3"], "the signature log_prob takes no label"),
-    (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png can not be read as a picture"),
-    (["--model=vae", "--task=score", "--data={empty}"], "holds no files"),
+    (["--model=vae", "--task=score", "--data=nowhere.png"], "nowhere.png does not exist"),
+    (["--model=vae", "--task=score", "--data={empty}"], "there are no pictures in {empty}"),
     (["--model=vae", "--task=score", "--data={text}"], "can not be read as numpy's .npy file"),
     ([], "--model is missing"),
 ])  # fmt: skip
@@ -194,7 +194,7 @@ def test_mistakes(vae, digits, kind, flags, message, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npy").write_text("no array")
     places = {"digits": digits, "empty": tmp_path / "empty", "text": tmp_path / "text.npy"}
-    with kind(Models({"vae": [vae]})) as server, mistake(message):
+    with kind(Models({"vae": [vae]})) as server, mistake(message.format(**places)):
         run(client.main, f"--server={server.address}", *(flag.format(**places) for flag in flags))
 
 

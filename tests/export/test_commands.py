@@ -27,6 +27,7 @@ class Constant(Sampler):
 @pytest.fixture(scope="module")
 def a_run(tmp_path_factory):
     facts = {"model": "constant", "dataset": "ones", "licence": "none", "versions": {"numpy": "2"}}
+    facts["class_names"] = ["cat", "dog"]
     settings = types.SimpleNamespace(lines=["--model=constant"])
     path = tmp_path_factory.mktemp("run")
     return types.SimpleNamespace(path=path, model=Constant(), step=7, settings=settings, facts=facts)
@@ -45,8 +46,9 @@ def evaluate(a_run, step):
 
 def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_path):
     card = (a_run.path / "export" / "README.md").read_text()
-    for text in ("# constant on ones", "Training steps: 7", "--model=constant", "numpy 2", "| coverage | value 0.5 |"):
-        assert text in card and "measure it" in card
+    texts = ["# constant on ones", "Training steps: 7", "--model=constant", "numpy 2", "| coverage | value 0.5 |"]
+    for text in (*texts, "label 0 is `cat`, label 1 is `dog`", "measure it"):
+        assert text in card
     evaluate(a_run, step=6)
     run.export_run(a_run, tmp_path)
     assert "Not measured yet" in (tmp_path / "README.md").read_text()

@@ -37,9 +37,8 @@ def test_it_knows_the_digits_and_is_the_same_when_trained_again(cache, capsys):
 
 
 def test_other_data_have_another_classifier(cache):
-    for num, data in enumerate(
-        (DIGITS, replace(DIGITS, checksum="other"), replace(DIGITS, train=DIGITS.train[:, :7, :5]))
-    ):
+    few = replace(DIGITS, train=DIGITS.train[:20], train_labels=DIGITS.train_labels[:20], checksum="few")
+    for num, data in enumerate((DIGITS, few, replace(DIGITS, train=DIGITS.train[:, :7, :5]))):
         model = classifier.trained(data, num_steps=1)
         assert model.input_shape == (None, *data.shape) and model.output_shape == (None, 10)
         assert len(list(cache.iterdir())) == num + 1

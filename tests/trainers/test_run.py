@@ -23,7 +23,7 @@ import tensorflow as tf
 
 from common import pictures
 from tests.mistakes import assert_sentence, mistake
-from trainers import flags, rundir
+from trainers import evaluate, flags, rundir
 from trainers.run import train
 from zoo import MODELS
 from zoo.variational.vae import VAE
@@ -346,16 +346,22 @@ def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkey
     assert np.abs(average - raw).max() > 1e-3
 
 
-def test_pictures_of_a_conditional_model_have_a_line_for_each_class(tmp_path, monkeypatch):
+def test_folders_are_classes_with_a_line_of_pictures_each_and_a_name_in_the_card(tmp_path, monkeypatch):
     shown = []
+    for i in range(20):
+        pictures.grid(np.full([1, 8, 8, 1], i / 20), tmp_path / "in" / "abcdefghij"[i // 2] / f"{i}.png")
     monkeypatch.setattr(pictures, "picture", lambda *arguments, data: shown.append(arguments))
     units = ["--generator_units=4,3,5", "--discriminator_units=4,3,5"]
-    run_dir = train_here(tmp_path / "run", "--model=cgan", *units, *SMALL, "--num_steps=2")
+    data = ["--dataset=image_folder", f"--data_dir={tmp_path / 'in'}", "--image_side=8"]
+    run_dir = train_here(tmp_path / "run", "--model=cgan", *units, *data, *SMALL, "--num_steps=2", "--export")
     ((rows, path, num_classes),) = shown
     label = tf.constant(np.arange(80) // 8)
     expected = rundir.load(run_dir).model.sample(tf.range(80, dtype=tf.int64), label=label)
     np.testing.assert_allclose(rows, expected, atol=1e-6)
     assert num_classes == 10 and path == run_dir / "samples" / "step_000002.png"
+    with mistake("image_folder has no test rows: give at least 10 images"):
+        evaluate.main(["evaluate", f"--run_dir={run_dir}", f"--data_dir={tmp_path / 'in' / 'a'}"])
+    assert "label 0 is `a`, label 1 is `b`, " in (run_dir / "export" / "README.md").read_text()
 
 
 def test_mixed_precision_is_trained_resumed_and_exported(tmp_path):

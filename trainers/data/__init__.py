@@ -9,13 +9,14 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from common import image_files
 from common.cli import UserError
 from trainers.data import image_folder, images, points
-from trainers.data.batches import batches, held_out_batches
+from trainers.data.batches import batches, held_out_batches, require_rows
 from trainers.data.dataset import Data
 from trainers.data.points import PUSHED
 
-__all__ = ["DATASETS", "PUSHED", "Data", "batches", "held_out_batches", "load"]
+__all__ = ["DATASETS", "PUSHED", "Data", "batches", "held_out_batches", "load", "require_rows"]
 
 DATASETS = {
     "digits": images.digits,
@@ -38,7 +39,8 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
     Args:
       name: a key of `DATASETS`.
       data_dir: where the files are, and where a missing one is downloaded to; default `$ZOO_DATA_DIR`, else the Keras
-        cache. For `image_folder`: the folder or zip of images itself, searched recursively.
+        cache. For `image_folder`: the folder or zip of images itself, searched recursively; where all images lie in
+        sub-folders, these are their classes.
       image_side: crop images to their central square and resize it (bicubic, antialiased) to this side; default: as
         they are, and 32 for `image_folder`.
       image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder`.
@@ -62,6 +64,6 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
     side, channels = image_side or data.shape[0], image_channels or data.shape[2]
     if (side, side, channels) == data.shape:
         return data
-    resize = functools.partial(images.square, side=side, channels=channels)
+    resize = functools.partial(image_files.fit, shape=(side, side, channels))
     train, test = ([resize(Image.fromarray(x.squeeze())) for x in split] for split in (data.train, data.test))
     return replace(data, train=np.stack(train), test=np.stack(test))

@@ -99,11 +99,16 @@ def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequan
     return tf.data.Dataset.range(0, num_rows, batch_size).map(as_written(batch)).prefetch(2)
 
 
+def require_rows(data, split):
+    """Raises `UserError` if a split is empty, as that for tests is where a user has few images."""
+    if not len(getattr(data, split)):
+        raise UserError(f"{data.name} has no {split} rows: give at least 10 images, of which one in ten is held out.")
+
+
 def _tensors(data, split, with_labels, binarize):
     """(x, labels) of a split as tensors, after the checks that all batches share."""
     x, labels = {"train": (data.train, data.train_labels), "test": (data.test, data.test_labels)}[split]
-    if not len(x):
-        raise UserError(f"{data.name} has no {split} rows: give at least 10 images, of which one in ten is held out.")
+    require_rows(data, split)
     if with_labels and labels is None:
         raise UserError(f"{data.name} has no labels: choose a dataset that has, or a model that needs none.")
     if binarize and (len(data.shape) != 3 or data.shape[2] != 1):

@@ -15,6 +15,7 @@ class Data:
       checksum: sha256 (hex) over the sha256 of the source files in a fixed order, or over arrays that have no files.
       licence: one line for a model card.
       modes, mode_std: float32 [M, D] centres of a Gaussian mixture, label i being mode i, and its standard deviation.
+      class_names: list of `num_classes` str, the name of label i; None where classes have no names.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Data:
     licence: str
     modes: np.ndarray | None = None
     mode_std: float | None = None
+    class_names: list | None = None
 
     @property
     def shape(self):

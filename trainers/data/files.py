@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import hashlib
 import os
+import re
 import zlib
 from pathlib import Path
 
@@ -50,27 +51,71 @@ SOURCES = {
 
 
 def contents(name, data_dir):
-    """The verified contents of a dataset's files, and what `Data` says about them."""
+    """The verified contents of a dataset's files, and what `Data` says about them.
+
+    The checksum decides whether a file is the right one: it may be packed or not, and its name, that of its folder and
+    that of the dataset may be spelled with other signs between the letters, as `MNIST/raw/train-images.idx3-ubyte`.
+    """
     cache = Path(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets"
-    folder = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or cache).expanduser() / name
+    root = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or cache).expanduser()
     url, licence, digests = SOURCES[name]
-    found = [_content(folder, file, f"{url}/{file}", digest) for file, digest in digests.items()]
+    named = [folder for folder in _entries(root) if _plain(folder.name) == _plain(name)]
+    places = [place for folder in (root / name, *named, root) for place in (folder, folder / "raw")]
+    found = [_content(places, file, f"{url}/{file}", digest) for file, digest in digests.items()]
     return found, {"name": name, "licence": licence, "checksum": sha256(*map(str.encode, digests.values()))}
 
 
-def _content(folder, file, url, digest):
-    found = [path for path in map(folder.joinpath, (file, file + ".gz", file.removesuffix(".gz"))) if path.is_file()]
-    path = found[0] if found else _download(folder, file, url)
-    content = path.read_bytes()
+def _content(places, file, url, digest):
+    others = {other for _, _, digests in SOURCES.values() for other in digests.values()}
+    damaged = None
+    for path in _candidates(places, file):
+        content, actual = _unpacked(path, digest)
+        if actual == digest:
+            return content
+        if actual not in others:  # Fashion-MNIST's files have MNIST's names
+            damaged = damaged or (path, actual)
+    if damaged is None:
+        path = _download(places[0], file, url)
+        content, actual = _unpacked(path, digest)
+        if actual == digest:
+            return content
+        damaged = path, actual
+    path, actual = damaged
+    raise UserError(
+        f"{path} is damaged, its sha256 being {actual[:12]}... instead of {digest[:12]}...: delete it, "
+        "and it is downloaded again."
+    )
+
+
+def _candidates(places, file):
+    """Files that may be the one meant: of its name, in one of the places or there in a folder of its name."""
+    for place in places:
+        for entry in _entries(place):
+            if _plain(entry.name) == _plain(file):
+                inner = [path for path in _entries(entry) if _plain(path.name) == _plain(file)]
+                yield from (path for path in (entry, *inner) if os.path.isfile(path))
+
+
+def _plain(name):
+    return re.sub("[^a-z0-9]", "", name.lower().removesuffix(".gz"))
+
+
+def _entries(folder):
+    with contextlib.suppress(OSError):
+        return sorted(folder.iterdir())
+    return []
+
+
+def _unpacked(path, digest):
+    """A file's contents and their sha256, gunzipped unless the file as it is has the digest."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} can not be read: {error.strerror or error}.") from error
     if sha256(content) != digest:  # the published bytes are as good when packed otherwise, or not at all
         with contextlib.suppress(OSError, EOFError, zlib.error):
             content = gzip.decompress(content)
-    if (actual := sha256(content)) != digest:
-        raise UserError(
-            f"{path} is damaged, its sha256 being {actual[:12]}... instead of {digest[:12]}...: delete it, "
-            "and it is downloaded again."
-        )
-    return content
+    return content, sha256(content)
 
 
 def _download(folder, file, url):

@@ -1,48 +1,53 @@
-"""The user's own images, out of a folder or a zip."""
+"""The user's own images, out of a folder or a zip; folders in it are their classes."""
 
-import functools
-import io
-import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+import os
 
 import numpy as np
-from PIL import Image, ImageOps
 
+from common import image_files
 from common.cli import UserError
 from trainers.data.dataset import Data
 from trainers.data.files import sha256
-from trainers.data.images import square
-
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def read(path, side=32, channels=3):
-    """A user's images, ordered by digest: as good as shuffled, and no held-out image has a copy in training."""
+    """A user's images, ordered by digest: as good as shuffled, and no held-out image has a copy in training.
+
+    Prints how many there are, their classes, and what was left out.
+    """
     if path is None:
         raise UserError("image_folder needs images: name the folder or zip that holds them by --data_dir.")
-    path = Path(path).expanduser()
-    if zipfile.is_zipfile(path):
-        archive = zipfile.ZipFile(path)
-        files = {name: functools.partial(archive.read, name) for name in archive.namelist()}
-    else:
-        files = {str(file.relative_to(path)): file.read_bytes for file in path.rglob("*") if file.is_file()}
-    names = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not Path(name).name.startswith(".")]
-    if not names:
-        raise UserError(f"there are no images in {path}: name a folder or zip of {', '.join(IMAGE_SUFFIXES)} files.")
+    pictures = image_files.read([path], (side, side, channels))
+    rows = sorted(zip(pictures.digests, classes_of(pictures.files), range(len(pictures.files)), strict=True))
+    digests, classes, order = zip(*rows, strict=True)
+    names = sorted(set(classes) - {None})
+    label_of = {name: label for label, name in enumerate(names)}
+    kinds = f"{len(names)} classes: {image_files.listed(names)}" if names else "no classes"
+    print("; ".join(filter(None, [f"read {len(rows)} pictures in {path}, of {kinds}", pictures.left_out])))
 
-    def decode(name):
-        try:
-            content = files[name]()
-            image = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
-            return sha256(content), square(image, side, channels)
-        except Exception as error:  # decoders raise all sorts
-            raise UserError(f"{name} in {path} is no readable image ({error}): mend it or take it out.") from error
-
-    with ThreadPoolExecutor() as pool:
-        digests, images = zip(*sorted(pool.map(decode, names), key=lambda pair: pair[0]), strict=True)
-    num_test = len(images) // 10
+    num_test = len(rows) // 10
     while num_test and digests[num_test - 1] == digests[num_test]:
         num_test -= 1
-    train, test = np.split(np.stack(images), [num_test])[::-1]
-    return Data("image_folder", train, test, None, None, None, sha256(*map(str.encode, digests)), "The user's images.")
+    test, train = np.split(pictures.images[list(order)], [num_test])
+    train_labels, test_labels = None, None
+    if names:
+        test_labels, train_labels = np.split(np.array([label_of[name] for name in classes], np.int64), [num_test])
+    return Data(
+        "image_folder",
+        train,
+        test,
+        train_labels,
+        test_labels,
+        len(names) or None,
+        sha256(*map(str.encode, [*digests, *filter(None, classes)])),
+        "The user's images.",
+        class_names=names or None,
+    )
+
+
+def classes_of(files):
+    """The class of each file: its folder, at the first level that has several. All None where a file lies there."""
+    folders = [file.parts[:-1] for file in files]
+    depth = len(os.path.commonprefix(folders))
+    has_classes = min(map(len, folders)) > depth
+    return [parts[depth] if has_classes else None for parts in folders]

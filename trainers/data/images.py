@@ -6,7 +6,6 @@ import tarfile
 
 import numpy as np
 import sklearn.datasets
-from PIL import Image, ImageOps
 
 from trainers.data.dataset import Data
 from trainers.data.files import contents, sha256
@@ -77,13 +76,3 @@ def cifar10(data_dir):
         test_labels=labels[5],
         **about,
     )
-
-
-def square(image, side, channels):
-    """The central square of a PIL image as uint8 [side, side, channels], transparency on white."""
-    if image.mode[0] in "IF":
-        raise ValueError(f"its pixels are of type {image.mode}, 8 bits a channel are expected")
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = ImageOps.fit(image.convert("L" if channels == 1 else "RGB"), (side, side), Image.Resampling.BICUBIC)
-    return np.asarray(image).reshape(side, side, channels)

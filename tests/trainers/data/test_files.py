@@ -53,8 +53,8 @@ def published(tmp_path, monkeypatch):
             published = [cifar(images, labels)]
         else:
             published = map(idx, (images[:20, ..., 0], labels[:20], images[20:, ..., 0], labels[20:]))
-        folder, digests = tmp_path / "site", {}
-        folder.mkdir()
+        folder, digests = tmp_path / "site" / name, {}
+        folder.mkdir(parents=True)
         for file, content in zip(files.SOURCES[name][2], published, strict=True):
             (folder / file).write_bytes(content)
             digests[file] = hashlib.sha256(gzip.decompress(content) if "ubyte" in file else content).hexdigest()
@@ -69,13 +69,9 @@ def test_files_are_downloaded_once_verified_and_parsed(name, published, tmp_path
     images, labels, site = published(name)
     first = data.load(name, tmp_path / "data")
     shutil.rmtree(site)
-    for file in (tmp_path / "data" / name).iterdir():  # packed otherwise than published
-        if file.name.endswith("ubyte.gz"):
-            file.with_suffix("").write_bytes(gzip.decompress(file.read_bytes()))
-            file.unlink()
-        elif file.suffix == ".amat":
-            (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
-            file.unlink()
+    for file in (tmp_path / "data" / name).glob("*.amat"):  # packed otherwise than published
+        (file.parent / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
+        file.unlink()
     for one in (first, data.load(name, tmp_path / "data")):
         np.testing.assert_array_equal(np.concatenate([one.train, one.test]), images)
         if labels is not None:
@@ -84,6 +80,30 @@ def test_files_are_downloaded_once_verified_and_parsed(name, published, tmp_path
         assert (len(one.train), one.train.dtype, one.shape, one.licence) == (20, np.uint8, images.shape[1:], "free")
         assert one.train_labels is not None or one.num_classes is None
         assert one.checksum == first.checksum
+
+
+@pytest.mark.parametrize("mnist, fashion", [
+    ("mnist/{dot}", "fashion_mnist/{dot}.gz"),
+    ("mnist/{dash}/{dash}", "fashion_mnist/{dot}/{dash}.gz"),
+    ("MNIST/raw/{dash}", "FashionMNIST/raw/{dash}"),
+    ("MNIST/raw/{dash}.gz", "Fashion-MNIST/{dot}"),
+    ("{dot}", "{dash}.gz"),
+    ("raw/{dash}/{dash}", "{dash}"),
+    ("mnist/{dash}", "{dash}/{dot}"),
+])  # fmt: skip
+def test_the_checksum_decides_and_not_the_name(mnist, fashion, published, tmp_path):
+    truth = {}
+    for name, layout in (("mnist", mnist), ("fashion_mnist", fashion)):
+        truth[name], _, site = published(name)
+        for file in site.iterdir():
+            dash = file.stem
+            path = tmp_path / "data" / layout.format(dash=dash, dot=dash.replace("-idx", ".idx"))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(file.read_bytes() if path.suffix == ".gz" else gzip.decompress(file.read_bytes()))
+        shutil.rmtree(site)
+    for name, images in truth.items():
+        one = data.load(name, tmp_path / "data")
+        np.testing.assert_array_equal(np.concatenate([one.train, one.test]), images)
 
 
 def test_files_are_found_in_the_environment_and_the_keras_cache(published, tmp_path, monkeypatch):

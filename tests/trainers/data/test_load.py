@@ -1,6 +1,5 @@
 """A mistake with data gets one sentence."""
 
-import io
 import re
 
 import numpy as np
@@ -12,21 +11,10 @@ from tests.trainers.data.made import images, numbered
 from trainers import data
 
 
-def saved(image):
-    stream = io.BytesIO()
-    image.save(stream, "png")
-    return stream.getvalue()
-
-
-def image_folder(tmp_path, *contents):
-    for i, content in enumerate(contents):
-        (tmp_path / f"{i}.png").write_bytes(content)
-    return data.load("image_folder", tmp_path)
-
-
 def few(tmp_path):
-    nine = image_folder(tmp_path, *(saved(Image.new("L", (4, 4), i)) for i in range(9)))
-    return data.held_out_batches(nine, 4)
+    for i in range(9):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{i}.png")
+    return data.held_out_batches(data.load("image_folder", tmp_path), 4)
 
 
 def batches(batch_size=4, one=None, **arguments):
@@ -34,7 +22,6 @@ def batches(batch_size=4, one=None, **arguments):
 
 
 ANONYMOUS = images(np.zeros((30, 4, 4, 1), np.uint8))
-SIXTEEN_BITS = saved(Image.fromarray(np.zeros((4, 4), np.uint16)))
 
 
 @pytest.mark.parametrize("mistake, sentence", [
@@ -43,10 +30,6 @@ SIXTEEN_BITS = saved(Image.fromarray(np.zeros((4, 4), np.uint16)))
     (lambda _: data.load("digits", image_channels=2), "image_channels is 2: give 1 for grey or 3 for colour."),
     (lambda _: data.load("ring", image_side=8), r"ring comes in one shape, \(2,\): leave image_side .* unset."),
     (lambda _: data.load("image_folder"), "image_folder needs images: name .* by --data_dir."),
-    (lambda path: data.load("image_folder", path / "no"), "there are no images in .*no: name a folder or zip .*"),
-    (lambda path: image_folder(path), "there are no images in .*: name a folder or zip .*"),
-    (lambda path: image_folder(path, b"?"), "0.png in .* is no readable image .*: mend it or take it out."),
-    (lambda path: image_folder(path, SIXTEEN_BITS), "0.png in .* I;16, 8 bits .*: mend it or take it out."),
     (few, "image_folder has no test rows: give at least 10 images, .*"),
     (lambda _: batches(31), "batch_size is 31, but made has 30 train rows: give that or less."),
     (lambda _: batches(0), "batch_size is 0, but made has 30 train rows: .*"),
