@@ -90,17 +90,18 @@ def test_files_are_downloaded_once_verified_and_parsed(name, published, tmp_path
     ("{dot}", "{dash}.gz"),
     ("raw/{dash}/{dash}", "{dash}"),
     ("mnist/{dash}", "{dash}/{dot}"),
+    (None, "{dash}"),  # and downloaded
 ])  # fmt: skip
 def test_the_checksum_decides_and_not_the_name(mnist, fashion, published, tmp_path):
     truth = {}
     for name, layout in (("mnist", mnist), ("fashion_mnist", fashion)):
         truth[name], _, site = published(name)
-        for file in site.iterdir():
+        for file in site.iterdir() if layout else ():
             dash = file.stem
             path = tmp_path / "data" / layout.format(dash=dash, dot=dash.replace("-idx", ".idx"))
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(file.read_bytes() if path.suffix == ".gz" else gzip.decompress(file.read_bytes()))
-        shutil.rmtree(site)
+            file.unlink()
     for name, images in truth.items():
         one = data.load(name, tmp_path / "data")
         np.testing.assert_array_equal(np.concatenate([one.train, one.test]), images)
@@ -126,6 +127,14 @@ def test_what_is_wrong_with_which_file(file, damage, sentence, published, tmp_pa
     path.write_bytes(damage(path.read_bytes())) if damage else path.unlink()
     with pytest.raises(UserError, match=f"data/mnist/{path.name} {sentence}"):
         data.load("mnist", tmp_path / "data")
+
+
+def test_a_file_that_can_not_be_read(published, tmp_path, monkeypatch):
+    published("mnist")
+    data.load("mnist", tmp_path)
+    monkeypatch.setattr(Path, "read_bytes", lambda path: os.listdir(tmp_path / "none"))
+    with pytest.raises(UserError, match="ubyte.gz can not be read: No such file or directory"):
+        data.load("mnist", tmp_path)
 
 
 REAL = {  # shape, rows, first labels, mean pixel / 255
