@@ -136,13 +136,13 @@ def train(settings):
         model = rundir.make_model(settings, facts, **options)
         if checkpoint:
             model.load_weights(checkpoint)
+    if 0 < first_step < settings.num_steps:
+        rundir.check_resumable(path, model)
+    batches = training_data(settings, data, model, strategy, first_step)
     try:
         model.check_rows(data.train, data.train_labels if model.labelled else None)
     except ValueError as error:
         raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
-    if 0 < first_step < settings.num_steps:
-        rundir.check_resumable(path, model)
-    batches = training_data(settings, data, model, strategy, first_step)
 
     # Up to here all workers find the same mistakes, and nothing is written.
     is_chief = strategy.extended.should_checkpoint

@@ -59,12 +59,16 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, server, digits, on_t
         there = [f"--server={there.address}", "--model=a model", "--timeout=300"]  # a first request takes long
         draws = "sample" in core.signature_def
         conditional = draws and "label" in core.specs("sample")
-        asked = [["--num=70", "--seed=9000000000"], []] if draws else []
+        is_drawn = "sample_mean" in core.signature_def
+        asked = [["--num=70", "--seed=9000000000"], [], *[["--draws"]] * is_drawn] if draws else []
         asked += [["--label=3", "--num=5"]] if conditional else []
         for flags in asked:
             run(client.main, *there, *flags, f"--out={tmp_path / 'there.png'}")
-            assert on_the_disk(*flags) == ("PNG\n", (tmp_path / "there.png").read_bytes())
-            assert capsys.readouterr().out == f"{tmp_path / 'there.png'}\n"
+            printed = capsys.readouterr().out.replace(str(tmp_path / "there.png"), "PNG")
+            assert on_the_disk(*flags) == (printed, (tmp_path / "there.png").read_bytes())
+            assert printed.splitlines()[0] == "PNG" and ("means of p(x|z)" in printed) == (
+                is_drawn and "--draws" not in flags
+            )
 
         data, groups = f"--data={digits}", f"--data={digits},{digits / '1.png'},{digits / '2.png'}"
         for (signature, *others), task, *data_flag in [
@@ -179,7 +183,7 @@ def test_nobody_listens(scheme):
 @pytest.mark.parametrize("kind", SERVERS)
 @pytest.mark.parametrize("flags, message", [
     (["--model=gan"], "refuses the request: Servable not found for request: Latest"),
-    (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_png takes no label"),
+    (["--model=vae", "--label=3"], "--label=3 is given, but the signature sample_mean_png takes no label"),
     (["--model=vae", "--version=1", "--version_label=a"], "exclude each other"),
     (["--model=vae", "--data=x.png"], "samples need none"),
     (["--model=vae", "--task=score", "--data=x.png", "--num=3"], "takes all of --data"),

@@ -281,7 +281,7 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --latent=3": ["--latent is not a flag of the model vae", "--latent_size"],
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
     "--model=vae --dataset=mnits": ["'mnits'", "mnist"],
-    "--model=vae --dataset=ring": ["ring holds points between", "[0.0, 1.0]", "gaussian likelihood"],
+    "--model=vae --dataset=ring": ["ring: the model takes points in [0, 1]", "gaussian likelihood"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
     "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],

@@ -130,7 +130,7 @@ def test_gradient_is_that_of_the_mean_over_any_shape():
 def test_compile_takes_names_and_defaults_for_exactly_the_players():
     model = ProductGame(data_shape=(1,))
     for players in (("x",), ("x", "y", "z"), ("generator", "discriminator")):
-        with pytest.raises(ValueError, match=r"its moves \['x', 'y'\], not for"):
+        with pytest.raises(ValueError, match=r"its moves \['x', 'y'\], not"):
             model.compile({player: SGD() for player in players})
     model.compile({"x": "adam", "y": "sgd"})
     assert isinstance(model.optimizers["x"], keras.optimizers.Adam)

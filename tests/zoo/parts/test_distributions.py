@@ -58,3 +58,26 @@ def test_bernoulli_scores_grey_values_by_cross_entropy(logit):
     image = distributions.bernoulli(tf.fill([1, 2, 2, 1], logit), event_ndims=3)
     np.testing.assert_allclose(image.log_prob(x.reshape(1, 2, 2, 1).astype(np.float32)), [expected.sum()], rtol=1e-5)
     np.testing.assert_allclose(p.mean(), np.full([4, 1], special.expit(logit)), rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("name, cdf", [
+    ("bernoulli", lambda p, x: np.where(x < 0, 0.0, np.where(x < 1, 1.0 - p.mean(), 1.0))),
+    ("gaussian", lambda p, x: stats.norm.cdf(x, p.mean(), p.stddev())),
+])  # fmt: skip
+def test_likelihoods_draw_from_their_density(name, cdf):
+    """Each row by its seed alone, and apart from the latent point of the same seed."""
+    likelihood, seeds = distributions.LIKELIHOODS[name], tf.range(6000, dtype=tf.int64)
+    parameters = np.random.default_rng(0).normal(size=[3, likelihood.num_parameters * 4]).astype(np.float32)
+    p = likelihood.density(tf.constant(np.tile(parameters, [2000, 1])))
+    x = likelihood.rows(p, seeds).numpy()
+    assert x.shape == (6000, 4) and x.dtype == np.float32
+    for level in (0.0, 0.5, 1.0, *np.quantile(x, [0.1, 0.9])):
+        share, expected = ((a <= level) if a is x else a for a in (x, cdf(p, level)))
+        error = (share - expected).reshape(2000, 3, 4).mean(0) * np.sqrt(2000)
+        assert np.abs(error).max() < 4 * 0.5
+    latent = distributions.PRIORS["normal"].rows(seeds, 4).numpy()
+    mean = p.mean().numpy()
+    correlation = np.mean((x - mean) / p.stddev() * latent, axis=0)
+    assert np.abs(correlation).max() < 4 / np.sqrt(6000)
+    some = likelihood.density(tf.constant(parameters[[1]]))
+    np.testing.assert_allclose(likelihood.rows(some, seeds[4:5])[0], x[4], atol=1e-6)
