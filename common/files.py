@@ -2,8 +2,10 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
+import socket
 import uuid
 from pathlib import Path
 
@@ -27,6 +29,14 @@ def write_atomically(path, write):
         temporary.unlink(missing_ok=True)
 
 
+def read_json(file, *names):
+    """The dict with these names that a JSON file holds; None where the file is missing or damaged."""
+    with contextlib.suppress(ValueError, FileNotFoundError):
+        content = json.loads(file.read_bytes())
+        if isinstance(content, dict) and content.keys() >= set(names):
+            return content
+
+
 def sync(path):
     """Waits until a file, or the names in a directory, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -45,6 +55,39 @@ def locked(directory):
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def claimed(path):
+    """Holds the lock file `path`, which says who holds it, and removes it in the end.
+
+    The lock is the system's, so it goes with its process however that ends, and what a crash leaves of the file is in
+    nobody's way. Network file systems lock among hosts, too; one that knows no locks keeps nobody out.
+
+    Raises:
+        BlockingIOError: if it is held; its `strerror` is the holder, such as "process 7 on HOST".
+        OSError: if the file can not be made.
+    """
+    path = Path(path)
+    while True:
+        with open(path, "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except (BlockingIOError, PermissionError) as error:  # the second on some network file systems
+                file.seek(0)
+                raise BlockingIOError(error.errno, file.read().strip() or "another process") from error
+            except OSError:
+                pass
+            if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+                continue  # its last holder has removed it since we opened it
+            try:
+                file.truncate(0)
+                file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                file.flush()
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
 
 
 def remove_if_abandoned(folder):

@@ -71,10 +71,8 @@ def perform(flags, model):
 @contextlib.contextmanager
 def writing(path):
     """Tells of a picture's path, or of why it can not be written."""
-    try:
+    with cli.writing(f"--out={path}"):
         yield
-    except OSError as error:
-        raise cli.UserError(f"--out={path} can not be written: {error.strerror or error}.") from error
     print(path)
 
 

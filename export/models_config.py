@@ -92,10 +92,8 @@ def main(argv):
     labels = parse_labels(flags.version_label, models)
     if flags.base_path:
         models = {name: f"{flags.base_path.rstrip('/')}/{name}" for name in models}
-    try:
+    with cli.writing(f"--out={flags.out}"):
         write_atomically(flags.out, lambda path: path.write_text(render(models, labels)))
-    except OSError as error:
-        raise cli.UserError(f"--out={flags.out} can not be written: {error.strerror or error}.") from error
     print(flags.out)
 
 

@@ -3,12 +3,13 @@
 python -m export.run --run_dir=RUN_DIR [--signatures=sample,decode] [--keep_versions=3] [--onnx]
 """
 
-import json
+import sys
 from pathlib import Path
 
 from absl import flags as absl_flags
 
 from common import cli
+from common.files import read_json
 
 
 def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=False):
@@ -33,13 +34,13 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
     options = {"signatures": signatures, "keep_versions": keep_versions, "onnx": onnx}
     metadata = {**run.facts, "step": run.step, "settings": run.settings.lines}
     evaluation = Path(run.path) / "evaluation.json"
-    if evaluation.exists() and (measured := json.loads(evaluation.read_text()))["step"] == run.step:
-        metadata["evaluation"] = measured  # that of another step would be another model's
+    if measured := read_json(evaluation, "step", "command", "results"):
+        if measured["step"] == run.step:
+            metadata["evaluation"] = measured  # that of another step would be another model's
+    elif evaluation.exists():
+        print(f"{evaluation} is damaged; the card does without it.", file=sys.stderr)
     metadata["estimates"] = run.model.before_export(metadata.get("evaluation", {}).get("results", {}))
-    try:
-        return export_model(run.model, export_dir, metadata=metadata, **options)
-    except OSError as error:
-        raise cli.UserError(f"{export_dir} can not be written: {error.strerror or error}.") from error
+    return export_model(run.model, export_dir, metadata=metadata, **options)
 
 
 def main(argv):

@@ -15,12 +15,12 @@ takes three groups, each a folder of pictures or one .npy file, and shows in the
 encodings decode to, and A - B + C; then some pictures of C, moved by 0, 1/4, ..., 3/2 of A - B.
 """
 
-import json
 from pathlib import Path
 
 from absl import flags as absl_flags
 
 from common import cli
+from common.files import read_json
 from export import commands, tasks
 from export.publish import versions
 from export.runtimes import Local
@@ -45,10 +45,8 @@ def find_version(model_dir):
 
 def classes_of(version):
     """The number of classes of a conditional model, by its metadata.json; None where that names none."""
-    try:
-        return json.loads((version / "assets.extra" / "metadata.json").read_text())["config"].get("num_classes")
-    except (OSError, ValueError, KeyError):
-        return None
+    config = (read_json(version / "assets.extra" / "metadata.json") or {}).get("config")
+    return config.get("num_classes") if isinstance(config, dict) else None
 
 
 def draw(version, num, seed, label=None):

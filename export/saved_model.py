@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.cli import UserError
+from common.cli import UserError, writing
 from common.files import write_atomically
 from common.graph import graph
 from export import card, gate, warmup
@@ -69,8 +69,7 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
 
     Raises:
         UserError: for the name of a signature that the model does not have, or if the SavedModel could not be served
-            (`export.gate.GateError`). Nothing is published then.
-        OSError: if it can not be written.
+            (`export.gate.GateError`) or can not be written. Nothing is published then.
     """
     traced = trace(model, signatures)
     weights = list({weight.ref(): weight for graph in traced.values() for weight in graph.variables}.values())
@@ -103,7 +102,8 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
         if text.exists():
             write_atomically(Path(export_dir) / "README.md", lambda path: path.write_bytes(text.read_bytes()))
 
-    return publish(export_dir, write, keep_versions, conclude)
+    with writing(export_dir):
+        return publish(export_dir, write, keep_versions, conclude)
 
 
 def trace(model, names=None):

@@ -3,17 +3,20 @@
 All count steps from the beginning of the run, resumed or not.
 """
 
+import contextlib
 import json
 import math
 import os
+import signal
 import sys
+import threading
 import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from common import pictures
+from common import cli, pictures
 from common.cli import UserError
 from common.files import write_atomically
 from common.graph import graph
@@ -21,27 +24,65 @@ from trainers import rundir
 from zoo.game import kind_of
 
 
+class Stop(keras.callbacks.Callback):
+    """Within this context a signal ends the training when its step is done, a second one at once.
+
+    It must be the first of the callbacks: the others then see `model.stop_training`. `number` is the signal, or None.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    number = None
+
+    def __init__(self, signals=SIGNALS):
+        super().__init__()
+        self.signals = signals if threading.current_thread() is threading.main_thread() else ()  # Python's rule
+
+    def __enter__(self):
+        heeded = [number for number in self.signals if signal.getsignal(number) != signal.SIG_IGN]
+        self.previous = {number: signal.signal(number, self.handle) for number in heeded}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def handle(self, number, frame):
+        if self.number:
+            raise cli.Stopped(number, "stopped at once; the same command again goes on from the last checkpoint")
+        self.number = number
+        with contextlib.suppress(OSError):  # not `print`, which may be what the signal has interrupted
+            os.write(2, b"\nstopping when this step is done; a second signal stops at once\n")
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.stop_training = self.number is not None
+
+
 class _EverySteps(keras.callbacks.Callback):
-    """Calls `act(step, logs)` after every `every` steps, and after the last one."""
+    """Calls `act(step, logs)` after every `every` steps and after the last one, be it because of `Stop`."""
+
+    acts_on_stop = True
 
     def __init__(self, path, every, first_step, num_steps):
         super().__init__()
         self.path, self.every, self.first_step, self.num_steps = path, every, first_step, num_steps
 
+    def step_of(self, batch):
+        return min(self.first_step + batch + 1, self.num_steps)  # Keras's last batch may lie beyond
+
     def on_train_batch_end(self, batch, logs=None):
-        step = min(self.first_step + batch + 1, self.num_steps)
-        if step % self.every == 0 or step == self.num_steps:
-            try:
-                self.act(step, {name: float(np.mean(value)) for name, value in logs.items()})
-            except OSError as error:  # a full disk
-                reason = os.strerror(error.errno) if error.errno else error
-                raise UserError(
-                    f"{self.path} can not be written: {reason}; training stopped at step {step}."
-                ) from error
+        step = self.step_of(batch)
+        stops = self.model.stop_training and self.acts_on_stop
+        if step % self.every == 0 or step == self.num_steps or stops:
+            self.act(step, {name: float(np.mean(value)) for name, value in logs.items()})
+
+    def writing(self, step):
+        return cli.writing(self.path, f"; training stopped at step {step}")
 
 
 class Log(_EverySteps):
-    """Writes the mean of every loss and metric since the last line to metrics.jsonl and TensorBoard.
+    """Writes the mean of every loss and metric since the last line to metrics.jsonl and TensorBoard, and prints it.
+
+    On a terminal the line is rewritten in place, also in between.
 
     Raises:
         UserError: when a loss is not finite, naming the step and the move.
@@ -50,35 +91,55 @@ class Log(_EverySteps):
     def __init__(self, *args, writes):
         super().__init__(*args)
         self.writes = writes
-        self.verbose = writes and not sys.stdout.isatty()  # a terminal has Keras's progress bar
+        self.terminal, self.unfinished = writes and sys.stdout.isatty(), False
 
     def on_train_begin(self, logs=None):
-        self.last_step, self.last_time = self.first_step, time.perf_counter()
+        self.last_step, self.last_time, self.last_shown = self.first_step, time.perf_counter(), -math.inf
         if self.writes:
             self.file = self.path / "metrics.jsonl"
-            lines = self.file.read_text().splitlines() if self.file.exists() else []
+            lines = self.file.read_bytes().splitlines() if self.file.exists() else []
             kept = [line for line in lines if _step_of(line) <= self.first_step]  # what is resumed logs the rest anew
-            rundir.write_text(self.file, "".join(line + "\n" for line in kept))
-            self.board = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+            rundir.write_atomically(self.file, lambda path: path.write_bytes(b"".join(line + b"\n" for line in kept)))
+            with self.writing(self.first_step):
+                self.board = Board(self.path / "tensorboard", self.first_step)
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        step = self.step_of(batch)
+        if self.terminal and step > self.last_step and time.perf_counter() > self.last_shown + 0.1:
+            self.show(step, logs)
 
     def act(self, step, logs):
         self.check(step, logs)
-        now = time.perf_counter()
-        speed = (step - self.last_step) / (now - self.last_time)
-        self.last_step, self.last_time = step, now
+        speed = self.speed(step)
+        if self.writes:
+            self.show(step, logs)
+            with self.writing(step):
+                with open(self.file, "a") as file:
+                    file.write(json.dumps({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
+                self.board.write(step, logs)
+        self.last_step, self.last_time = step, time.perf_counter()
         self.model.reset_metrics()
-        if not self.writes:
-            return
-        with open(self.file, "a") as file:
-            file.write(json.dumps({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
-        with self.board.as_default(step):
-            for name, value in logs.items():
-                tf.summary.scalar(name, value)
-        if self.verbose:
-            values = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
-            remaining = (self.num_steps - step) / speed
-            pace = f"{1000 / speed:.1f} ms/step  {remaining:.0f} s left"
-            print(f"step {step}/{self.num_steps}  {values}  {pace}", flush=True)
+
+    def speed(self, step):
+        """Steps per second since the last line."""
+        return (step - self.last_step) / (time.perf_counter() - self.last_time)
+
+    def show(self, step, logs):
+        values = "  ".join(f"{name} {np.mean(value):.4f}" for name, value in logs.items())
+        speed, is_last = self.speed(step), step == self.num_steps or self.model.stop_training
+        pace = f"{1000 / speed:.1f} ms/step  {(self.num_steps - step) / speed:.0f} s left"
+        line = f"step {step}/{self.num_steps}  {values}  {pace}"
+        if self.terminal:
+            columns = os.get_terminal_size(sys.stdout.fileno()).columns or len(line) + 1  # 0 where it does not know
+            line = "\r" + (line if is_last else line[: columns - 1]) + "\x1b[K"  # clears the rest
+        self.unfinished, self.last_shown = self.terminal and not is_last, time.perf_counter()
+        print(line, end="" if self.unfinished else "\n", flush=True)
+
+    def close(self):
+        """Ends the line of a terminal, also where an exception ends the training."""
+        if self.unfinished:
+            print()
 
     def check(self, step, logs):
         for move in self.model.moves:
@@ -96,9 +157,29 @@ class Log(_EverySteps):
 
 def _step_of(line):
     try:
-        return json.loads(line)["step"]
-    except ValueError:  # half a line, left by a crash
+        return int(json.loads(line)["step"])
+    except (ValueError, TypeError, KeyError):  # half a line, left by a crash, or damage
         return math.inf
+
+
+class Board:
+    """A file of events for TensorBoard, whose readers forget what older files say of the steps after `first_step`."""
+
+    def __init__(self, directory, first_step):
+        directory.mkdir(parents=True, exist_ok=True)
+        self.file = tf.io.TFRecordWriter(str(directory / f"events.out.tfevents.{time.time_ns()}"))
+        self.add(file_version="brain.Event:2")
+        session_log = tf.compat.v1.SessionLog
+        self.add(step=first_step + 1, session_log=session_log(status=session_log.START))
+
+    def write(self, step, logs):
+        value = tf.compat.v1.Summary.Value
+        values = [value(tag=name, simple_value=number) for name, number in logs.items()]
+        self.add(step=step, summary=tf.compat.v1.Summary(value=values))
+        self.file.flush()
+
+    def add(self, **content):
+        self.file.write(tf.compat.v1.Event(wall_time=time.time(), **content).SerializeToString())
 
 
 class Checkpoints(_EverySteps):
@@ -130,6 +211,7 @@ class Samples(_EverySteps):
     """
 
     NUM_POINTS = 2000
+    acts_on_stop = False
 
     def __init__(self, *args, data):
         super().__init__(*args)
@@ -148,6 +230,12 @@ class Samples(_EverySteps):
         with self.model.averaged():
             rows = self.sample(**self.inputs).numpy()
         file = self.path / "samples" / f"step_{step:06d}.png"
-        pictures.picture(rows, file, self.num_classes, data=self.data.test[: self.NUM_POINTS])
-        if rows.ndim == 2:
-            write_atomically(file.with_suffix(".npy"), lambda path: np.save(open(path, "wb"), rows))
+        with self.writing(step):
+            pictures.picture(rows, file, self.num_classes, data=self.data.test[: self.NUM_POINTS])
+            if rows.ndim == 2:
+                write_atomically(file.with_suffix(".npy"), lambda path: _save(path, rows))
+
+
+def _save(path, rows):
+    with open(path, "wb") as file:  # `np.save` would give the name an ending, and an unclosed file forgets its errors
+        np.save(file, rows)

@@ -10,12 +10,6 @@ from absl import flags as absl_flags
 
 from common import cli
 
-with cli.quiet():
-    from trainers import rundir
-    from trainers.data import load, require_rows
-    from trainers.metrics import METRICS, ON_REQUEST
-    from trainers.metrics.rows import NUM_MODEL_SAMPLES
-
 
 def evaluate(run_dir, options, arguments):
     """Applies every metric of `options.metrics` that fits the run; prints and returns the results.
@@ -25,6 +19,10 @@ def evaluate(run_dir, options, arguments):
     Raises:
         UserError: if the directory holds no run or no checkpoint, or its data can not be had.
     """
+    from trainers import rundir
+    from trainers.data import load, require_rows
+    from trainers.metrics import METRICS, ON_REQUEST
+
     run = rundir.load(run_dir)
     settings = run.settings
     data_dir = options.data_dir or settings.data_dir
@@ -52,6 +50,9 @@ def evaluate(run_dir, options, arguments):
 
 def define_options():
     """The flags of an evaluation, not parsed yet."""
+    from trainers.metrics import METRICS
+    from trainers.metrics.rows import NUM_MODEL_SAMPLES
+
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
     absl_flags.DEFINE_string("run_dir", None, "The run to evaluate.", **own)
@@ -83,13 +84,16 @@ def evaluate_by(metrics, run_dir):
 
 def check_metrics(names):
     """The names themselves. Raises `UserError` for one that is none of `METRICS`."""
+    from trainers.metrics import METRICS
+
     if unknown := set(names) - set(METRICS):
         raise cli.UserError(f"--metrics={','.join(sorted(unknown))} is not a measure; there are {', '.join(METRICS)}.")
     return names
 
 
 def main(argv):
-    options = define_options()
+    with cli.quiet():
+        options = define_options()
     cli.parse(options, argv, __doc__, required="run_dir")
     evaluate(options.run_dir, options, argv[1:])
 

@@ -4,8 +4,10 @@ The same command again resumes an unfinished run from its last checkpoint, and e
 was never interrupted.
 """
 
+import contextlib
 import math
 import os
+import tempfile
 
 from common import cli
 
@@ -13,6 +15,7 @@ from common import cli
 NOT_DISTRIBUTED = (
     "clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps", "ema_overwrite_frequency"
 )  # fmt: skip
+REFUSED = -1  # said by a chief worker that can not begin, in place of its first step
 
 
 def strategy_of(settings):
@@ -79,12 +82,47 @@ def training_data(settings, data, model, strategy, first_step):
     return strategy.distribute_datasets_from_function(of_worker)
 
 
+@contextlib.contextmanager
+def begun(settings, facts, strategy):
+    """The run's directory, of which the chief worker keeps other commands out, and where all workers go on.
+
+    Yields:
+        (path, first step, checkpoint or None).
+
+    Raises:
+        UserError: in all workers, if the directory holds something else, another process trains it, or the workers do
+            not find the same step in it.
+    """
+    from trainers import rundir
+
+    path, refusal = rundir.check(settings, facts), None
+    with contextlib.ExitStack() as ours:
+        if strategy.extended.should_checkpoint:
+            try:
+                ours.enter_context(rundir.claimed(path))
+                rundir.check(settings, facts)  # again, now that nobody else writes there
+            except cli.UserError as error:
+                refusal = error
+        first_step, checkpoint = rundir.newest(path)
+        if settings.strategy == "multi_worker":
+            check_workers_agree(strategy, REFUSED if refusal else first_step, path)
+        if refusal:
+            raise refusal
+        if first_step > settings.num_steps:
+            raise cli.UserError(
+                f"{path} has already done {first_step} steps, more than --num_steps={settings.num_steps}."
+            )
+        yield path, first_step, checkpoint
+
+
 def check_workers_agree(strategy, first_step, path):
-    """Raises a `UserError` unless all workers start from the same step."""
+    """Raises a `UserError` unless all workers start from the same step; the chief may say `REFUSED`."""
     import tensorflow as tf
 
     steps = strategy.gather(strategy.run(lambda: tf.constant([first_step])), axis=0).numpy()
-    if len(set(steps)) > 1:
+    if REFUSED in steps and first_step != REFUSED:
+        raise cli.UserError(f"the chief worker can not train in {path}, and says why.")
+    if len(set(steps)) > 1 and first_step != REFUSED:
         raise cli.UserError(
             f"the workers found checkpoints of different steps, {', '.join(map(str, steps))}, in {path}: "
             "give a --run_dir that all of them share."
@@ -104,6 +142,7 @@ def train(settings):
 
     Raises:
         UserError: for every mistake in the settings, the data or the run's directory.
+        Stopped: after Ctrl-C or SIGTERM.
     """
     import keras
     import tensorflow as tf
@@ -111,6 +150,8 @@ def train(settings):
     from trainers import callbacks, evaluate, rundir
     from trainers.data import load
 
+    with cli.writing("a temporary file"):
+        tempfile.gettempdir()  # where Keras makes folders for checkpoints
     metrics = evaluate.check_metrics(settings.metrics)
     keras.config.set_dtype_policy(settings.precision)
     strategy = strategy_of(settings)  # first: it divides the CPU and connects workers, which TensorFlow refuses later
@@ -122,61 +163,63 @@ def train(settings):
         image_channels=settings.image_channels,
     )
     facts = rundir.facts_of(settings, data)
-    path = rundir.check(settings, facts)
-    first_step, checkpoint = rundir.newest(path)
-    if first_step > settings.num_steps:
-        raise cli.UserError(f"{path} has already done {first_step} steps, more than --num_steps={settings.num_steps}.")
-    if settings.strategy == "multi_worker":
-        check_workers_agree(strategy, first_step, path)
-    options = {
-        "jit_compile": {"auto": "auto", "true": True, "false": False}[settings.jit_compile],
-        "steps_per_execution": steps_per_execution(settings, first_step),
-    }
-    with strategy.scope():
-        model = rundir.make_model(settings, facts, **options)
-        if checkpoint:
-            model.load_weights(checkpoint)
-    if 0 < first_step < settings.num_steps:
-        rundir.check_resumable(path, model)
-    batches = training_data(settings, data, model, strategy, first_step)
-    try:
-        model.check_rows(data.train, data.train_labels if model.labelled else None)
-    except ValueError as error:
-        raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
+    with begun(settings, facts, strategy) as (path, first_step, checkpoint):
+        options = {
+            "jit_compile": {"auto": "auto", "true": True, "false": False}[settings.jit_compile],
+            "steps_per_execution": steps_per_execution(settings, first_step),
+        }
+        with strategy.scope():
+            model = rundir.make_model(settings, facts, **options)
+            if checkpoint:
+                model.load_weights(checkpoint)
+        if 0 < first_step < settings.num_steps:
+            rundir.check_resumable(path, model)
+        batches = training_data(settings, data, model, strategy, first_step)
+        try:
+            model.check_rows(data.train, data.train_labels if model.labelled else None)
+        except ValueError as error:
+            raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
 
-    # Up to here all workers find the same mistakes, and nothing is written.
-    is_chief = strategy.extended.should_checkpoint
-    if is_chief:
-        rundir.prepare(settings, facts)
-    if first_step and is_chief:
-        print(f"resuming {path} at step {first_step} of {settings.num_steps}")
-    if first_step < settings.num_steps:
-        common = (first_step, settings.num_steps)
-        beside = [callbacks.Log(path, settings.log_every, *common, writes=is_chief)]
+        # Up to here all workers find the same mistakes, and nothing is written.
+        is_chief = strategy.extended.should_checkpoint
         if is_chief:
-            beside.append(
-                callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
-            )
-        if is_chief and "sample" in model.signatures():
-            beside.append(callbacks.Samples(path, settings.sample_every, *common, data=data))
-        model.fit(
-            batches,
-            steps_per_epoch=settings.num_steps - first_step,
-            callbacks=beside,
-            shuffle=False,  # the batches come shuffled
-            verbose=1 if is_chief and not beside[0].verbose else 0,
-        )
-    if is_chief and metrics:
-        evaluate.evaluate_by(metrics, path)
-    if is_chief and settings.export:
-        from export.run import export_run
+            rundir.prepare(settings, facts)
+        if first_step and is_chief:
+            print(f"resuming {path} at step {first_step} of {settings.num_steps}")
+        if first_step < settings.num_steps:
+            common = (first_step, settings.num_steps)
+            # Each worker gets its signals at another step, and one that stops would leave the others waiting.
+            stop = callbacks.Stop(() if settings.strategy == "multi_worker" else callbacks.Stop.SIGNALS)
+            log = callbacks.Log(path, settings.log_every, *common, writes=is_chief)
+            beside = [stop, log]
+            if is_chief:
+                beside.append(
+                    callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
+                )
+            if is_chief and "sample" in model.signatures():
+                beside.append(callbacks.Samples(path, settings.sample_every, *common, data=data))
+            with stop, contextlib.closing(log):
+                model.fit(
+                    batches,
+                    steps_per_epoch=settings.num_steps - first_step,
+                    callbacks=beside,
+                    shuffle=False,  # the batches come shuffled
+                    verbose=0,
+                )
+            if stop.number:
+                done = f"stopped after step {int(model.step.numpy())} of {settings.num_steps}, which has its checkpoint"
+                raise cli.Stopped(stop.number, f"{done}: the same command again goes on from there")
+        if is_chief and metrics:
+            evaluate.evaluate_by(metrics, path)
+        if is_chief and settings.export:
+            from export.run import export_run
 
-        print(f"exported to {export_run(rundir.load(path))}")
-    if is_chief:
-        parts = dict.fromkeys(["metrics.jsonl", "samples/", "checkpoints/", "evaluation.json", "export/"], "")
-        parts["samples/"] = " (means of p(x|z))" if callbacks.shows_means(model) else ""
-        found = [part + note for part, note in parts.items() if (path / part).exists()]
-        print(f"the run is in {path}: {', '.join(found)}")
+            print(f"exported to {export_run(rundir.load(path))}")
+        if is_chief:
+            parts = dict.fromkeys(["metrics.jsonl", "samples/", "checkpoints/", "evaluation.json", "export/"], "")
+            parts["samples/"] = " (means of p(x|z))" if callbacks.shows_means(model) else ""
+            found = [part + note for part, note in parts.items() if (path / part).exists()]
+            print(f"the run is in {path}: {', '.join(found)}")
 
 
 def main(argv):

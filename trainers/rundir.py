@@ -8,8 +8,10 @@ tensorboard/      the same for TensorBoard
 checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
 export/           SavedModels
 evaluation.json   results of trainers.evaluate
+lock              while it is trained: who trains it
 """
 
+import contextlib
 import json
 import os
 import re
@@ -25,10 +27,12 @@ import tensorflow as tf
 
 import zoo
 from common import files
-from common.cli import UserError
+from common.cli import UserError, writing
 from trainers import flags
 from zoo.game import kind_of
 from zoo.optimizers import make_optimizer, with_loss_scale
+
+LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -48,10 +52,8 @@ def write_atomically(path, write):
     Raises:
         UserError: if it can not be written (a full disk, no permission); nothing is left behind then.
     """
-    try:
+    with writing(path):
         files.write_atomically(path, write)
-    except OSError as error:
-        raise UserError(f"{path} can not be written: {os.strerror(error.errno) if error.errno else error}.") from error
 
 
 def write_text(path, text):
@@ -73,6 +75,41 @@ def facts_of(settings, data):
     }
 
 
+def read_facts(path):
+    """The facts of a run, or None where they are missing or damaged."""
+    needed = ("dataset", "data_shape", "data_checksum", "num_classes", "versions")
+    return files.read_json(Path(path) / "facts.json", *needed)
+
+
+@contextlib.contextmanager
+def claimed(path):
+    """Holds a run's directory, made where missing, for the one process that trains it; leaves none that is empty.
+
+    Raises:
+        UserError: if another process trains it, or it can not be written.
+    """
+    path = Path(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    with contextlib.ExitStack() as lock:
+        for folder in reversed(made):
+            lock.callback(_remove_if_empty, folder)
+        try:
+            with writing(path):
+                path.mkdir(parents=True, exist_ok=True)
+                lock.enter_context(files.claimed(path / LOCK))
+        except UserError as error:
+            if not isinstance(error.__cause__, BlockingIOError):
+                raise
+            holder = error.__cause__.strerror
+            raise UserError(f"{path} is being trained by {holder}: wait for it, or give another --run_dir.") from error
+        yield
+
+
+def _remove_if_empty(folder):
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def check(settings, facts):
     """Checks that the run's directory, where there is one, holds the same run; returns its path. Writes nothing.
 
@@ -82,18 +119,18 @@ def check(settings, facts):
     path = Path(settings.run_dir)
     config = path / "config.cfg"
     if config.exists():
-        found = flags.differences(config.read_text().splitlines(), settings.lines)
+        found = flags.differences(config.read_text(errors="replace").splitlines(), settings.lines)
         if found:
             raise UserError(
                 f"{path} holds a run with other settings ({'; '.join(found)}): "
                 "give another --run_dir, or delete that directory."
             )
-        old = json.loads((path / "facts.json").read_text())
-        if old["data_checksum"] != facts["data_checksum"]:
+        old = read_facts(path)
+        if old and old["data_checksum"] != facts["data_checksum"]:
             raise UserError(f"{path} holds a run on other data of the name {facts['dataset']}: give another --run_dir.")
     elif path.exists() and not path.is_dir():
         raise UserError(f"{path} is not a directory: give another --run_dir.")
-    elif path.exists() and any(file.name != "facts.json" and file not in leftovers(path) for file in path.iterdir()):
+    elif path.exists() and {*path.iterdir()} - {path / "facts.json", path / LOCK, *leftovers(path)}:
         raise UserError(f"{path} is not empty and holds no run: give another --run_dir.")
     return path
 
@@ -103,9 +140,9 @@ def check_resumable(path, model):
 
     That is before runs had the zoo's version among their facts.
     """
-    facts = json.loads((path / "facts.json").read_text())
+    facts = read_facts(path)
     has_state = any(network.non_trainable_variables for networks in model.moves.values() for network in networks)
-    if "zoo" not in facts["versions"] and has_state:
+    if facts and "zoo" not in facts["versions"] and has_state:
         raise UserError(
             f"{path} was begun by an older version, which kept the averages of batch normalisation, spectral norms and "
             "dropout otherwise: it can be evaluated and exported, but not be resumed; give another --run_dir."
@@ -113,13 +150,16 @@ def check_resumable(path, model):
 
 
 def prepare(settings, facts):
-    """Writes the settings and, the first time, the facts of a run; removes what a crash has left.
+    """Writes the settings and, unless they are there, the facts of a run; removes what a crash has left.
 
     Raises:
         UserError: if the directory can not be written.
     """
     path = Path(settings.run_dir)
     if not (path / "config.cfg").exists():
+        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
+    elif read_facts(path) is None:  # no reason to give up whole checkpoints
+        print(f"{path / 'facts.json'} is damaged; it is written anew.", file=sys.stderr)
         write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
     write_text(path / "config.cfg", "\n".join(settings.lines) + "\n")
     for file in leftovers(path):
@@ -160,9 +200,7 @@ def save(model, path, step, keep):
             partial.unlink(missing_ok=True)
 
     write_atomically(file, write)
-    kept = [old for at, old in checkpoints(path) if at <= step][
-        -keep:
-    ]  # later ones were damaged: we resumed before them
+    kept = [old for at, old in checkpoints(path) if at <= step][-keep:]  # later ones were damaged: we began before them
     for _, old in checkpoints(path):
         if old not in kept:
             old.unlink()
@@ -174,6 +212,8 @@ def newest(path):
     A damaged checkpoint is named on stderr, and the one before it is taken.
     """
     for step, file in reversed(checkpoints(path)):
+        if not file.exists():  # a training that goes on has deleted it
+            continue
         if is_whole(file):
             return step, file
         print(f"checkpoint {file} is damaged; the one before it is taken.", file=sys.stderr)
@@ -181,12 +221,17 @@ def newest(path):
 
 
 def is_whole(file):
-    """Whether a checkpoint can be read and every byte of its contents agrees with their checksums."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None and "model.weights.h5" in archive.namelist()
-    except Exception:  # a damaged directory of the archive can raise anything
-        return False
+    """Whether every byte of a checkpoint's contents agrees with their checksums.
+
+    Raises:
+        OSError: if it can not be read, which is no damage.
+    """
+    with open(file, "rb") as content:
+        try:
+            with zipfile.ZipFile(content) as archive:
+                return archive.testzip() is None and "model.weights.h5" in archive.namelist()
+        except Exception:  # a damaged directory of the archive can raise anything
+            return False
 
 
 def load(run_dir):
@@ -199,7 +244,8 @@ def load(run_dir):
     if not (path / "config.cfg").exists():
         raise UserError(f"{path} holds no run: give the --run_dir of trainers.run, which has a config.cfg.")
     settings = flags.parse(["trainers.run", f"--flagfile={path / 'config.cfg'}", f"--run_dir={path}"])
-    facts = json.loads((path / "facts.json").read_text())
+    if (facts := read_facts(path)) is None:
+        raise UserError(f"{path / 'facts.json'} is damaged: the same trainers.run again writes it anew.")
     step, checkpoint = newest(path)
     if checkpoint is None:
         raise UserError(f"{path} holds no checkpoint yet: let trainers.run reach one (--checkpoint_every) first.")

@@ -3,8 +3,8 @@
 import errno
 import json
 import os
+import pty
 import re
-import resource
 import runpy
 import shlex
 import shutil
@@ -20,10 +20,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from common import pictures
-from tests.mistakes import assert_sentence, mistake
-from trainers import evaluate, flags, rundir
+from common import cli, pictures
+from tests.mistakes import files_no_larger_than, mistake
+from trainers import callbacks, evaluate, flags, rundir
 from trainers.run import train
 from zoo import MODELS
 from zoo.variational.vae import VAE
@@ -51,15 +52,9 @@ def train_here(run_dir, *arguments):
     return run_dir
 
 
-def interruptible():
-    """What it is at a terminal; of a job in the background some shells have it ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def start(run_dir, *arguments, **options):
+def start(run_dir, *arguments):
     command = [sys.executable, "-m", "trainers.run", f"--run_dir={run_dir}", *arguments]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-    return subprocess.Popen(command, **{"preexec_fn": interruptible, **pipes, **options})
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
 def state(run_dir):
@@ -88,11 +83,11 @@ def temporary_files(run_dir):
 # --- Interruptions ---------------------------------------------------------------------------------------------------
 
 
-def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path, capfd):
+def test_a_run_that_is_terminated_and_killed_ends_with_the_same_bits(tmp_path, capfd):
     arguments = [*SMALL_VAE, *every(10), "--sample_every=100", "--num_steps=200", "--keep_checkpoints=100"]
     whole, victim = tmp_path / "whole", tmp_path / "victim"
     moments = np.random.default_rng().uniform(0.0, 0.1, 2)
-    for number, moment in zip((signal.SIGINT, signal.SIGKILL), moments, strict=True):
+    for number, moment in zip((signal.SIGTERM, signal.SIGKILL), moments, strict=True):
         before = len(rundir.checkpoints(victim))
         process = start(victim, *arguments)
         while len(rundir.checkpoints(victim)) < before + 2:
@@ -101,17 +96,50 @@ def test_a_run_that_is_interrupted_and_killed_ends_with_the_same_bits(tmp_path, 
         time.sleep(moment)
         process.send_signal(number)
         out, err = process.communicate()
-        if number == signal.SIGINT:
-            assert (process.returncode, err) == (130, "interrupted\n")
-        assert process.returncode in (130, -signal.SIGKILL), moments
-    assert rundir.checkpoints(victim)[-1][0] < 200
+        if number == signal.SIGTERM:
+            done = rundir.checkpoints(victim)[-1][0]
+            assert process.returncode == 143 and f"\nstopped after step {done} of 200," in err, moments
+    assert process.returncode == -signal.SIGKILL and rundir.checkpoints(victim)[-1][0] < 200, moments
+    assert (victim / "lock").exists()  # and is in nobody's way
     train_here(victim, *arguments)
     out, err = capfd.readouterr()
     assert not err and re.match(rf"resuming {victim} at step \d+ of 200\n", out), moments
     train_here(whole, *arguments)
     assert_same_bits(whole, victim)
     assert steps_logged(victim) == steps_logged(whole) == list(range(10, 201, 10))
-    assert not temporary_files(victim)
+    assert not temporary_files(victim) and not (victim / "lock").exists()
+
+
+@pytest.mark.parametrize("number, times", [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)])
+def test_a_signal_ends_the_run_after_its_step_and_a_second_at_once(number, times, two_runs, tmp_path, monkeypatch):
+    def strike(self, batch, logs=None):
+        for _ in range(times if batch == 4 else 0):
+            signal.raise_signal(number)
+
+    run_dir, arguments = tmp_path / "run", [*SMALL_VAE, *every(4), "--checkpoint_every=12", "--num_steps=12"]
+    with monkeypatch.context() as patch, pytest.raises(cli.Stopped) as stop:
+        patch.setattr(callbacks.Stop, "on_train_batch_begin", strike)
+        train_here(run_dir, *arguments)
+    told = ["stopped after step 8 of 12, which has its checkpoint:", "stopped at once;"][times - 1]
+    assert told in str(stop.value) and "the same command again" in str(stop.value) and stop.value.number == number
+    assert [step for step, _ in rundir.checkpoints(run_dir)] == [8][: 2 - times] and steps_logged(run_dir)[-1] >= 4
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
+    train_here(run_dir, *arguments)
+    assert_same_bits(two_runs / "whole", run_dir)
+
+
+def test_a_terminal_shows_one_line_which_ends_as_the_log_does(tmp_path, monkeypatch):
+    shown, terminal = pty.openpty()
+    with open(terminal, "w") as out, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        run_dir = train_here(tmp_path / "run", *SMALL_VAE, *every(20), "--num_steps=50")
+        *_, lines = os.read(shown, 100_000).decode().partition("\r")
+    os.close(shown)
+    line, rest = lines.rsplit("\r", 3)[1:3]
+    logged = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
+    values = [f"{name} {value:.4f}" for name, value in logged.items() if name not in ("step", "steps_per_second")]
+    assert line.split("  ")[:-2] == ["step 50/50", *values] and line.endswith(" 0 s left\x1b[K")
+    assert rest == f"\nthe run is in {run_dir}: metrics.jsonl, samples/, checkpoints/" and "60/50" not in lines
 
 
 def test_points_are_kept_as_numbers_and_measured_at_the_end(tmp_path, capfd, monkeypatch):
@@ -168,25 +196,36 @@ def two_runs(tmp_path_factory):
     return path
 
 
-DAMAGES = {  # what a crash may have done to the newest checkpoint, and whether one is then to be named
-    "half written": (lambda file: shutil.copy(file, file.with_name(".tmp-1234")) and file.unlink(), False),
-    "truncated": (lambda file: file.write_bytes(file.read_bytes()[:1000]), True),
-}
+def newest(run_dir):
+    return rundir.checkpoints(run_dir)[-1][1]
+
+
+DAMAGES = {  # what a crash or a disk may have done, the step that is gone on from, and what is told of which file
+    "half written": (lambda run: newest(run).rename(newest(run).with_name(".tmp-1234")), 4, None),
+    "truncated": (lambda run: newest(run).write_bytes(newest(run).read_bytes()[:1000]), 4,
+                  "checkpoint {}/checkpoints/step_00000008.keras is damaged; the one before it is taken.\n"),
+    "facts": (lambda run: (run / "facts.json").write_text("[]"), 8,
+              "{}/facts.json is damaged; it is written anew.\n"),
+    "log": (lambda run: (run / "metrics.jsonl").write_bytes(b'{"step": 4}\n\xff\n7\n{}\n{"step": 8}\n'), 8, None),
+    "lock": (lambda run: (run / "lock").write_text("process 1 on elsewhere"), 8, None),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_after_a_damaged_checkpoint_the_one_before_leads_to_the_same_bits(damage, two_runs, tmp_path, capfd):
+def test_after_any_damage_the_newest_whole_checkpoint_leads_to_the_same_bits(damage, two_runs, tmp_path, capfd):
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
-    newest, (harm, is_named) = rundir.checkpoints(run_dir)[-1][1], DAMAGES[damage]
-    harm(newest)
+    harm, step, told = DAMAGES[damage]
+    harm(run_dir)
     with open(run_dir / "metrics.jsonl", "a") as file:
         file.write('{"step": 12, "autoen')
     train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
     out, err = capfd.readouterr()
-    assert err == (f"checkpoint {newest} is damaged; the one before it is taken.\n" if is_named else "")
-    assert f"resuming {run_dir} at step 4 of 12" in out
+    assert err == (told or "").format(run_dir) and f"resuming {run_dir} at step {step} of 12" in out
     assert_same_bits(two_runs / "whole", run_dir)
     assert steps_logged(run_dir) == [4, 8, 12] and not temporary_files(run_dir)
+    assert rundir.load(run_dir).facts["versions"] == json.loads((two_runs / "whole/facts.json").read_text())["versions"]
+    board = EventAccumulator(str(run_dir / "tensorboard")).Reload()
+    assert [[point.step for point in board.Scalars(name)] for name in board.Tags()["scalars"]] == [[4, 8, 12]] * 3
 
 
 def test_what_is_done_does_not_depend_on_how_often_it_is_looked_at(two_runs, tmp_path):
@@ -200,11 +239,13 @@ def test_what_is_done_does_not_depend_on_how_often_it_is_looked_at(two_runs, tmp
 
 def test_a_finished_run_only_exports_again(two_runs, tmp_path, capfd):
     run_dir = shutil.copytree(two_runs / "whole", tmp_path / "run")
+    (run_dir / "evaluation.json").write_text("half")
     before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file() and file.name != "config.cfg"}
     train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12", "--export")
     out, err = capfd.readouterr()
     (version,) = [folder for folder in (run_dir / "export").iterdir() if folder.is_dir()]
-    assert f"exported to {version}\n" in out and "step 1" not in out.replace("step 12 of 12", "") and not err
+    assert f"exported to {version}\n" in out and "step 1" not in out.replace("step 12 of 12", "")
+    assert err == f"{run_dir / 'evaluation.json'} is damaged; the card does without it.\n"
     assert before == {file: file.read_bytes() for file in before}
 
 
@@ -254,17 +295,18 @@ def test_a_picture_that_finds_no_room_stops_the_run(two_runs, tmp_path, monkeypa
     assert_same_bits(two_runs / "whole", run_dir)  # the checkpoint was written before
 
 
-def limit_files():
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+FULL = {  # bytes that a file may have -> what can not be written then
+    300: "facts.json can not be written: File too large.",
+    2500: "run can not be written: File too large; training stopped at step",
+    20_000: "step_00000050.keras can not be written: File too large.",
+}
 
 
-def test_a_full_disk_is_one_line_on_stderr(tmp_path):
-    process = start(
-        tmp_path / "run", *SMALL_VAE, *every(4), "--hidden_units=40", "--num_steps=9", preexec_fn=limit_files
-    )
-    _, err = process.communicate()
-    assert process.returncode == 2 and err.startswith("error: ") and err.endswith(".\n")
-    assert_sentence(err.strip(), "step_00000004.keras can not be written")
+@pytest.mark.parametrize("size", FULL)
+def test_a_full_disk_is_one_sentence(size, tmp_path):
+    more = ["--num_steps=60", "--log_every=1", "--checkpoint_every=50", "--hidden_units=40"]
+    with files_no_larger_than(size), mistake(tmp_path / "run", FULL[size]):
+        train_here(tmp_path / "run", *SMALL_VAE, *more)
     assert not temporary_files(tmp_path) and rundir.checkpoints(tmp_path / "run") == []
 
 
@@ -314,9 +356,11 @@ def test_labels_that_a_model_asks_for_and_the_data_do_not_have(model, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_other_settings_in_the_same_directory(two_runs, tmp_path):
+def test_others_in_the_same_directory(two_runs, tmp_path):
     run_dir = shutil.copytree(two_runs / "stopped", tmp_path / "run")
     before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
+    with rundir.claimed(run_dir), mistake(run_dir, f"is being trained by process {os.getpid()} on"):
+        train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
     for more, parts in (
         (["--latent_size=3", "--num_steps=12"], [run_dir, "latent_size is 2 there and 3 here"]),
         (["--num_steps=7"], [run_dir, "8 steps", "--num_steps=7"]),
