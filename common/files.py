@@ -2,6 +2,8 @@
 
 import contextlib
 import fcntl
+import json
+import math
 import os
 import shutil
 import uuid
@@ -25,6 +27,19 @@ def write_atomically(path, write):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def to_json(value, **options):
+    """`json.dumps` of nests of plain values; a float that JSON has no number for, NaN or infinite, becomes null."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(value), allow_nan=False, **options)
 
 
 def sync(path):

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from common import pictures
 from common.cli import UserError
-from common.files import write_atomically
+from common.files import to_json, write_atomically
 from common.graph import graph
 from trainers import rundir
 from zoo.game import kind_of
@@ -70,7 +70,7 @@ class Log(_EverySteps):
         if not self.writes:
             return
         with open(self.file, "a") as file:
-            file.write(json.dumps({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
+            file.write(to_json({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
         with self.board.as_default(step):
             for name, value in logs.items():
                 tf.summary.scalar(name, value)

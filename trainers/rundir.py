@@ -119,7 +119,7 @@ def prepare(settings, facts):
     """
     path = Path(settings.run_dir)
     if not (path / "config.cfg").exists():
-        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
+        write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
     write_text(path / "config.cfg", "\n".join(settings.lines) + "\n")
     for file in leftovers(path):
         file.unlink()
