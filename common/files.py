@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import json
+import math
 import os
 import shutil
 import socket
@@ -35,6 +36,19 @@ def read_json(file, *names):
         content = json.loads(file.read_bytes())
         if isinstance(content, dict) and content.keys() >= set(names):
             return content
+
+
+def to_json(value, **options):
+    """`json.dumps` of nests of plain values; a float that JSON has no number for, NaN or infinite, becomes null."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {key: plain(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(value), allow_nan=False, **options)
 
 
 def sync(path):

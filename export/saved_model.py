@@ -3,7 +3,6 @@
 import datetime
 import hashlib
 import inspect
-import json
 from pathlib import Path
 
 import keras
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.cli import UserError, writing
-from common.files import write_atomically
+from common.files import to_json, write_atomically
 from common.graph import graph
 from export import card, gate, warmup
 from export.publish import publish
@@ -88,7 +87,7 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
         gate.check(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
-        (extra / "metadata.json").write_text(json.dumps(metadata, indent=2) + "\n")
+        (extra / "metadata.json").write_text(to_json(metadata, indent=2) + "\n")
         (extra / "README.md").write_text(text)
         if onnx:
             (extra / "onnx").mkdir()

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from common import cli, pictures
 from common.cli import UserError
-from common.files import write_atomically
+from common.files import to_json, write_atomically
 from common.graph import graph
 from trainers import rundir
 from zoo.game import kind_of
@@ -116,7 +116,7 @@ class Log(_EverySteps):
             self.show(step, logs)
             with self.writing(step):
                 with open(self.file, "a") as file:
-                    file.write(json.dumps({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
+                    file.write(to_json({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
                 self.board.write(step, logs)
         self.last_step, self.last_time = step, time.perf_counter()
         self.model.reset_metrics()

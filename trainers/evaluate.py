@@ -3,12 +3,12 @@
 `trainers.metrics.METRICS` names the metrics. Results are printed and kept in RUN_DIR/evaluation.json.
 """
 
-import json
+import math
 import shlex
 
 from absl import flags as absl_flags
 
-from common import cli
+from common import cli, files
 
 
 def evaluate(run_dir, options, arguments):
@@ -31,8 +31,10 @@ def evaluate(run_dir, options, arguments):
     file = run.path / "evaluation.json"
     results = {}
     for name in options.metrics or [name for name in METRICS if name not in ON_REQUEST]:
-        if (numbers := METRICS[name](run, data, options)) is not None:
-            results[name] = numbers
+        if (measured := METRICS[name](run, data, options)) is not None:
+            results[name] = numbers = {key: value for key, value in measured.items() if math.isfinite(value)}
+            if lost := set(measured) - set(numbers):
+                print(f"{name}: left out, not finite: {', '.join(sorted(lost))}")
             print(name + ": " + ", ".join(f"{key} {round(value, 4)}" for key, value in numbers.items()))
         elif options.metrics:
             print(f"{name} does not fit this model and these data")
@@ -43,7 +45,7 @@ def evaluate(run_dir, options, arguments):
         "data_checksum": data.checksum,
         "results": results,
     }
-    rundir.write_text(file, json.dumps(report, indent=2) + "\n")
+    rundir.write_text(file, files.to_json(report, indent=2) + "\n")
     print(f"kept in {file}")
     return report
 

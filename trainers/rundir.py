@@ -12,7 +12,6 @@ lock              while it is trained: who trains it
 """
 
 import contextlib
-import json
 import os
 import re
 import shlex
@@ -157,10 +156,10 @@ def prepare(settings, facts):
     """
     path = Path(settings.run_dir)
     if not (path / "config.cfg").exists():
-        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
+        write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
     elif read_facts(path) is None:  # no reason to give up whole checkpoints
         print(f"{path / 'facts.json'} is damaged; it is written anew.", file=sys.stderr)
-        write_text(path / "facts.json", json.dumps(facts, indent=2) + "\n")
+        write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
     write_text(path / "config.cfg", "\n".join(settings.lines) + "\n")
     for file in leftovers(path):
         file.unlink()

@@ -1,11 +1,18 @@
 """Files appear whole or not at all, and a directory has one holder at a time."""
 
+import json
+import math
 import subprocess
 import sys
 
 import pytest
 
-from common.files import TEMPORARY, locked, remove_if_abandoned, write_atomically
+from common.files import TEMPORARY, locked, remove_if_abandoned, to_json, write_atomically
+
+
+def test_json_has_no_number_that_is_none():
+    text = to_json({"a": [math.nan, 1.5, {"b": -math.inf}], "c": ("x", True, None, 2)}, indent=2)
+    assert json.loads(text, parse_constant=pytest.fail) == {"a": [None, 1.5, {"b": None}], "c": ["x", True, None, 2]}
 
 
 def test_write_atomically(tmp_path):

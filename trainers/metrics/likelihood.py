@@ -15,13 +15,20 @@ LAYER_SIZE = 500  # the least that a layer is taken to have for each example
 
 
 def held_out_objectives(run, data, options):
-    """The losses and metrics of training on the test set, networks in inference mode; means over examples."""
+    """The losses and metrics of training on the test set, networks in inference mode; means over examples.
+
+    A loss of whole minibatches, such as a discrepancy, counts by their rows.
+    """
     model = run.model
     step = graph(model.test_step)
     model.reset_metrics()
+    logs, sizes = [], []
     for x in batches(run, data, options, "held-out objectives"):
-        step(x)
-    return {name: float(value) for name, value in model.logs().items()}
+        for tracker in model.trackers.values():
+            tracker.reset_state()
+        logs.append({name: float(value) for name, value in step(x).items()})
+        sizes.append(len(x[0] if model.labelled else x))
+    return {name: float(np.average([log[name] for log in logs], weights=sizes)) for name in logs[0]}
 
 
 def is_density(model):
@@ -106,7 +113,7 @@ def ais_nll(run, data, options):
     for i, x in enumerate(held_out(run, some, size, dequantize=is_density(model))):
         log_w, accepted = log_weights(x, i, lambda done: bar.update(i * temperatures + done))
         bounds.append(estimators.iwae(log_w))
-        acceptance.append(accepted)
+        acceptance += [float(accepted)] * len(x)
     nll = -np.concatenate(bounds)
     return summary(nll_name(run, data), nll, model, data) | {
         "acceptance_rate": float(np.mean(acceptance)),
@@ -121,7 +128,9 @@ def ais_log_likelihood(run, data, options):
     """Log-likelihood in nats of a model with a partition function Z, which annealed importance sampling estimates.
 
     A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
-    log Z are too small in expectation; backward ones, from states that training rows lead to, too large.
+    log Z are too small in expectation, so that `log_prob_lower_bound` is too high; backward ones, from states that
+    training rows lead to, err the other way as far as these are samples of the machine. Standard errors have the part
+    of the test rows and that of log Z, which are independent.
 
     Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
     """
@@ -136,9 +145,12 @@ def ais_log_likelihood(run, data, options):
     backward = model.estimate_log_z(**settings, samples=model.states(served(data.train[rows])), progress=bar.update)
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
+    error_of_rows = bounds.std() / np.sqrt(len(bounds))
     return {
         "log_prob_lower_bound": float(bounds.mean()) - forward.value,
-        "standard_error": float(bounds.std() / np.sqrt(len(bounds))),
+        "standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
+        "by_backward_log_z": float(bounds.mean()) - backward.value,
+        "by_backward_log_z_standard_error": float(np.hypot(error_of_rows, backward.standard_error)),
         "log_z": forward.value,
         "log_z_standard_error": forward.standard_error,
         "log_z_backward": backward.value,

@@ -11,6 +11,7 @@ from trainers import classifier
 from trainers.metrics.rows import NUM_MODEL_SAMPLES, kept_samples, samples_of, served
 
 NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
+NUM_DRAWS = 10  # of data, for what a measure gives of data and other data
 
 
 def energy_distance(x, y):
@@ -19,12 +20,20 @@ def energy_distance(x, y):
     Szekely and Rizzo 2013 (Energy statistics), with unbiased means over distinct pairs: an estimate can be negative.
 
     Args:
-        x, y: float arrays [n, ...] and [m, ...], n and m at least 2; rows are flattened.
+        x, y: float arrays [n, ...] and [m, ...]; rows are flattened.
+
+    Raises:
+        ValueError: if n or m is below 2.
     """
+    if min(len(x), len(y)) < 2:
+        raise ValueError(f"the energy distance is of at least 2 rows and 2 rows, not of {len(x)} and {len(y)}.")
     x, y = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (x, y))
+    x, y = x - (center := y.mean(0)), y - center  # an offset would cost digits
 
     def mean_distance(a, b, num_pairs):
         squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2.0 * a @ b.T
+        if a is b:
+            np.fill_diagonal(squares, 0.0)  # but for rounding, whose root is no longer small
         return np.sqrt(np.maximum(squares, 0.0)).sum() / num_pairs
 
     within = sum(mean_distance(a, a, len(a) * (len(a) - 1)) for a in (x, y))
@@ -32,17 +41,23 @@ def energy_distance(x, y):
 
 
 def sample_energy_distance(run, data, options):
-    """`energy_distance` between samples and test data, and between training and test data: the best there is."""
-    if "sample" not in run.model.signatures():
-        return None
+    """`energy_distance` between samples and test data, where there are two of each.
+
+    `of_training_data` is that between training and test data, which is 0 in expectation where both have one
+    distribution: mean and standard deviation of 10 draws of as many rows.
+    """
     num = min(options.num_model_samples or NUM_MODEL_SAMPLES, len(data.test), len(data.train))
+    if "sample" not in run.model.signatures() or num < 2:
+        return None
     rng = np.random.default_rng(options.seed)
-    test_rows, train_rows = (rng.choice(len(x), num, replace=False) for x in (data.test, data.train))
-    test, train = served(data.test[test_rows]), served(data.train[train_rows])
-    labels = data.train_labels[train_rows] if run.model.conditional else None  # as frequent as in the data
+    rows = [[rng.choice(len(x), num, replace=False) for x in (data.test, data.train)] for _ in range(NUM_DRAWS)]
+    labels = data.train_labels[rows[0][1]] if run.model.conditional else None  # as frequent as in the data
+    of_data = [energy_distance(served(data.train[train]), served(data.test[test])) for test, train in rows]
     return {
-        "energy_distance": energy_distance(samples_of(run, num, options, labels), test),
-        "of_training_data": energy_distance(train, test),
+        "energy_distance": energy_distance(samples_of(run, num, options, labels), served(data.test[rows[0][0]])),
+        "of_training_data": float(np.mean(of_data)),
+        "of_training_data_standard_deviation": float(np.std(of_data, ddof=1)),
+        "num_draws_of_training_data": NUM_DRAWS,
         "num_model_samples": num,
     }
 
@@ -71,8 +86,9 @@ def histogram_kl(run, data, options):
     """KL(samples || data) in nats between histograms of 10,000 values each, mean and deviation of 100 repetitions.
 
     50 equal bins over the range of the data, and one beyond each end; every count is raised by one, so that no bin is
-    empty. `of_data` is that of data and other data, the least that there can be. RUN_DIR/histogram.png shows the
-    histograms, and mean and width (standard deviation) of the samples that the run drew on its way.
+    empty. `of_data` is that of data and other data, mean and deviation of as many repetitions: what samples of the
+    distribution itself would get. RUN_DIR/histogram.png shows the histograms, and mean and width (standard deviation)
+    of the samples that the run drew on its way.
     """
     if data.shape != (1,) or "sample" not in run.model.signatures() or run.model.conditional:
         return None
@@ -88,15 +104,17 @@ def histogram_kl(run, data, options):
     for i in range(NUM_REPETITIONS):
         first = options.seed + i * NUM_VALUES
         values.append(np.ravel(sample(tf.range(first, first + NUM_VALUES, dtype=tf.int64))))
-        q, other = (distribution(rng.choice(truth, NUM_VALUES, replace=False)) for _ in range(2))
+        rows = rng.permutation(len(truth))[: 2 * NUM_VALUES]  # no row on both sides
+        q, other = (distribution(truth[half]) for half in np.split(rows, 2))
         of_samples.append(stats.entropy(distribution(values[-1]), q))
         of_data.append(stats.entropy(other, q))
     values = np.concatenate(values)
     _draw_histogram_and_history(run, values, truth)
     return {
         "kl": float(np.mean(of_samples)),
-        "standard_deviation": float(np.std(of_samples)),
+        "standard_deviation": float(np.std(of_samples, ddof=1)),
         "of_data": float(np.mean(of_data)),
+        "of_data_standard_deviation": float(np.std(of_data, ddof=1)),
         "mean": float(values.mean()),
         "mean_of_data": float(truth.mean()),
         "width": float(values.std()),

@@ -117,7 +117,7 @@ def machine_path(machine, base, betas, draw):
 
 class LogZ(NamedTuple):
     value: float  # an estimate of log Z in nats
-    standard_error: float  # by the spread of the runs
+    standard_error: float  # by the spread of the runs: that of w over its mean (the delta method)
 
 
 def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, progress=None):

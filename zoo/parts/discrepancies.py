@@ -31,6 +31,8 @@ def moments(x, y, statistics="mean"):
 
 def squared_distances(x, y):
     """|x_i - y_j|^2, [n, m], not less than 0."""
+    center = tf.stop_gradient(tf.reduce_mean(y, axis=0))  # an offset would cost digits, and distances do not see it
+    x, y = x - center, y - center
     squares = [tf.reduce_sum(tf.square(z), axis=1) for z in (x, y)]
     products = tf.matmul(x, y, transpose_b=True)
     return tf.maximum(squares[0][:, None] + squares[1][None] - 2.0 * products, 0.0)

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from scipy import stats
 
-from tests.trainers.metrics.made import NUM_ROWS, data_of, options, run_of
+from tests.trainers.metrics.made import NUM_ROWS, data_of, model_of, options, run_of
 from trainers.data import held_out_batches
 from trainers.metrics import likelihood
-from trainers.metrics.likelihood import ais_nll, held_out_objectives, importance_weighted_nll
+from trainers.metrics.likelihood import ais_log_likelihood, ais_nll, held_out_objectives, importance_weighted_nll
 from zoo.adversarial.gan import GAN
-from zoo.parts import estimators, noise
+from zoo.implicit.gmmn import GMMN
+from zoo.parts import annealing, estimators, noise
 from zoo.variational.avb import AVB
 from zoo.variational.vae import VAE
 
@@ -103,6 +105,34 @@ def test_held_out_objectives_are_means_over_all_rows(vae, images):
         assert len(expected) == NUM_ROWS
         np.testing.assert_allclose(result[name], expected.mean(), rtol=1e-5)
     assert set(result) == {"autoencoder_loss", "reconstruction", "kl"}
+
+
+def test_held_out_losses_of_minibatches_count_by_their_rows():
+    """The distance of means of minibatches of 2 and of 1 from a generator of zeros."""
+    model = GMMN(data_shape=(1,), latent_size=1, discrepancy="mean", generator_units=())
+    for weight in model.weights_of("generator"):
+        weight.assign(tf.zeros_like(weight))
+    model.compile()
+    data = data_of(np.ones([1, 1], np.float32), np.array([[1.0], [1.0], [4.0]], np.float32))
+    found = held_out_objectives(run_of(model), data, options(batch_size=2))
+    assert found == {"generator_loss": pytest.approx((2 * 1 + 1 * 16) / 3)}
+
+
+@pytest.mark.parametrize("spread", [0.0, 2.0])
+def test_the_error_of_a_likelihood_has_that_of_log_z(spread):
+    """Against the spread of estimates of mean bound minus log Z, both made up."""
+    rows = np.arange(50.0)[:, None].astype(np.float32)
+    log_z = {True: annealing.LogZ(3.0, spread), False: annealing.LogZ(4.0, 2 * spread)}
+    parts = {"data_range": None, "unnormalized_bound": lambda x: x[:, 0], "states": lambda x: [x]}
+    model = model_of(**parts, estimate_log_z=lambda samples=None, **_: log_z[samples is None])
+    found = ais_log_likelihood(run_of(model), data_of(rows, rows), options(num_betas=1, num_runs=2))
+    rng = np.random.default_rng(0)
+    means = rng.choice(rows[:, 0], [20000, 50]).mean(1)
+    for prefix, value, error in (("", 3.0, spread), ("by_backward_log_z_", 4.0, 2 * spread)):
+        estimates = means - rng.normal(value, error, 20000)
+        name = "by_backward_log_z" if prefix else "log_prob_lower_bound"
+        assert found[name] == pytest.approx(24.5 - value)
+        assert found[f"{prefix}standard_error"] == pytest.approx(estimates.std(), rel=0.03)
 
 
 def test_held_out_objectives_scale_images_to_the_models_range(images):

@@ -16,6 +16,7 @@ NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MO
     ("class_accuracy", class_sampler_of(MODES), POINTS),
     ("nearest_neighbour_accuracy", NOTHING, POINTS),
     ("histogram_kl", sampler_of(MODES), MIXTURE),
+    ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1])),
 ])  # fmt: skip
 def test_metrics_that_do_not_apply(name, run, data):
     assert METRICS[name](run, data, options()) is None

@@ -28,11 +28,14 @@ def kernel(d):
     return np.mean([np.exp(-(d @ d) / (2 * b**2)) for b in (0.5, 2.0)])
 
 
-def test_pair_by_pair():
-    np.testing.assert_allclose(discrepancies.mmd(X, Y, BANDWIDTHS), excess(kernel, X, Y), rtol=1e-4)
-    expected = excess(lambda d: -np.linalg.norm(d), X, Y)
-    np.testing.assert_allclose(discrepancies.energy_distance(X, Y), expected, rtol=1e-4)
-    np.testing.assert_allclose(discrepancies.energy_distance(X, Y), energy_distance(X, Y), rtol=1e-4)
+@pytest.mark.parametrize("offset", [0.0, 1024.0])  # in deviations; rows are rounded before
+def test_pair_by_pair(offset):
+    x, y = X + np.float32(offset), Y + np.float32(offset)
+    wide = x.astype(np.float64), y.astype(np.float64)
+    np.testing.assert_allclose(discrepancies.mmd(x, y, BANDWIDTHS), excess(kernel, *wide), rtol=1e-4)
+    expected = excess(lambda d: -np.linalg.norm(d), *wide)
+    np.testing.assert_allclose(discrepancies.energy_distance(x, y), expected, rtol=1e-4)
+    np.testing.assert_allclose(energy_distance(x, y), expected, rtol=1e-9)
 
 
 def test_moments():
