@@ -129,6 +129,7 @@ def test_I2_constructor_contract(name):
     assert list(cls.argument_help()) == list(cls.arguments())  # documented, in the same order
 
 
+@pytest.mark.slow
 @check
 def test_I3_configuration_survives(name):
     chosen = {}
@@ -319,6 +320,7 @@ def test_I9_eager_graph_and_xla_agree(name):
             assert_close([actual], [expected], 1e-5 * max(1.0, gradient))
 
 
+@pytest.mark.slow
 @check(variants=SPECTRAL_NORM)
 def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
     """With the same rows and noise on both, dividing by the number of replicas must give one replica's step."""
@@ -452,6 +454,7 @@ def test_I14_mixed_bfloat16_trains_without_nan(name):
     trains_without_nan(name, "mixed_bfloat16")
 
 
+@pytest.mark.slow
 def test_I14_every_loss_trains_without_nan():
     keras.config.set_dtype_policy("mixed_float16")
     model = make("gan")

@@ -30,6 +30,7 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     assert result["num_importance_samples"] == num and result["num_examples"] == NUM_ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size, num_examples", [(NUM_ROWS, 100), (5, 7)])
 def test_ais_nll_by_quadrature(vae, images, truth, batch_size, num_examples):
     """Of all rows, or of some drawn without replacement, in batches whose last one is smaller."""

@@ -99,6 +99,7 @@ def test_the_convolutional_networks_are_those_of_dcgan_and_a_projection():
     np.testing.assert_allclose(model.D_output(x, y, training=False), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_discriminator_alone_finds_the_ratio_of_conditional_densities():
     """G stays; D(x|y) tends to p(x|y) / (p(x|y) + q(x|y)), for classes where this differs."""
     p = [stats.norm(0.8, 1.0), stats.norm(-1.0, 0.5)]

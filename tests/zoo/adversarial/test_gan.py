@@ -93,6 +93,7 @@ def test_discriminator_alone_finds_the_ratio_of_densities():
     np.testing.assert_allclose(model.generator.get_weights()[1], [q.mean()], rtol=1e-6)  # which did not move
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["minimax", "non_saturating"])  # few samples carry the third game's gradient
 def test_training_finds_mean_and_deviation(loss):
     model = linear_game(discriminator_units=(32,), loss=loss, num_discriminator_steps=2)

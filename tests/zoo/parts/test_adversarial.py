@@ -194,6 +194,7 @@ def test_packing_trains_and_judges_packs(cls, options):
     assert shapes[0]["discriminator"].shape == (3,)
 
 
+@pytest.mark.slow
 def test_every_loss_is_the_same_in_eager_graph_and_xla():
     """All that a game's step has of its loss: what each side minimises, with its gradient, and what is logged."""
     outputs = tf.linspace([-3.1, 2.9], [3.0, -3.2], 50)
