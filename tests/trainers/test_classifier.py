@@ -36,6 +36,7 @@ def test_it_knows_the_digits_and_is_the_same_when_trained_again(cache, capsys):
             np.testing.assert_array_equal(left, right)
 
 
+@pytest.mark.slow
 def test_other_data_have_another_classifier(cache):
     few = replace(DIGITS, train=DIGITS.train[:20], train_labels=DIGITS.train_labels[:20], checksum="few")
     for num, data in enumerate((DIGITS, few, replace(DIGITS, train=DIGITS.train[:, :7, :5]))):
@@ -44,6 +45,7 @@ def test_other_data_have_another_classifier(cache):
         assert len(list(cache.iterdir())) == num + 1
 
 
+@pytest.mark.slow
 def test_a_cache_that_can_not_be_written(cache):
     cache.write_text("in the way")
     with pytest.raises(UserError, match="can not be written"):

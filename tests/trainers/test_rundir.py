@@ -155,6 +155,7 @@ def test_the_checkpoint_before_a_damaged_one_is_taken(damage, tmp_path, capsys):
     assert str(old) in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
     settings, facts, model = make(tmp_path)
     rundir.save(model, tmp_path, 1, keep=1)

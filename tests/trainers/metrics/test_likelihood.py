@@ -77,6 +77,7 @@ def test_a_likelihood_is_called_what_it_is(vae):
             assert result is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size, num_examples", [(NUM_ROWS, 100), (5, 7)])
 def test_ais_nll_by_quadrature(vae, images, truth, batch_size, num_examples):
     """Of all rows, or of some drawn without replacement, in batches whose last one is smaller."""

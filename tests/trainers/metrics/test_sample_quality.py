@@ -87,6 +87,7 @@ def test_sample_energy_distance_serves_images_and_compares_equal_numbers():
     np.testing.assert_allclose(black["energy_distance"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_kl_of_histograms(tmp_path):
     """Samples of the right distribution are as near as other data; those of N(1.2, .5^2) farther by the KL of these."""
     data = load("gaussian")

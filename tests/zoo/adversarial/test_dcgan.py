@@ -40,6 +40,7 @@ def test_discriminator_mirrors_it(papers_dcgan):
     assert slopes == {0.2} and papers_dcgan.discriminator.layers[-1].activation is keras.activations.linear
 
 
+@pytest.mark.slow
 def test_sizes_and_first_weights_of_the_papers_dcgan(papers_dcgan):
     widths = [width for _, width in SIDES_AND_WIDTHS]
     convolutions = 25 * sum(a * b for a, b in itertools.pairwise(widths))

@@ -100,6 +100,7 @@ def test_discriminator_alone_finds_the_ratio_of_densities(cls, options):
     np.testing.assert_allclose(estimate, np.mean(divergences), atol=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["minimax", "non_saturating"])  # few samples carry the third game's gradient
 def test_training_finds_mean_and_deviation(loss):
     model = linear_game(discriminator_units=(32,), loss=loss, num_discriminator_steps=2)

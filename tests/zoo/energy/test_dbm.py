@@ -147,6 +147,7 @@ def test_contrastive_divergence_is_that_of_a_machine_with_copies(layer, copies):
     np.testing.assert_allclose(states[layer], h[: model.num_chains], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_phases_follow_each_other_and_survive_a_reload(tmp_path):
     keras.utils.set_random_seed(0)
     options = {"num_chains": 8, "gibbs_steps": 1, "mean_field_steps": 5}

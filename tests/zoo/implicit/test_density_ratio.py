@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from scipy import special, stats
 
@@ -23,6 +24,7 @@ def log_ratio(model, x, key="log_ratio"):
     return model.log_ratio(tf.constant(x, tf.float32))[key].numpy()
 
 
+@pytest.mark.slow
 def test_ratio_probability_and_divergences_where_the_data_are():
     """Trained on twice as many rows of q (label 0) as of p (label 1), asked about others."""
     keras.utils.set_random_seed(0)

@@ -17,6 +17,7 @@ def samples_after_training(points, **arguments):
     return model.sample(tf.range(4000, dtype=tf.int64)).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discrepancy", ["mmd", "energy", "covariance"])
 def test_a_linear_generator_finds_mean_and_covariance(discrepancy):
     rng = np.random.default_rng(0)
@@ -26,6 +27,7 @@ def test_a_linear_generator_finds_mean_and_covariance(discrepancy):
     np.testing.assert_allclose(np.cov(samples.T), np.cov(points.T), atol=0.15)
 
 
+@pytest.mark.slow
 def test_moments_do_not_tell_two_modes_from_one_and_kernels_do():
     """Data at -1 and 1: the share of samples in between."""
     rng = np.random.default_rng(0)

@@ -144,6 +144,7 @@ def linear_gaussian():
     return log_likelihood, x, stats.multivariate_normal.logpdf(x, cov=covariance)
 
 
+@pytest.mark.slow
 def test_annealing_finds_the_likelihood(linear_gaussian):
     (log_likelihood, x, log_px), num, calls = linear_gaussian, 300, []
 

@@ -29,14 +29,6 @@ def test_dropout():
         layers.Dropout(1.0)
 
 
-@pytest.mark.parametrize("shape", [(2, 3), (2, 3, 3, 4)])
-def test_crelu(shape):
-    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
-    y = layers.ConcatenatedReLU()(x)
-    np.testing.assert_array_equal(y, np.concatenate([np.maximum(x, 0), np.maximum(-x, 0)], axis=-1))
-    np.testing.assert_array_equal(y[..., : shape[-1]] - y[..., shape[-1] :], x)  # nothing is lost
-
-
 def test_numbers_train_as_attributes():
     numbers = layers.Numbers("numbers", a=2.0, b=np.arange(3.0))
     assert numbers.trainable_variables == [numbers.a, numbers.b] and numbers.a.numpy() == 2.0

@@ -108,6 +108,7 @@ def test_optimal_adversary_gives_the_divergence_and_the_bound(adaptive_contrast,
         assert share > 0.5 and (gap > 1e-9 or share < 0.6 * kl(truth.mean, truth.C))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network, adaptive_contrast", [("residual", False), ("bilinear", False), ("bilinear", True)])
 def test_a_trained_adversary_approaches_the_divergence(network, adaptive_contrast):
     keras.utils.set_random_seed(0)
@@ -199,6 +200,7 @@ def test_steps_of_a_second_implementation(num_adversary_steps, adversary_network
 # --- Likelihoods and draws --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @with_and_without_contrast
 def test_encodings_are_draws_of_q_and_importance_weights_those_of_its_density(adaptive_contrast):
     """E[w] = p(x), whatever the encoder and its moments are; and the exported bounds are those of its draws."""

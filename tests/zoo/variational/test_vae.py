@@ -238,6 +238,7 @@ def test_steps_of_a_second_implementation(estimator, num_samples, beta, likeliho
     assert_weights(model, [weights], atol=2e-6, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_reaches_the_likelihood_of_the_truth():
     """On data of a linear-Gaussian model no log-likelihood beats that model's own, and the bound can attain it."""
     keras.utils.set_random_seed(0)
