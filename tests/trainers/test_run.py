@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -343,6 +344,13 @@ def test_wrong_settings_are_one_sentence_and_leave_nothing_behind(line, tmp_path
     with mistake(*WRONG[line]):
         train_here(tmp_path / "run", *line.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_no_folder_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", lambda: tempfile.TemporaryFile(dir="/none"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with mistake("a temporary file can not be written: No such file or directory."):
+        train_here(tmp_path / "run", *SMALL_VAE)
 
 
 @pytest.mark.parametrize("model", ["vae", "cgan"])
