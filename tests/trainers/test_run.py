@@ -335,6 +335,13 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --strategy=multi_worker": ["TF_CONFIG"],
     "--model=vae --strategy=mirrored --autoencoder.clipnorm=1": ["--autoencoder.clipnorm", "--strategy=none"],
     "--model=vae --strategy=mirrored --num_replicas=2 --batch_size=9": ["9", "2 replicas"],
+    "--model=vae --latent_size=0": ["--model=vae", "latent_size must be at least 1, not 0."],
+    "--model=vae --hidden_units=5,0": ["hidden_units must be at least 1, not (5, 0)."],
+    "--model=vae --beta=-1": ["beta must not be negative, but is -1.0."],
+    "--model=vae --autoencoder.learning_rate=-1": ["learning_rate must not be negative, but is -1.0."],
+    "--model=vae --autoencoder.learning_rate=nan": ["learning_rate must not be negative, but is nan."],
+    "--model=vae --autoencoder.clipnorm=1 --autoencoder.clipvalue=1": ["--model=vae", "clipnorm"],
+    "--model=vae --autoencoder.use_ema --autoencoder.ema_momentum=7": ["--model=vae", "7"],
 }
 
 

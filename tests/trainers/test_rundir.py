@@ -246,21 +246,3 @@ def test_reading_back_what_is_not_there(tmp_path):
     make(tmp_path / "run")
     with mistake(tmp_path / "run", "holds no checkpoint yet"):
         rundir.load(tmp_path / "run")
-
-
-MISTAKES = {  # flags that are right each by itself -> what the sentence must say
-    "--latent_size=0": "latent_size must be at least 1, not 0.",
-    "--hidden_units=5,0": "hidden_units must be at least 1, not (5, 0).",
-    "--beta=-1": "beta must not be negative, but is -1.0.",
-    "--autoencoder.learning_rate=-1": "learning_rate must not be negative, but is -1.0.",
-    "--autoencoder.learning_rate=nan": "learning_rate must not be negative, but is nan.",
-    "--autoencoder.clipnorm=1 --autoencoder.clipvalue=1": "clipnorm",
-    "--autoencoder.use_ema --autoencoder.ema_momentum=7": "7",
-}
-
-
-@pytest.mark.parametrize("line", MISTAKES)
-def test_a_setting_out_of_range_is_one_sentence(line, tmp_path):
-    settings = settings_of(tmp_path, *line.split())
-    with mistake("--model=vae", MISTAKES[line]):
-        rundir.make_model(settings, rundir.facts_of(settings, DIGITS))
