@@ -1,7 +1,6 @@
 """The commands' mistakes are one sentence each; what they do well is tested with the models."""
 
 import json
-import sys
 import types
 
 import pytest
@@ -10,7 +9,8 @@ import tensorflow as tf
 from export import run, sample
 from export.publish import versions
 from tests.export.exported import Sampler
-from tests.mistakes import mistake
+from tests.mistakes import files_no_larger_than, mistake
+from trainers import rundir
 
 
 class Constant(Sampler):
@@ -55,9 +55,7 @@ def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_pat
 
 
 def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
-    loader = types.SimpleNamespace(load=lambda run_dir: a_run)
-    monkeypatch.setitem(sys.modules, "trainers.rundir", loader)
-    monkeypatch.setattr("trainers.rundir", loader, raising=False)
+    monkeypatch.setattr(rundir, "load", lambda run_dir: a_run)
     for _ in range(3):
         run.main(["run", "--run_dir=anything", f"--export_dir={tmp_path}", "--keep_versions=2"])
     *_, printed = capsys.readouterr().out.splitlines()
@@ -113,6 +111,10 @@ def test_what_export_refuses_is_a_sentence(a_run, tmp_path):
     (tmp_path / "file").touch()
     with mistake("can not be written"):
         run.export_run(a_run, tmp_path / "file")
+    for size in (50, 3000):  # of the variables, and of the graph
+        with files_no_larger_than(size), mistake(f"{tmp_path / 'new'} can not be written: File too large."):
+            run.export_run(a_run, tmp_path / "new")
+        assert not list((tmp_path / "new").iterdir())
     with mistake("no signature decode"):
         run.export_run(a_run, tmp_path / "new", signatures=["decode"])
     model = Constant()

@@ -249,7 +249,7 @@ def test_sampling_each_class_in_lines_of_its_own(exported, tmp_path, monkeypatch
     assert out.read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
-@pytest.mark.parametrize("metadata", [None, "damaged", "{}", '{"config": {}}'])
+@pytest.mark.parametrize("metadata", [None, "damaged", "{}", "[]", '{"config": 7}', '{"config": {}}'])
 def test_a_conditional_model_that_does_not_say_its_classes(exported, tmp_path, metadata):
     version = shutil.copytree(exported["conditional"].version, tmp_path / "version")
     file = version / "assets.extra" / "metadata.json"

@@ -1,5 +1,6 @@
 """Training on several replicas: in one process, and in two that work together."""
 
+import contextlib
 import json
 import os
 import socket
@@ -195,9 +196,12 @@ def work(directory):
         # Not the moving statistics of batch normalisation: each replica has its own, and the chief's are kept.
         trained = models[-2 if "--export" in more and not index else -1]  # the chief has made another for the export
         np.savez(directory / f"{model}_{index}.npz", *(v.numpy() for v in [trained.step, *trained.trainable_variables]))
-    for name, option in (("plain", "--latent_size=4"), (["plain", "elsewhere"][index], "--latent_size=3")):
+    taken = rundir.claimed(directory / "taken") if index == 0 else contextlib.nullcontext()
+    elsewhere = (["plain", "elsewhere"][index], "--latent_size=3")
+    for name, option in (("plain", "--latent_size=4"), elsewhere, ("taken", "--latent_size=3")):
         try:
-            train("plain", directory / name, 6, *multi_worker, "--jit_compile=false", option)
+            with taken if name == "taken" else contextlib.nullcontext():
+                train("plain", directory / name, 6, *multi_worker, "--jit_compile=false", option)
         except UserError as error:
             print(error)
 
@@ -215,10 +219,12 @@ def test_two_workers(tmp_path):
     train("plain", tmp_path / "one", 4)
     assert_alike(tmp_path / "one", tmp_path / "plain")
     chief, other = (out.splitlines() for _, out, _ in results)
-    assert any("exported to" in line for line in chief) and len(other) == 2  # only the chief writes and speaks
+    assert any("exported to" in line for line in chief) and len(other) == 3  # only the chief writes and speaks
     for lines, directory in ((chief, "plain"), (other, "elsewhere")):
-        other_settings, other_steps = lines[-2:]
+        other_settings, other_steps, _ = lines[-3:]
         assert f"{tmp_path / 'plain'} holds a run with other settings (latent_size is 3 there" in other_settings
         assert other_steps.startswith("the workers found checkpoints of different steps, 4, 0, in ")
         assert str(tmp_path / directory) in other_steps
-    assert not (tmp_path / "elsewhere").exists()
+    assert f"{tmp_path / 'taken'} is being trained by process" in chief[-1]
+    assert other[-1] == f"the chief worker can not train in {tmp_path / 'taken'}, and says why."
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "taken").exists()

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -335,6 +336,13 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --strategy=multi_worker": ["TF_CONFIG"],
     "--model=vae --strategy=mirrored --autoencoder.clipnorm=1": ["--autoencoder.clipnorm", "--strategy=none"],
     "--model=vae --strategy=mirrored --num_replicas=2 --batch_size=9": ["9", "2 replicas"],
+    "--model=vae --latent_size=0": ["--model=vae", "latent_size must be at least 1, not 0."],
+    "--model=vae --hidden_units=5,0": ["hidden_units must be at least 1, not (5, 0)."],
+    "--model=vae --beta=-1": ["beta must not be negative, but is -1.0."],
+    "--model=vae --autoencoder.learning_rate=-1": ["learning_rate must not be negative, but is -1.0."],
+    "--model=vae --autoencoder.learning_rate=nan": ["learning_rate must not be negative, but is nan."],
+    "--model=vae --autoencoder.clipnorm=1 --autoencoder.clipvalue=1": ["--model=vae", "clipnorm"],
+    "--model=vae --autoencoder.use_ema --autoencoder.ema_momentum=7": ["--model=vae", "7"],
 }
 
 
@@ -344,6 +352,13 @@ def test_wrong_settings_are_one_sentence_and_leave_nothing_behind(line, tmp_path
     with mistake(*WRONG[line]):
         train_here(tmp_path / "run", *line.split())
     assert not (tmp_path / "run").exists()
+
+
+def test_no_folder_for_temporary_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", lambda: tempfile.TemporaryFile(dir="/none"))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with mistake("a temporary file can not be written: No such file or directory."):
+        train_here(tmp_path / "run", *SMALL_VAE)
 
 
 @pytest.mark.parametrize("model", ["vae", "cgan"])

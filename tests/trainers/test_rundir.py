@@ -3,13 +3,14 @@
 import errno
 import json
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from common import cli
 from tests.mistakes import mistake
 from trainers import flags, rundir
 from trainers.data import load
@@ -91,6 +92,31 @@ def test_a_directory_that_can_not_be_made(run_dir, tmp_path):
     settings = settings_of(tmp_path / run_dir)
     with mistake(tmp_path / run_dir, "can not be written"):
         rundir.prepare(settings, rundir.facts_of(settings, DIGITS))
+
+
+@contextmanager
+def locked_out(path):
+    """Within, the permissions of `path` keep this process out, root included."""
+    user = os.geteuid()
+    path.chmod(0)
+    try:
+        os.seteuid(user or 65534)
+        yield
+    finally:
+        os.seteuid(user)
+        path.chmod(0o700)
+
+
+@pytest.mark.parametrize("act", [rundir.load, rundir.newest, lambda path: rundir.claimed(path).__enter__()])
+def test_a_directory_that_another_user_keeps_closed_is_one_sentence(act, tmp_path, capsys):
+    _, _, model = make(tmp_path / "run")
+    rundir.save(model, tmp_path / "run", 4, keep=1)
+    closed = tmp_path / "run" / ("checkpoints" if act == rundir.newest else "")
+    with locked_out(closed), pytest.raises(SystemExit) as caught:
+        cli.run(lambda argv: act(tmp_path / "run"))
+    error = capsys.readouterr().err
+    assert caught.value.code == 2 and error.startswith(f"error: {tmp_path / 'run'}") and "damaged" not in error
+    assert error.endswith(" written: Permission denied.\n")
 
 
 def test_a_full_disk_leaves_the_old_checkpoints_and_no_rubbish(tmp_path, monkeypatch):
@@ -221,21 +247,3 @@ def test_reading_back_what_is_not_there(tmp_path):
     make(tmp_path / "run")
     with mistake(tmp_path / "run", "holds no checkpoint yet"):
         rundir.load(tmp_path / "run")
-
-
-MISTAKES = {  # flags that are right each by itself -> what the sentence must say
-    "--latent_size=0": "latent_size must be at least 1, not 0.",
-    "--hidden_units=5,0": "hidden_units must be at least 1, not (5, 0).",
-    "--beta=-1": "beta must not be negative, but is -1.0.",
-    "--autoencoder.learning_rate=-1": "learning_rate must not be negative, but is -1.0.",
-    "--autoencoder.learning_rate=nan": "learning_rate must not be negative, but is nan.",
-    "--autoencoder.clipnorm=1 --autoencoder.clipvalue=1": "clipnorm",
-    "--autoencoder.use_ema --autoencoder.ema_momentum=7": "7",
-}
-
-
-@pytest.mark.parametrize("line", MISTAKES)
-def test_a_setting_out_of_range_is_one_sentence(line, tmp_path):
-    settings = settings_of(tmp_path, *line.split())
-    with mistake("--model=vae", MISTAKES[line]):
-        rundir.make_model(settings, rundir.facts_of(settings, DIGITS))
