@@ -45,7 +45,7 @@ class Runtime(abc.ABC):
         self.require(name)
         num = len(next(iter(inputs.values())))
         parts = []
-        for first in range(0, max(num, 1), self.batch):
+        for first in range(0, num or 1, self.batch):
             parts.append(self._ask({key: value[first : first + self.batch] for key, value in inputs.items()}, name))
         return {key: np.concatenate([part[key] for part in parts]) for key in sorted(parts[0])}  # gRPC's have no order
 

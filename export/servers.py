@@ -43,7 +43,7 @@ class Server(Runtime):
         UserError: if the server can not be reached, or does not have the model.
     """
 
-    pictures = "sample_png"  # a tenth of what JSON's floats take
+    pictures = "sample_png"  # a tenth of what JSON's floats take, or less
 
     def __init__(self, server, model, version=None, version_label=None, *, timeout=10.0, retries=3, batch=64):
         self.server, self.model, self.version, self.version_label = server, model, version, version_label
