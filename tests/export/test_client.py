@@ -4,8 +4,10 @@ import contextlib
 import functools
 import io
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import types
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 
 from export import client, sample, servers
 from tests import models
-from tests.export.exported import Exported, gan_of_points
+from tests.export.exported import Exported, assert_same, gan_of_points
 from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
@@ -222,6 +224,42 @@ def test_points(loss, answers, tmp_path, capsys):
     assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"row\t{answers}" and [line.split("\t")[0] for line in lines[2:7]] == [*"0123", "mean"]
+
+
+@pytest.mark.parametrize("scheme, answer, message", [
+    ("http", b"HTTP/1.0 200 OK\r\n\r\n<html>Please log in</html>", "does not answer in JSON"),
+    ("http", b"HTTP/1.0 200 OK\r\n\r\n\xff\xfe", "does not answer in JSON"),
+    ("http", b"HTTP/1.0 407 Proxy Authentication Required\r\n\r\n<html>", "HTTP 407 Proxy Auth"),
+    ("http", b"HTTP/1.0 502 Bad Gateway\r\n\r\n<html>", "is not available (1 attempts): HTTP 502 Bad Gateway, which"),
+    ("http", b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64\r\n", "is that gRPC's port?"),  # HTTP/2's
+    ("http", b"SSH-2.0-OpenSSH\r\n", "does not answer by HTTP"),
+    ("https", b"HTTP/1.0 400 Bad Request\r\n\r\n", "can not be reached by TLS"),
+    ("http", b"", "is not available (1 attempts)"),
+    pytest.param("", b"HTTP/1.0 400 Bad Request\r\n\r\n", "is not available (1 attempts)", marks=needs_grpc),
+])  # fmt: skip
+def test_what_is_no_tensorflow_serving_is_told(scheme, answer, message):
+    """Whatever is asked, these bytes come back."""
+
+    class Other(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with mistake("the model vae at ", message):
+            run(client.main, f"--server={f'{scheme}://' * bool(scheme)}{address}", "--model=vae", "--retries=0")
+        server.shutdown()
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_no_rows_are_not_asked(vae, kind):
+    with kind(Models({"vae": [vae]})) as server:
+        model, none = make(server), {"images": np.zeros([0, 8, 8, 1], np.float32), "seed": np.zeros(0, int)}
+    for name, signature in model.signatures.items():  # the server is gone
+        inputs = {key: none.get(key, np.zeros([0, *shape], np.float32)) for key, shape in signature.inputs.items()}
+        assert_same(model.ask(name, inputs), vae.call(name, inputs))
 
 
 def test_no_tensorflow_serving():
