@@ -3,12 +3,15 @@
 import contextlib
 import functools
 import io
+import json
 import socket
 import socketserver
 import subprocess
 import sys
 import threading
 import types
+import urllib.error
+import urllib.request
 
 import numpy as np
 import PIL.Image
@@ -251,6 +254,33 @@ def test_what_is_no_tensorflow_serving_is_told(scheme, answer, message):
         with mistake("the model vae at ", message):
             run(client.main, f"--server={f'{scheme}://' * bool(scheme)}{address}", "--model=vae", "--retries=0")
         server.shutdown()
+
+
+UNEQUAL = {"z_from": [[0] * 4], "z_to": [[0] * 4], "alpha": [1, 0]}  # in their numbers of rows
+
+
+@pytest.mark.parametrize("where, body, status, message", [
+    ("", {"inputs": {"seed": [7], "colour": [1]}}, 200, "outputs"),
+    ("", {"instances": [{"seed": 7, "colour": 1}]}, 400, "keys must be equal to"),
+    ("", {"instances": [7.0]}, 400, "not of expected type: int64"),
+    ("", {"instances": ["7"]}, 400, "not of expected type: int64"),
+    ("", {"inputs": [1e3]}, 400, "not of expected type: int64"),
+    ("", {"instances": []}, 400, "No values in 'instances' array"),
+    ("", {"inputs": {"colour": [1]}}, 400, "Missing named input: seed in 'inputs' object."),
+    ("", {"signature_name": "paint", "inputs": [1]}, 400, "not found in signature def"),
+    ("/labels/stable", {"instances": [7]}, 400, "Unrecognized servable version label"),
+    ("/versions/1", {"instances": [7]}, 404, "Specific(vae, 1)"),
+    ("", {"signature_name": "interpolate", "inputs": UNEQUAL}, 400, ""),
+])  # fmt: skip
+def test_the_stand_in_answers_as_tensorflow_serving_does(vae, where, body, status, message):
+    with RestServer(Models({"vae": [vae]})) as server:
+        url = f"{server.address}/v1/models/vae{where}:predict"
+        try:
+            with urllib.request.urlopen(url, json.dumps(body).encode()) as response:
+                found = response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            found = error.code, json.load(error)["error"]
+    assert found[0] == status and message in found[1]
 
 
 @pytest.mark.parametrize("kind", SERVERS)
