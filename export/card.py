@@ -51,7 +51,8 @@ Every signature is an attribute of the same name, too:
 {_attributes(signatures)}
 ```
 
-With TensorFlow Serving, from this folder (this command was not run by those who wrote this card):
+With TensorFlow Serving, from this folder (the docker command was not run by those who wrote this card; models of this
+kind were served by TensorFlow Serving's own code, 2.20 on TensorFlow 2.21, and answered as Python does):
 
 ```sh
 docker run --rm -p 8500:8500 -p 8501:8501 -v "$PWD:/models/generator" -e MODEL_NAME=generator tensorflow/serving
@@ -81,7 +82,8 @@ request.model_spec.signature_name = "{default}"
 ```
 
 The server warms up with the requests in `assets.extra/tf_serving_warmup_requests`: every signature at batch
-{_and(metadata["warmup_batches"])}.""",
+{_and(metadata["warmup_batches"])}. With batching, `max_batch_size` must be
+{max(metadata["warmup_batches"])} at least.""",
         _onnx(metadata.get("onnx")),
         _signatures(signatures, default, metadata["ranges"]),
         _randomness(metadata),
@@ -112,6 +114,8 @@ def _attributes(signatures):
 
 
 def _and(numbers):
+    if len(numbers) == 1:
+        return str(numbers[0])
     return f"{', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
@@ -171,7 +175,7 @@ def _evaluation(evaluation):
 def _png(rest):
     body = json.dumps({"signature_name": "sample_png", "instances": rest})
     return f"""\
-Images as PNG files, in base64, a tenth of the size:
+Images as PNG files, in base64, a tenth of the size or less:
 
 ```sh
 curl -d '{body}' http://localhost:8501/v1/models/generator:predict

@@ -82,7 +82,8 @@ def variables(graph, checkpoint):
     for key in stored:
         value = reader.get_tensor(key)
         if value.dtype.kind not in "biuSO" and not np.all(np.isfinite(value)):
-            yield f"the weight {key} is not finite"
+            name = key.removeprefix("weights/").removesuffix("/.ATTRIBUTES/VARIABLE_VALUE")
+            yield f"the weight {name} is not finite"
 
 
 def _variables_behind(graph_def, outputs):

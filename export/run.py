@@ -1,6 +1,7 @@
 """Exports the newest checkpoint of a run as a SavedModel for TensorFlow Serving, with a model card.
 
 python -m export.run --run_dir=RUN_DIR [--signatures=sample,decode] [--keep_versions=3] [--onnx]
+    [--warmup_batch_sizes=1,4,16]
 """
 
 import sys
@@ -12,7 +13,7 @@ from common import cli
 from common.files import read_json
 
 
-def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=False):
+def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=False, **options):
     """Publishes the model of a run as the next version.
 
     Args:
@@ -21,6 +22,7 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
         signatures: names of those to export besides the first, mostly `sample`; None for all.
         keep_versions: int >= 1, how many versions stay, the newest; None for all.
         onnx: bool, whether `decode` and `sample` come as ONNX files, too.
+        options: as `export_model` has them.
 
     Returns:
         Path of the version.
@@ -31,7 +33,7 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
     from export.saved_model import export_model
 
     export_dir = Path(export_dir or run.path / "export")
-    options = {"signatures": signatures, "keep_versions": keep_versions, "onnx": onnx}
+    options |= {"signatures": signatures, "keep_versions": keep_versions, "onnx": onnx}
     metadata = {**run.facts, "step": run.step, "settings": run.settings.lines}
     evaluation = Path(run.path) / "evaluation.json"
     if measured := read_json(evaluation, "step", "command", "results"):
@@ -53,11 +55,17 @@ def main(argv):
         "keep_versions", None, "How many versions stay, the newest; default all.", lower_bound=1, **own
     )
     absl_flags.DEFINE_boolean("onnx", False, "Whether decode and sample come as ONNX files, too.", **own)
+    warm = "Rows of each request that a server replays while it loads; batching servers need max_batch_size as large."
+    absl_flags.DEFINE_list("warmup_batch_sizes", ["1", "4", "16"], warm, **own)
     cli.parse(flags, argv, __doc__, required="run_dir")
+    sizes = flags.warmup_batch_sizes
+    if not sizes or not all(size.isdecimal() and int(size) for size in sizes):
+        raise cli.UserError(f"--warmup_batch_sizes={','.join(sizes)} must be integers of at least 1, such as 1,4,16.")
     with cli.quiet():
         from trainers import rundir
     run = rundir.load(flags.run_dir)
-    print(export_run(run, flags.export_dir, flags.signatures, flags.keep_versions, flags.onnx))
+    options = {"keep_versions": flags.keep_versions, "onnx": flags.onnx, "warmup_batches": [*map(int, sizes)]}
+    print(export_run(run, flags.export_dir, flags.signatures, **options))
 
 
 if __name__ == "__main__":

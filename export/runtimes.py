@@ -21,7 +21,7 @@ from common import cli
 
 @dataclass(frozen=True)
 class Signature:
-    """inputs: dict, name -> shape of one row; outputs: dict, name -> numpy dtype."""
+    """inputs: dict, name -> shape of one row; outputs: dict, name -> its array of no rows."""
 
     inputs: dict
     outputs: dict
@@ -44,8 +44,10 @@ class Runtime(abc.ABC):
         """
         self.require(name)
         num = len(next(iter(inputs.values())))
+        if not num:  # a server that batches would not answer until another asks
+            return dict(sorted(self.signatures[name].outputs.items()))
         parts = []
-        for first in range(0, max(num, 1), self.batch):
+        for first in range(0, num, self.batch):
             parts.append(self._ask({key: value[first : first + self.batch] for key, value in inputs.items()}, name))
         return {key: np.concatenate([part[key] for part in parts]) for key in sorted(parts[0])}  # gRPC's have no order
 
@@ -96,7 +98,10 @@ class Local(Runtime):
         self.signatures = {
             name: Signature(
                 {key: tuple(spec.shape[1:]) for key, spec in function.structured_input_signature[1].items()},
-                {key: spec.dtype.as_numpy_dtype for key, spec in function.structured_outputs.items()},
+                {
+                    key: np.empty([0, *spec.shape[1:]], spec.dtype.as_numpy_dtype)
+                    for key, spec in function.structured_outputs.items()
+                },
             )
             for name, function in self.model.signatures.items()
         }

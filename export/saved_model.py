@@ -1,8 +1,11 @@
 """From a model of the zoo to a SavedModel that TensorFlow Serving can load, batch and serve."""
 
+import collections
 import datetime
+import functools
 import hashlib
 import inspect
+import re
 from pathlib import Path
 
 import keras
@@ -44,12 +47,18 @@ class Served(tf.Module):
 
     def __init__(self, functions, weights):
         super().__init__()
-        self.weights = weights
+        tree = {}  # nested by the parts of their names, which thus become those of the checkpoint
+        for name, weight in weights.items():
+            *parts, last = name.split("/")
+            functools.reduce(lambda level, part: level.setdefault(part, {}), parts, tree)[last] = weight
+        self.weights = tree
         for name, function in functions.items():
             setattr(self, name, function)
 
 
-def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=None, onnx=False):
+def export_model(
+    model, export_dir, *, metadata, signatures=None, keep_versions=None, onnx=False, warmup_batches=warmup.BATCHES
+):
     """Publishes a model as the next version in `export_dir`, with the model card beside it.
 
     Args:
@@ -62,6 +71,7 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
         signatures: names of those to export besides `sample`, which is `serving_default`; None for all.
         keep_versions: int >= 1, how many versions stay in `export_dir`, the newest; None for all.
         onnx: bool, whether `decode` and `sample` come as ONNX files, too (`export.onnx_files`).
+        warmup_batches: ints >= 1, rows of the requests that a server replays while it loads.
 
     Returns:
         Path of the version, `export_dir/<integer>`.
@@ -71,8 +81,8 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
             (`export.gate.GateError`) or can not be written. Nothing is published then.
     """
     traced = trace(model, signatures)
-    weights = list({weight.ref(): weight for graph in traced.values() for weight in graph.variables}.values())
-    metadata, onnx_files = describe(model, traced, metadata), {}
+    weights = named_weights(model, traced.values())
+    metadata, onnx_files = describe(model, traced, {**metadata, "warmup_batches": list(warmup_batches)}), {}
     if onnx:
         from export.onnx_files import convert
 
@@ -94,7 +104,8 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
         for name, contents in onnx_files.items():
             (extra / "onnx" / f"{name}.onnx").write_bytes(contents)
         specs = {name: function.structured_input_signature[1] for name, function in served.items()}
-        warmup.write(folder / warmup.FILE, metadata["model"], specs, getattr(model, "num_classes", None))
+        num_classes = getattr(model, "num_classes", None)
+        warmup.write(folder / warmup.FILE, metadata["model"], specs, num_classes, warmup_batches)
 
     def conclude(newest):
         text = newest / "assets.extra" / "README.md"
@@ -103,6 +114,32 @@ def export_model(model, export_dir, *, metadata, signatures=None, keep_versions=
 
     with writing(export_dir):
         return publish(export_dir, write, keep_versions, conclude)
+
+
+def named_weights(model, signatures):
+    """The variables that concrete functions read: dict, name -> variable, in the order of their names.
+
+    A name is the model's of a network and the path within it, such as "generator/dense/kernel". Keras numbers layers
+    through the whole process, here they are numbered within their network: so the same run has the same names.
+    """
+    read = {id(weight): weight for function in signatures for weight in function.variables}
+    paths = {key: weight.name.partition(":")[0] for key, weight in read.items()}  # of what is not Keras's
+    if isinstance(model, keras.Layer):
+        networks = {name: network for name, network in vars(model).items() if isinstance(network, keras.Layer)}
+        owners = {id(v): name for name, network in networks.items() for v in network.variables}
+        known = {id(v.value): (owners.get(id(v)), v.path) for v in model.variables}
+        paths = {key: "/".join(filter(None, [owner, path.partition("/")[2]])) for key, (owner, path) in known.items()}
+    named, numbered, counts = {}, {}, collections.Counter()
+    for key in (key for key in paths if key in read):
+        name = ""
+        for part in paths[key].split("/"):
+            base, last = re.sub(r"_\d+$", "", part) if name else part, part == paths[key].rpartition("/")[2]
+            if (name, part) not in numbered or last:
+                numbered[name, part] = f"{base}_{counts[name, base]}" if counts[name, base] else base
+                counts[name, base] += 1
+            name = f"{name}/{numbered[name, part]}".lstrip("/")
+        named[name] = read[key]
+    return dict(sorted(named.items()))
 
 
 def trace(model, names=None):
@@ -205,7 +242,6 @@ def describe(model, traced, metadata):
         "random_numbers": RANDOM_NUMBERS,
         "versions": {**metadata.get("versions", {}), "tensorflow": tf.__version__, "keras": keras.__version__},
         "samples": _describe_samples(traced["sample"]) if "sample" in traced else None,
-        "warmup_batches": warmup.BATCHES,
     }
 
 

@@ -10,6 +10,7 @@ import base64
 import http.client
 import itertools
 import json
+import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -43,7 +44,7 @@ class Server(Runtime):
         UserError: if the server can not be reached, or does not have the model.
     """
 
-    suffix = "_png"  # a tenth of what JSON's floats take
+    suffix = "_png"  # a tenth of what JSON's floats take, or less
 
     def __init__(self, server, model, version=None, version_label=None, *, timeout=10.0, retries=3, batch=64):
         self.server, self.model, self.version, self.version_label = server, model, version, version_label
@@ -86,16 +87,19 @@ class Rest(Server):
         self.server = self.server.rstrip("/")
 
     def _describe(self):
+        def shape(info):
+            return tuple(int(size["size"]) for size in info["tensor_shape"]["dim"][1:])
+
         found = self._request("/metadata")
         try:
             defined = found["metadata"]["signature_def"]["signature_def"]
             return int(found["model_spec"]["version"]), {
                 name: Signature(
+                    {key: shape(info) for key, info in signature["inputs"].items()},
                     {
-                        key: tuple(int(size["size"]) for size in info["tensor_shape"]["dim"][1:])
-                        for key, info in signature["inputs"].items()
+                        key: np.empty([0, *shape(info)], DTYPES[info["dtype"]])
+                        for key, info in signature["outputs"].items()
                     },
-                    {key: DTYPES[info["dtype"]] for key, info in signature["outputs"].items()},
                 )
                 for name, signature in defined.items()
                 if not name.startswith("__")
@@ -108,7 +112,7 @@ class Rest(Server):
         answer, outputs = self._request(":predict", body)["outputs"], self.signatures[name].outputs
         if len(outputs) == 1:  # then it comes without its name
             answer = {next(iter(outputs)): answer}
-        return {key: self._array(answer[key], dtype) for key, dtype in outputs.items()}
+        return {key: self._array(answer[key], none.dtype) for key, none in outputs.items()}
 
     @staticmethod
     def _array(values, dtype):
@@ -131,17 +135,27 @@ class Rest(Server):
                 text = error.read().decode(errors="replace")
             try:
                 text = json.loads(text)["error"]
-            except (ValueError, KeyError, TypeError):  # a proxy's page, say
-                text = f"HTTP {error.code} {error.reason}"
+            except (ValueError, KeyError, TypeError):
+                text = (
+                    f"HTTP {error.code} {error.reason}, which is of a proxy or another server, not TensorFlow Serving"
+                )
             if error.code in (429, 502, 503):
                 raise Unavailable(text) from error
             raise self._error("refuses the request", text) from error
-        except json.JSONDecodeError as error:
+        except ValueError as error:
             raise cli.UserError(f"{self} does not answer in JSON: is that TensorFlow Serving's REST port?") from error
         except (OSError, http.client.HTTPException) as error:
             reason = getattr(error, "reason", error)
             if isinstance(reason, TimeoutError):
                 raise TimeoutError from error
+            if isinstance(reason, ssl.SSLError):
+                hint = "does the server speak http:// rather than https://, or is its certificate not trusted?"
+                raise cli.UserError(
+                    f"{self} can not be reached by TLS ({reason.reason or 'no reason given'}): {hint}"
+                ) from error
+            if isinstance(reason, http.client.BadStatusLine) and not isinstance(reason, ConnectionError):
+                hint = "is that gRPC's port? Give REST's, http://HOST:8501, or HOST:8500 for gRPC."
+                raise cli.UserError(f"{self} does not answer by HTTP: {hint}") from error
             raise Unavailable(getattr(reason, "strerror", None) or reason) from error
 
 
@@ -164,6 +178,9 @@ class Grpc(Server):
     def _describe(self):
         from tensorflow_serving.apis import get_model_metadata_pb2 as apis
 
+        def shape(info):
+            return tuple(size.size for size in info.tensor_shape.dim[1:])
+
         request = apis.GetModelMetadataRequest(metadata_field=["signature_def"])
         found = self._call(self.stub.GetModelMetadata, request)
         defined = apis.SignatureDefMap.FromString(found.metadata["signature_def"].value).signature_def
@@ -171,8 +188,11 @@ class Grpc(Server):
 
         return found.model_spec.version.value, {
             name: Signature(
-                {key: tuple(size.size for size in info.tensor_shape.dim[1:]) for key, info in signature.inputs.items()},
-                {key: tf.as_dtype(info.dtype).as_numpy_dtype for key, info in signature.outputs.items()},
+                {key: shape(info) for key, info in signature.inputs.items()},
+                {
+                    key: np.empty([0, *shape(info)], tf.as_dtype(info.dtype).as_numpy_dtype)
+                    for key, info in signature.outputs.items()
+                },
             )
             for name, signature in defined.items()
             if not name.startswith("__")

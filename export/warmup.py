@@ -14,18 +14,19 @@ FILE = "assets.extra/tf_serving_warmup_requests"
 BATCHES = (1, 4, 16)
 
 
-def write(path, model_name, signatures, num_classes=None):
-    """Writes one request for every signature and every batch size in `BATCHES`.
+def write(path, model_name, signatures, num_classes=None, batches=BATCHES):
+    """Writes one request for every signature and every batch size.
 
     Args:
         path: where the TFRecord file goes.
         model_name: str, what the requests call the model. Servers do not compare it with their own name of it.
         signatures: dict, name -> dict of input name -> `tf.TensorSpec`.
         num_classes: int, needed where there is a `label`.
+        batches: ints >= 1, rows of the requests; a server that batches must take as many in one.
     """
     with tf.io.TFRecordWriter(str(path)) as file:
         for name, specs in signatures.items():
-            for batch in BATCHES:
+            for batch in batches:
                 file.write(prediction_log(model_name, name, rows(specs, batch, num_classes)))
 
 

@@ -3,6 +3,8 @@
 Operations are deterministic, as they are in every training.
 """
 
+import os
+
 import pytest
 
 from common import cli
@@ -45,3 +47,22 @@ def core(request, tmp_path_factory):
     model = models.make(request.param)
     model.train_step(models.batch_of(model))
     return Exported(model, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """The compiled C program, or None where there is no compiler."""
+    from tests.export.exported import compile_program
+
+    base = tmp_path_factory.getbasetemp()
+    return compile_program(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture(scope="session")
+def server(core, program):
+    """A core model served without Python: for all tests that ask it."""
+    from tests.export.exported import InC, InSession
+
+    server = InC(program, core.version) if program else InSession(core)
+    yield server
+    server.close()

@@ -1,11 +1,9 @@
-"""A model to publish versions of, and the C program that serves exported models."""
-
-import os
+"""A model to publish versions of, and models that are loaded once."""
 
 import pytest
 import tensorflow as tf
 
-from tests.export.exported import Exported, InC, InSession, compile_program, load
+from tests.export.exported import Exported, load
 from tests.models import make
 
 
@@ -19,18 +17,3 @@ def loaded_once(monkeypatch):
 def vae(tmp_path_factory):
     """A model behind servers, and that other tests may publish further versions of."""
     return Exported(make("vae"), tmp_path_factory.mktemp("vae"))
-
-
-@pytest.fixture(scope="session")
-def program(tmp_path_factory):
-    """The compiled C program, or None where there is no compiler."""
-    base = tmp_path_factory.getbasetemp()
-    return compile_program(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
-
-
-@pytest.fixture(scope="session")
-def server(core, program):
-    """A core model served without Python: for all tests that ask it."""
-    server = InC(program, core.version) if program else InSession(core)
-    yield server
-    server.close()

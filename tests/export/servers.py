@@ -40,10 +40,13 @@ class Models:
     def find(self, name, version, label):
         versions = self.models.get(name, {})
         if label:
-            version = self.labels.get(label, -1)
+            if label not in self.labels:
+                raise Error(400, f"Unrecognized servable version label: {label}")
+            version = self.labels[label]
         version = int(version) if version else max(versions, default=-1)
         if version not in versions:
-            raise Error(404, f"Servable not found for request: Latest({name})")
+            asked = f"Specific({name}, {version})" if version >= 0 and versions else f"Latest({name})"
+            raise Error(404, f"Servable not found for request: {asked}")
         return version, versions[version]
 
     def signature_defs(self, one):
@@ -137,12 +140,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         by_row = "instances" in request
         if by_row:
             rows = [named(row, expected) for row in request["instances"]]
+            if not rows:
+                raise Error(400, "No values in 'instances' array.")
             if any(set(row) != set(expected) for row in rows):
                 raise Error(400, f"keys must be equal to: {','.join(expected)}")
             inputs = {key: [row[key] for row in rows] for key in expected}
         else:
             inputs = named(request["inputs"], expected)
+            for key in expected:
+                if key not in inputs:
+                    raise Error(400, f"Missing named input: {key} in 'inputs' object.")
         dtypes = {key: tf.as_dtype(info.dtype).as_numpy_dtype for key, info in expected.items()}
+        for key in {"seed", "label"} & set(inputs):
+            if wrong := [value for value in np.ravel(np.array(inputs[key], object)) if type(value) is not int]:
+                raise Error(
+                    400, f"JSON Value: {json.dumps(wrong[0])} Type: {type(wrong[0])} is not of expected type: int64"
+                )
         arrays = {key: np.array(value, dtypes[key]) for key, value in inputs.items() if key in expected}
         answer = {key: encode(value) for key, value in self.server.served.predict(one, name, arrays).items()}
         if not by_row:
@@ -194,6 +207,7 @@ def make_servicer(models, troubles):
     from tensorflow_serving.apis import prediction_service_pb2_grpc as service
 
     codes = {400: grpc.StatusCode.INVALID_ARGUMENT, 404: grpc.StatusCode.NOT_FOUND}
+    codes[412] = grpc.StatusCode.FAILED_PRECONDITION
 
     class Servicer(service.PredictionServiceServicer):
         def answered(self, context, spec, respond):
@@ -224,7 +238,7 @@ def make_servicer(models, troubles):
             def respond(version, one):
                 name = request.model_spec.signature_name or "serving_default"
                 if name not in one.signature_def:
-                    raise Error(400, f'Serving signature key "{name}" not found.')
+                    raise Error(412, f'Serving signature key "{name}" not found.')
                 inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
                 answer = models.predict(one, name, inputs)
                 response = predict_pb2.PredictResponse()

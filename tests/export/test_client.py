@@ -3,10 +3,15 @@
 import contextlib
 import functools
 import io
+import json
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import types
+import urllib.error
+import urllib.request
 
 import numpy as np
 import PIL.Image
@@ -14,7 +19,7 @@ import pytest
 
 from export import client, sample, servers
 from tests import models
-from tests.export.exported import Exported, gan_of_points
+from tests.export.exported import Exported, assert_same, gan_of_points
 from tests.export.servers import GrpcServer, Models, RestServer, needs_grpc
 from tests.mistakes import mistake
 
@@ -226,6 +231,69 @@ def test_points(loss, answers, tmp_path, capsys):
     assert (tmp_path / "here.png").read_bytes() == (tmp_path / "there.png").read_bytes()
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == f"row\t{answers}" and [line.split("\t")[0] for line in lines[2:7]] == [*"0123", "mean"]
+
+
+@pytest.mark.parametrize("scheme, answer, message", [
+    ("http", b"HTTP/1.0 200 OK\r\n\r\n<html>Please log in</html>", "does not answer in JSON"),
+    ("http", b"HTTP/1.0 200 OK\r\n\r\n\xff\xfe", "does not answer in JSON"),
+    ("http", b"HTTP/1.0 407 Proxy Authentication Required\r\n\r\n<html>", "HTTP 407 Proxy Auth"),
+    ("http", b"HTTP/1.0 502 Bad Gateway\r\n\r\n<html>", "is not available (1 attempts): HTTP 502 Bad Gateway, which"),
+    ("http", b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00\x64\r\n", "is that gRPC's port?"),  # HTTP/2's
+    ("http", b"SSH-2.0-OpenSSH\r\n", "does not answer by HTTP"),
+    ("https", b"HTTP/1.0 400 Bad Request\r\n\r\n", "can not be reached by TLS"),
+    ("http", b"", "is not available (1 attempts)"),
+    pytest.param("", b"HTTP/1.0 400 Bad Request\r\n\r\n", "is not available (1 attempts)", marks=needs_grpc),
+])  # fmt: skip
+def test_what_is_no_tensorflow_serving_is_told(scheme, answer, message):
+    """Whatever is asked, these bytes come back."""
+
+    class Other(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(4096)
+            self.request.sendall(answer)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        address = f"127.0.0.1:{server.server_address[1]}"
+        with mistake("the model vae at ", message):
+            run(client.main, f"--server={f'{scheme}://' * bool(scheme)}{address}", "--model=vae", "--retries=0")
+        server.shutdown()
+
+
+UNEQUAL = {"z_from": [[0] * 4], "z_to": [[0] * 4], "alpha": [1, 0]}  # in their numbers of rows
+
+
+@pytest.mark.parametrize("where, body, status, message", [
+    ("", {"inputs": {"seed": [7], "colour": [1]}}, 200, "outputs"),
+    ("", {"instances": [{"seed": 7, "colour": 1}]}, 400, "keys must be equal to"),
+    ("", {"instances": [7.0]}, 400, "not of expected type: int64"),
+    ("", {"instances": ["7"]}, 400, "not of expected type: int64"),
+    ("", {"inputs": [1e3]}, 400, "not of expected type: int64"),
+    ("", {"instances": []}, 400, "No values in 'instances' array"),
+    ("", {"inputs": {"colour": [1]}}, 400, "Missing named input: seed in 'inputs' object."),
+    ("", {"signature_name": "paint", "inputs": [1]}, 400, "not found in signature def"),
+    ("/labels/stable", {"instances": [7]}, 400, "Unrecognized servable version label"),
+    ("/versions/1", {"instances": [7]}, 404, "Specific(vae, 1)"),
+    ("", {"signature_name": "interpolate", "inputs": UNEQUAL}, 400, ""),
+])  # fmt: skip
+def test_the_stand_in_answers_as_tensorflow_serving_does(vae, where, body, status, message):
+    with RestServer(Models({"vae": [vae]})) as server:
+        url = f"{server.address}/v1/models/vae{where}:predict"
+        try:
+            with urllib.request.urlopen(url, json.dumps(body).encode()) as response:
+                found = response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            found = error.code, json.load(error)["error"]
+    assert found[0] == status and message in found[1]
+
+
+@pytest.mark.parametrize("kind", SERVERS)
+def test_no_rows_are_not_asked(vae, kind):
+    with kind(Models({"vae": [vae]})) as server:
+        model, none = make(server), {"images": np.zeros([0, 8, 8, 1], np.float32), "seed": np.zeros(0, int)}
+    for name, signature in model.signatures.items():  # the server is gone
+        inputs = {key: none.get(key, np.zeros([0, *shape], np.float32)) for key, shape in signature.inputs.items()}
+        assert_same(model.ask(name, inputs), vae.call(name, inputs))
 
 
 def test_no_tensorflow_serving():

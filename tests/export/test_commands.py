@@ -6,9 +6,10 @@ import types
 import pytest
 import tensorflow as tf
 
-from export import run, sample
+from export import run, sample, warmup
 from export.publish import versions
 from tests.export.exported import Sampler
+from tests.export.test_warmup import read
 from tests.mistakes import files_no_larger_than, mistake
 from trainers import rundir
 
@@ -57,10 +58,13 @@ def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_pat
 def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rundir, "load", lambda run_dir: a_run)
     for _ in range(3):
-        run.main(["run", "--run_dir=anything", f"--export_dir={tmp_path}", "--keep_versions=2"])
+        run.main(
+            ["run", "--run_dir=anything", f"--export_dir={tmp_path}", "--keep_versions=2", "--warmup_batch_sizes=3"]
+        )
     *_, printed = capsys.readouterr().out.splitlines()
     kept = versions(tmp_path)
     assert len(kept) == 2 and printed == str(tmp_path / str(kept[-1]))
+    assert [len(inputs["seed"]) for _, _, inputs in read(tmp_path / str(kept[-1]) / warmup.FILE)] == [3, 3]
 
 
 def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
@@ -91,6 +95,8 @@ def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
     (run.main, [], "--run_dir is missing"),
     (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
     (run.main, ["--run_dir=x", "--keep_versions=0"], "--keep_versions=0"),
+    (run.main, ["--run_dir=x", "--warmup_batch_sizes=1,0"], "--warmup_batch_sizes=1,0 must be"),
+    (run.main, ["--run_dir=x", "--warmup_batch_sizes=many"], "--warmup_batch_sizes=many must be"),
     (sample.main, ["--model_dir={export}", "--task=paint"], "--task=paint"),
 ])  # fmt: skip
 def test_mistakes(main, flags, message, exported, tmp_path):
