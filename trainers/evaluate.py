@@ -9,12 +9,7 @@ import shlex
 from absl import flags as absl_flags
 
 from common import cli
-
-with cli.quiet():
-    from trainers import rundir
-    from trainers.data import load
-    from trainers.metrics import METRICS, ON_REQUEST
-    from trainers.metrics.rows import NUM_MODEL_SAMPLES
+from common import flags as common_flags
 
 
 def evaluate(run_dir, options, arguments):
@@ -25,13 +20,17 @@ def evaluate(run_dir, options, arguments):
     Raises:
         UserError: if the directory holds no run or no checkpoint, or its data can not be had.
     """
+    from trainers import rundir
+    from trainers.data import load
+    from trainers.metrics import METRICS, ON_REQUEST
+
     run = rundir.load(run_dir)
     settings = run.settings
     data_dir = options.data_dir or settings.data_dir
     data = load(settings.dataset, data_dir, settings.image_side, settings.image_channels)
     file = run.path / "evaluation.json"
     results = {}
-    for name in options.metrics or [name for name in METRICS if name not in ON_REQUEST]:
+    for name in dict.fromkeys(options.metrics or []) or [name for name in METRICS if name not in ON_REQUEST]:
         if (numbers := METRICS[name](run, data, options)) is not None:
             results[name] = numbers
             print(name + ": " + ", ".join(f"{key} {round(value, 4)}" for key, value in numbers.items()))
@@ -51,13 +50,15 @@ def evaluate(run_dir, options, arguments):
 
 def define_options():
     """The flags of an evaluation, not parsed yet."""
+    from trainers.metrics import METRICS, ON_REQUEST
+    from trainers.metrics.rows import NUM_MODEL_SAMPLES
+
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
-    absl_flags.DEFINE_string("run_dir", None, "The run to evaluate.", **own)
-    absl_flags.DEFINE_string("data_dir", None, "Where the data lies, if not where the run found it.", **own)
-    absl_flags.DEFINE_multi_enum(
-        "metrics", None, sorted(METRICS), "A metric to apply (repeatable); default all but ais_nll.", **own
-    )
+    common_flags.define_path(options, "run_dir", None, "The run to evaluate.")
+    common_flags.define_path(options, "data_dir", None, "Where the data lies, if not where the run found it.")
+    text = f"Metrics to apply, separated by commas; default all but {' and '.join(sorted(ON_REQUEST))}."
+    common_flags.define_list(options, "metrics", None, text, choices=sorted(METRICS))
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
     absl_flags.DEFINE_integer("num_ais_examples", 100, "Test examples for ais_nll.", **count)
@@ -82,14 +83,18 @@ def evaluate_by(metrics, run_dir):
 
 def check_metrics(names):
     """The names themselves. Raises `UserError` for one that is none of `METRICS`."""
-    if unknown := set(names) - set(METRICS):
+    from trainers.metrics import METRICS
+
+    if unknown := {name for name in names if name.lower() not in METRICS}:
         raise cli.UserError(f"--metrics={','.join(sorted(unknown))} is not a measure; there are {', '.join(METRICS)}.")
     return names
 
 
 def main(argv):
-    options = define_options()
-    cli.parse(options, argv, __doc__, required="run_dir")
+    cli.require_tensorflow()
+    with cli.quiet():
+        options = define_options()
+    common_flags.parse(options, argv, __doc__, required="run_dir")
     evaluate(options.run_dir, options, argv[1:])
 
 

@@ -1,6 +1,7 @@
 """A model's constructor is its configuration: its arguments are stored, checked, documented and read back."""
 
 import inspect
+import math
 import re
 import textwrap
 import typing
@@ -52,10 +53,13 @@ class Configured:
         """Stores the arguments of a constructor, out of its `locals()`, under their own names.
 
         Raises:
-            ValueError: for a value outside the choices of its `Literal`, a count below 1, or a negative number.
+            ValueError: for a value outside the choices of its `Literal`, a count below 1, or a number that is
+                negative or infinite.
         """
         for name, parameter in self.arguments().items():
             value = tuple(values[name]) if isinstance(values[name], list) else values[name]  # JSON knows no tuples
+            if typing.get_origin(parameter.annotation) is tuple and isinstance(value, int | float):
+                value = (value,)
             value = float(value) if parameter.annotation is float else value
             choices = typing.get_args(parameter.annotation)
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
@@ -66,6 +70,8 @@ class Configured:
                     raise ValueError(f"{name} must be at least {least}, not {value}.")
                 if isinstance(number, float) and not number >= 0.0:
                     raise ValueError(f"{name} must not be negative, but is {value}.")
+                if number == math.inf:
+                    raise ValueError(f"{name} must be finite, but is {value}.")
             if name != "name":  # which is Keras's
                 setattr(self, name, value)
 

@@ -142,6 +142,8 @@ def test_ali_says_otherwise():
     (VAE, {"beta": -0.5}, "beta must not be negative, but is -0.5"),
     (VAE, {"beta": -1}, "beta must not be negative"),
     (VAE, {"beta": float("nan")}, "beta must not be negative"),
+    (VAE, {"beta": float("inf")}, "beta must be finite, but is inf"),
+    (GMMN, {"bandwidths": (1.0, float("inf"))}, "bandwidths must be finite"),
     (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
     (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
     (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
@@ -172,4 +174,5 @@ def test_arguments_in_range():
     model = VAE(data_shape=[4, 4, 1], hidden_units=[], beta=0, seed=-5, latent_size=2)
     assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)
     assert model.get_config()["beta"] == 0.0 and not hasattr(model, "values")
+    assert VAE(data_shape=(2,), hidden_units=3).hidden_units == (3,)
     CGAN(data_shape=(2,), num_classes=3, generator_units=(5, 4), discriminator_units=(5, 4))  # no joint layers
