@@ -92,6 +92,12 @@ def test_optimizers_are_kerass_with_their_defaults(optimizer):
     assert built.get_config() == type(built)(name=built.name).get_config()
 
 
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_learning_rates_are_finite_and_not_negative(rate):
+    with pytest.raises(ValueError, match=f"learning_rate must .* {rate}."):
+        make_optimizer(learning_rate=rate)
+
+
 def test_a_game_has_its_own_defaults_and_settings_for_each_player():
     optimizers = parse("--model=gan", "--generator.beta_1=0.25", "--generator.gradient_accumulation_steps=2").optimizers
     generator, discriminator = (make_optimizer(**optimizers[p]).get_config() for p in ("generator", "discriminator"))
@@ -170,6 +176,7 @@ MISTAKES = {  # the command line -> what the sentence must say
     "--model=vae --run_dir=gs://bucket/run": "--run_dir=gs://bucket/run is not a path on this machine",
     "--model=vae --data_dir=s3://bucket": "--data_dir=s3://bucket is not a path on this machine",
     "--model=vae --beta=inf": "--beta=inf is not a finite number.",
+    "--model=vae --autoencoder.learning_rate=nan": "--autoencoder.learning_rate=nan is not a finite number.",
     "--model=gmmn --bandwidths=1,nan": "--bandwidths=1,nan is not a comma-separated list of finite numbers.",
     "--model=vae --dataset=digit": "--dataset=digit is not one of digits, mnist",
     "--model=vae --autoencoder.optimizer=adan": "--autoencoder.optimizer=adan is not one of adadelta, ",

@@ -61,6 +61,12 @@ def test_a_run_goes_into_its_own_or_an_empty_directory(tmp_path):
     assert files_in(path) == ["config.cfg", "facts.json"]
     assert json.loads((path / "facts.json").read_text()) == facts
     later = settings_of(path, "--num_steps=9000", "--noexport")
+    assert rundir.other_bits(later) == ""
+    elsewhere = settings_of(path, "--jit_compile=true", "--strategy=mirrored", "--num_replicas=2")
+    assert rundir.check(elsewhere, facts) == path and rundir.other_bits(elsewhere) == (
+        "jit_compile is auto there and true here; num_replicas is unset there and 2 here; "
+        "strategy is none there and mirrored here"
+    )
     rundir.check(later, {**facts, "command": "another"})
     rundir.prepare(later, {**facts, "command": "another"})
     assert "--num_steps=9000" in (path / "config.cfg").read_text()
@@ -227,7 +233,6 @@ MISTAKES = {  # flags that are right each by itself -> what the sentence must sa
     "--hidden_units=5,0": "hidden_units must be at least 1, not (5, 0).",
     "--beta=-1": "beta must not be negative, but is -1.0.",
     "--autoencoder.learning_rate=-1": "learning_rate must not be negative, but is -1.0.",
-    "--autoencoder.learning_rate=nan": "learning_rate must not be negative, but is nan.",
     "--autoencoder.clipnorm=1 --autoencoder.clipvalue=1": "clipnorm",
     "--autoencoder.use_ema --autoencoder.ema_momentum=7": "7",
 }
