@@ -3,7 +3,9 @@
 import pydoc
 from typing import Literal
 
+import keras
 import pytest
+import tensorflow as tf
 
 from zoo import ALI, AVB, CGAN, DCGAN, GAN, GMMN, MODELS, VAE, DensityRatio, Pushforward
 from zoo.adversarial.adversarial_game import AdversarialGame
@@ -168,6 +170,15 @@ def test_ali_says_otherwise():
 def test_arguments_out_of_range(cls, arguments, message):
     with pytest.raises(ValueError, match=message):
         cls(**{"data_shape": (8, 8, 1), **arguments})
+
+
+def test_convolutions_do_not_follow_keras_json():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = DCGAN(data_shape=(8, 8, 1), filters=1, latent_size=2)
+        assert model.decode(tf.zeros([3, 2])).shape == (3, 8, 8, 1)
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 def test_arguments_in_range():
