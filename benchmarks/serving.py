@@ -171,12 +171,15 @@ def measure(name, rounds):
             )
 
 
-def main():
+def main(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", action="append", choices=FLAGFILES, help="default all")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each comparison")
     parser.add_argument("--fresh", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv[1:])
+    cli.require_tensorflow()
+    with cli.quiet():
+        import tensorflow as tf  # noqa: F401
     if arguments.fresh:
         return fresh(arguments.fresh)
     for name in arguments.model or FLAGFILES:
@@ -185,6 +188,4 @@ def main():
 
 if __name__ == "__main__":
     os.chdir(Path(__file__).parents[1])
-    with cli.quiet():
-        import tensorflow as tf  # noqa: F401
-    main()
+    cli.run(main)

@@ -3,7 +3,8 @@
 For the VAE and the DCGAN of the MNIST flagfiles, as a graph and under XLA: the compiled step alone, on one batch that
 lies in memory; a step of the real run, with its data and its loop; and the share of the latter that is not the former.
 Then what a fresh command costs until its first step is done, and its memory. With --torch, the same networks, losses
-and optimizers in eager PyTorch, measured in the same minutes: on a noisy machine only ratios mean anything.
+and optimizers in eager PyTorch, measured in the same minutes in a process of its own: on a noisy machine only ratios
+mean anything. `python -m benchmarks.training` is the same.
 """
 
 import argparse
@@ -60,7 +61,7 @@ def measure(name, jit_compile, num_steps):
         batches = run.training_data(settings, data, model, tf.distribute.get_strategy(), 0)
         batch = next(iter(batches))
         step = tf.function(model.train_step, jit_compile=jit_compile)
-        alone = median_ms(lambda: step(batch), 5, num_steps // 5)
+        alone = median_ms(lambda: step(batch), 5, max(1, num_steps // 5))
 
         log = callbacks.Log(Path(directory), num_steps, 0, 2 * num_steps, writes=True)
         log.verbose = False
@@ -81,91 +82,51 @@ def first_step(name):
     return seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
 
 
-def torch_vae():
-    """One step of the same VAE in eager PyTorch."""
-    import torch
-    from torch import nn
+def torch_step(python, name, steps):
+    """Milliseconds of a step in eager PyTorch, in a process of its own: it does not live beside TensorFlow in one.
 
-    class Maxout(nn.Module):
-        def forward(self, x):
-            return x.unflatten(1, (400, 4)).amax(dim=2)
-
-    encoder = nn.Sequential(nn.Linear(784, 1600), Maxout(), nn.Linear(400, 80))
-    decoder = nn.Sequential(nn.Linear(40, 1600), Maxout(), nn.Linear(400, 784))
-    parameters = [*encoder.parameters(), *decoder.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.05, fused=True)
-    x = (torch.rand(100, 784) < 0.13).float()
-
-    def step():
-        mean, log_variance = encoder(x).chunk(2, dim=1)
-        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        reconstruction = nn.functional.binary_cross_entropy_with_logits(decoder(z), x, reduction="sum")
-        kl = 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum()
-        optimizer.zero_grad()
-        ((reconstruction + kl) / len(x)).backward()
-        optimizer.step()
-
-    return step
+    Raises:
+        UserError: if that fails, as it does where PyTorch is missing.
+    """
+    command = [python, str(Path(__file__).with_name("eager_pytorch.py")), name, str(steps)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise cli.UserError(f"--torch={python} can not be run: {error.strerror}.") from error
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}, out of memory perhaps"])[
+            -1
+        ]
+        raise cli.UserError(f"eager PyTorch could not be measured: {last.rstrip('.')}.")
+    return float(done.stdout)
 
 
-def torch_dcgan():
-    """One step of the same DCGAN in eager PyTorch."""
-    import torch
-    from torch import nn
-
-    generator = nn.Sequential(
-        nn.Linear(100, 7 * 7 * 128, bias=False),
-        nn.Unflatten(1, (128, 7, 7)),
-        nn.BatchNorm2d(128),
-        nn.ReLU(),
-        nn.ConvTranspose2d(128, 64, 5, 2, 2, output_padding=1, bias=False),
-        nn.BatchNorm2d(64),
-        nn.ReLU(),
-        nn.ConvTranspose2d(64, 1, 5, 2, 2, output_padding=1),
-        nn.Tanh(),
-    )
-    discriminator = nn.Sequential(
-        nn.Conv2d(1, 64, 5, 2, 2),
-        nn.LeakyReLU(0.2),
-        nn.Conv2d(64, 128, 5, 2, 2, bias=False),
-        nn.BatchNorm2d(128),
-        nn.LeakyReLU(0.2),
-        nn.Flatten(),
-        nn.Linear(7 * 7 * 128, 1),
-    )
-    players = generator, discriminator
-    optimizers = [torch.optim.Adam(p.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for p in players]
-    x = torch.rand(64, 1, 28, 28) * 2 - 1
-    softplus = nn.functional.softplus
-
-    def step():
-        fake = generator(torch.rand(64, 100) * 2 - 1)
-        optimizers[1].zero_grad()
-        (softplus(-discriminator(x)) + softplus(discriminator(fake.detach()))).mean().backward()
-        optimizers[1].step()
-        optimizers[0].zero_grad()
-        softplus(-discriminator(generator(torch.rand(64, 100) * 2 - 1))).mean().backward()
-        optimizers[0].step()
-
-    return step
+def positive(text):
+    if int(text) < 1:
+        raise ValueError(text)
+    return int(text)
 
 
-def main():
+def main(argv):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--torch", action="store_true", help="compare with eager PyTorch (extra `bench`)")
-    parser.add_argument("--steps", type=int, default=200, help="steps of each measurement")
-    arguments = parser.parse_args()
+    help_text = "compare with eager PyTorch (extra `bench`), of this Python or another"
+    parser.add_argument("--torch", nargs="?", const=sys.executable, metavar="PYTHON", help=help_text)
+    parser.add_argument("--steps", type=positive, default=200, help="steps of each measurement")
+    arguments = parser.parse_args(argv[1:])
+    cli.require_tensorflow()
+    with cli.quiet():
+        import tensorflow as tf  # noqa: F401
     print(
         "model   compiler  step alone  step of the run  outside the step"
         + ("  eager PyTorch" if arguments.torch else "")
     )
     for name in FLAGFILES:
         for compiler, jit_compile in (("graph", False), ("XLA", True)):
+            beside = torch_step(arguments.torch, name, arguments.steps) if arguments.torch else None
             alone, in_run = measure(name, jit_compile, arguments.steps)
             line = f"{name:7} {compiler:9} {alone:7.2f} ms {in_run:13.2f} ms {100 * (1 - alone / in_run):14.1f} %"
             if arguments.torch:
-                step = {"vae": torch_vae, "dcgan": torch_dcgan}[name]()
-                line += f" {median_ms(step, 5, arguments.steps // 5):13.2f} ms"
+                line += f" {beside:13.2f} ms"
             print(line, flush=True)
     for name in FLAGFILES:
         seconds, memory = first_step(name)
@@ -174,6 +135,4 @@ def main():
 
 if __name__ == "__main__":
     os.chdir(Path(__file__).parents[1])
-    with cli.quiet():
-        import tensorflow as tf  # noqa: F401
-    main()
+    cli.run(main)

@@ -11,7 +11,6 @@ import sys
 import tempfile
 
 import absl.logging  # noqa: F401, it must make its logger itself, before we quieten it
-from absl import flags as absl_flags
 
 
 class UserError(Exception):
@@ -153,32 +152,17 @@ def writing(what, more=""):
         raise UserError(f"{what} can not be written: {reason}{more}.") from error
 
 
-def parse(flags, argv, title, required):
-    """Reads the command line into `flags`, an `absl.flags.FlagValues`; `--flagfile=FILE` reads more flags from a file.
-
-    Args:
-        flags: the flags, defined.
-        argv: list of str, the program and its arguments.
-        title: what `--help` prints above the flags.
-        required: name of the flag that must be given.
+def require_tensorflow():
+    """Has Keras run on TensorFlow, whatever keras.json says; to be called before Keras is imported.
 
     Raises:
-        UserError: for an unknown flag, a wrong value, or a missing flag.
-        SystemExit: after `--help`.
+        UserError: if the environment asks for another backend, or Keras runs on another by now.
     """
-    if {"--help", "-h"} & set(argv):
-        print(title.strip() + "\n")
-        for name in flags:
-            print(f"  --{name}: {flags[name].help}")
-        raise SystemExit(0)
-    try:
-        rest = flags(argv)
-    except absl_flags.Error as error:
-        raise UserError(" ".join(str(error).split()).rstrip(".") + "; --help lists the flags.") from error
-    if len(rest) > 1:
-        raise UserError(f"{rest[1]!r} is not a flag: flags are written --name=value.")
-    if flags[required].value is None:
-        raise UserError(f"--{required} is missing; --help lists the flags.")
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend == "tensorflow" and "keras" in sys.modules:
+        backend = sys.modules["keras"].config.backend()
+    if backend != "tensorflow":
+        raise UserError(f"Keras is to run on {backend}, the zoo runs on TensorFlow: set KERAS_BACKEND=tensorflow.")
 
 
 @contextlib.contextmanager

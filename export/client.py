@@ -15,6 +15,7 @@ tensorflow-serving-api. The newest version that the server has answers, unless -
 from absl import flags as absl_flags
 
 from common import cli
+from common import flags as common_flags
 from export import commands, servers
 
 
@@ -43,13 +44,13 @@ def main(argv):
     absl_flags.DEFINE_string("model", None, "The server's name of the model.", **own)
     absl_flags.DEFINE_integer("version", None, "The version to ask; default the newest.", lower_bound=0, **own)
     absl_flags.DEFINE_string("version_label", None, "The version to ask, by its label.", **own)
-    absl_flags.DEFINE_float("timeout", 10.0, "Seconds that a request may take.", lower_bound=0.001, **own)
+    common_flags.define_float(flags, "timeout", 10.0, "Seconds that a request may take.", lower_bound=0.001)
     absl_flags.DEFINE_integer(
         "retries", 3, "How often a request is repeated while the server is not available.", lower_bound=0, **own
     )
     absl_flags.DEFINE_integer("batch_size", 64, "Rows of one request.", lower_bound=1, **own)
-    commands.define_flags(own)
-    cli.parse(flags, argv, __doc__, required="server")
+    commands.define_flags(flags)
+    common_flags.parse(flags, argv, __doc__, required="server")
     commands.check_flags(flags)
     commands.perform(flags, connect(flags))
 

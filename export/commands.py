@@ -12,32 +12,33 @@ import numpy as np
 from absl import flags as absl_flags
 
 from common import cli, image_files, pictures
+from common import flags as common_flags
 from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds, shows_means
 
 POINTS_OF_A_PATH = 100
 
 
-def define_flags(own):
-    """The flags of every command that asks a model; `own` goes on to absl."""
-    define_integer = functools.partial(absl_flags.DEFINE_integer, **own)
+def define_flags(flags):
+    """The flags of every command that asks a model."""
+    define_integer = functools.partial(absl_flags.DEFINE_integer, flag_values=flags)
     int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1}
     tasks = (
         "Samples; reconstructions of --data, or its scores; lines of pictures between latent points, those of seeds or "
         "of --data; or A - B + C for three groups of --data."
     )
-    absl_flags.DEFINE_enum("task", "sample", list(TASKS), tasks, **own)
+    common_flags.define_choice(flags, "task", "sample", TASKS, tasks)
     num = "How many samples (default 64, or 8 of each class), or lines (8, or one of each class)."
     define_integer("num", None, num, lower_bound=1)
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
     define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
     draws = "Show draws of a model that has a likelihood p(x|z), not the means of it."
-    absl_flags.DEFINE_bool("draws", False, draws, **own)
+    absl_flags.DEFINE_bool("draws", False, draws, flag_values=flags)
     data = (
         "Pictures, folders or zips of pictures, or one .npy file, to be asked about; for --task=arithmetic three of "
         "them, each a group."
     )
-    absl_flags.DEFINE_list("data", None, data, **own)
-    absl_flags.DEFINE_string("out", "grid.png", "Where the picture goes, a file that ends in .png.", **own)
+    common_flags.define_list(flags, "data", None, data, paths=True)
+    common_flags.define_path(flags, "out", "grid.png", "Where the picture goes, a file that ends in .png.")
 
 
 def check_flags(flags):

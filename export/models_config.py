@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from common import cli
+from common import flags as common_flags
 from common.files import write_atomically
 from export.publish import versions
 
@@ -53,9 +54,10 @@ def parse_models(flags):
             raise cli.UserError(f"--model={flag} must be NAME=DIRECTORY, with no / or : in the name.")
         if name in models:
             raise cli.UserError(f"--model={flag}: there is another model of the name {name}.")
-        if not Path(directory).is_dir() or not versions(directory):
+        directory = Path(directory).expanduser()
+        if not directory.is_dir() or not versions(directory):
             raise cli.UserError(f"--model={flag}: {directory} holds no version, give the export directory of a run.")
-        models[name] = Path(directory).resolve()
+        models[name] = directory.resolve()
     return models
 
 
@@ -80,14 +82,12 @@ def parse_labels(flags, models):
 
 def main(argv):
     flags = absl_flags.FlagValues()
-    own = {"flag_values": flags}
-    absl_flags.DEFINE_multi_string("model", None, "NAME=DIRECTORY of a model's versions; once for each model.", **own)
-    absl_flags.DEFINE_multi_string("version_label", [], "NAME:LABEL=VERSION; clients may ask for LABEL.", **own)
-    absl_flags.DEFINE_string(
-        "base_path", None, "Where the server sees them, each in a directory of its name; default where they are.", **own
-    )
-    absl_flags.DEFINE_string("out", "models.config", "Where the text goes.", **own)
-    cli.parse(flags, argv, __doc__, required="model")
+    where = "Where the server sees them, each in a directory of its name; default where they are."
+    common_flags.define_list(flags, "model", None, "NAME=DIRECTORY of a model's versions; one for each model.")
+    common_flags.define_list(flags, "version_label", [], "NAME:LABEL=VERSION; clients may ask for LABEL.")
+    absl_flags.DEFINE_string("base_path", None, where, flag_values=flags)  # as the server writes it: gs:// may be right
+    common_flags.define_path(flags, "out", "models.config", "Where the text goes.")
+    common_flags.parse(flags, argv, __doc__, required="model")
     models = parse_models(flags.model)
     labels = parse_labels(flags.version_label, models)
     if flags.base_path:

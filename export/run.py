@@ -10,6 +10,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from common import cli
+from common import flags as common_flags
 from common.files import read_json
 
 
@@ -34,7 +35,8 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
 
     export_dir = Path(export_dir or run.path / "export")
     options |= {"signatures": signatures, "keep_versions": keep_versions, "onnx": onnx}
-    metadata = {**run.facts, "step": run.step, "settings": run.settings.lines}
+    lines = [line for line in run.settings.lines if not line.startswith("--data_dir=")]  # of this machine only
+    metadata = {**run.facts, "step": run.step, "settings": lines}
     evaluation = Path(run.path) / "evaluation.json"
     if measured := read_json(evaluation, "step", "command", "results"):
         if measured["step"] == run.step:
@@ -48,19 +50,21 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
 def main(argv):
     flags = absl_flags.FlagValues()
     own = {"flag_values": flags}
-    absl_flags.DEFINE_string("run_dir", None, "The run to export.", **own)
-    absl_flags.DEFINE_string("export_dir", None, "Where the versions go; default RUN_DIR/export.", **own)
-    absl_flags.DEFINE_list("signatures", None, "Signatures to export besides sample; default all.", **own)
+    common_flags.define_path(flags, "run_dir", None, "The run to export.")
+    common_flags.define_path(flags, "export_dir", None, "Where the versions go; default RUN_DIR/export.")
+    common_flags.define_list(flags, "signatures", None, "Signatures to export besides sample; default all.")
     absl_flags.DEFINE_integer(
         "keep_versions", None, "How many versions stay, the newest; default all.", lower_bound=1, **own
     )
     absl_flags.DEFINE_boolean("onnx", False, "Whether decode and sample come as ONNX files, too.", **own)
     warm = "Rows of each request that a server replays while it loads; batching servers need max_batch_size as large."
-    absl_flags.DEFINE_list("warmup_batch_sizes", ["1", "4", "16"], warm, **own)
-    cli.parse(flags, argv, __doc__, required="run_dir")
+    common_flags.define_tuple(flags, "warmup_batch_sizes", (1, 4, 16), warm, int)
+    common_flags.parse(flags, argv, __doc__, required="run_dir")
     sizes = flags.warmup_batch_sizes
-    if not sizes or not all(size.isdecimal() and int(size) for size in sizes):
-        raise cli.UserError(f"--warmup_batch_sizes={','.join(sizes)} must be integers of at least 1, such as 1,4,16.")
+    if not sizes or min(sizes) < 1:
+        given = ",".join(map(str, sizes))
+        raise cli.UserError(f"--warmup_batch_sizes={given} must be integers of at least 1, such as 1,4,16.")
+    cli.require_tensorflow()
     with cli.quiet():
         from trainers import rundir
     run = rundir.load(flags.run_dir)

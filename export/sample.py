@@ -20,6 +20,7 @@ from pathlib import Path
 from absl import flags as absl_flags
 
 from common import cli
+from common import flags as common_flags
 from common.files import read_json
 from export import commands, tasks
 from export.publish import versions
@@ -56,10 +57,9 @@ def draw(version, num, seed, label=None):
 
 def main(argv):
     flags = absl_flags.FlagValues()
-    own = {"flag_values": flags}
-    absl_flags.DEFINE_string("model_dir", None, "The export directory of a run, or one version in it.", **own)
-    commands.define_flags(own)
-    cli.parse(flags, argv, __doc__, required="model_dir")
+    common_flags.define_path(flags, "model_dir", None, "The export directory of a run, or one version in it.")
+    commands.define_flags(flags)
+    common_flags.parse(flags, argv, __doc__, required="model_dir")
     commands.check_flags(flags)
     version = find_version(flags.model_dir)
     commands.perform(flags, Local(version, classes_of(version)))

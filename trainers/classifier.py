@@ -64,10 +64,10 @@ def network(shape, num_classes):
     """Two convolutions of stride 2, normalised, and a dense layer behind dropout."""
     model = keras.Sequential([keras.Input(shape)])
     for filters in (32, 64):
-        model.add(layers.Conv2D(filters, 5, strides=2, padding="same", use_bias=False))
+        model.add(layers.Conv2D(filters, 5, strides=2, padding="same", use_bias=False, data_format="channels_last"))
         model.add(layers.BatchNormalization(momentum=0.9))
         model.add(layers.ReLU())
-    model.add(layers.Flatten())
+    model.add(layers.Flatten(data_format="channels_last"))
     model.add(Dropout(0.5))
     model.add(layers.Dense(num_classes))
     return model

@@ -9,6 +9,7 @@ import shlex
 from absl import flags as absl_flags
 
 from common import cli, files
+from common import flags as common_flags
 
 
 def evaluate(run_dir, options, arguments):
@@ -30,7 +31,7 @@ def evaluate(run_dir, options, arguments):
     require_rows(data, "test")
     file = run.path / "evaluation.json"
     results = {}
-    for name in options.metrics or [name for name in METRICS if name not in ON_REQUEST]:
+    for name in dict.fromkeys(options.metrics or []) or [name for name in METRICS if name not in ON_REQUEST]:
         if (measured := METRICS[name](run, data, options)) is not None:
             results[name] = numbers = {key: value for key, value in measured.items() if math.isfinite(value)}
             if lost := set(measured) - set(numbers):
@@ -52,16 +53,15 @@ def evaluate(run_dir, options, arguments):
 
 def define_options():
     """The flags of an evaluation, not parsed yet."""
-    from trainers.metrics import METRICS
+    from trainers.metrics import METRICS, ON_REQUEST
     from trainers.metrics.rows import NUM_MODEL_SAMPLES
 
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
-    absl_flags.DEFINE_string("run_dir", None, "The run to evaluate.", **own)
-    absl_flags.DEFINE_string("data_dir", None, "Where the data lies, if not where the run found it.", **own)
-    absl_flags.DEFINE_multi_enum(
-        "metrics", None, sorted(METRICS), "A metric to apply (repeatable); default all but ais_nll.", **own
-    )
+    common_flags.define_path(options, "run_dir", None, "The run to evaluate.")
+    common_flags.define_path(options, "data_dir", None, "Where the data lies, if not where the run found it.")
+    text = f"Metrics to apply, separated by commas; default all but {' and '.join(sorted(ON_REQUEST))}."
+    common_flags.define_list(options, "metrics", None, text, choices=sorted(METRICS))
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
     absl_flags.DEFINE_integer("num_ais_examples", 100, "Test examples for ais_nll.", **count)
@@ -88,15 +88,16 @@ def check_metrics(names):
     """The names themselves. Raises `UserError` for one that is none of `METRICS`."""
     from trainers.metrics import METRICS
 
-    if unknown := set(names) - set(METRICS):
+    if unknown := {name for name in names if name.lower() not in METRICS}:
         raise cli.UserError(f"--metrics={','.join(sorted(unknown))} is not a measure; there are {', '.join(METRICS)}.")
     return names
 
 
 def main(argv):
+    cli.require_tensorflow()
     with cli.quiet():
         options = define_options()
-    cli.parse(options, argv, __doc__, required="run_dir")
+    common_flags.parse(options, argv, __doc__, required="run_dir")
     evaluate(options.run_dir, options, argv[1:])
 
 

@@ -62,7 +62,8 @@ def training_data(settings, data, model, strategy, first_step):
     def of_replicas(num_replicas, replica_ids):
         return batches(
             data,
-            batch_size=settings.batch_size * model.batches_per_step,
+            batch_size=settings.batch_size,
+            batches_per_step=model.batches_per_step,
             seed=settings.seed,
             start_step=first_step,
             with_labels=model.labelled,
@@ -144,7 +145,6 @@ def train(settings):
         UserError: for every mistake in the settings, the data or the run's directory.
         Stopped: after Ctrl-C or SIGTERM.
     """
-    import keras
     import tensorflow as tf
 
     from trainers import callbacks, evaluate, rundir
@@ -153,7 +153,7 @@ def train(settings):
     with cli.writing("a temporary file"):
         tempfile.gettempdir()  # where Keras makes folders for checkpoints
     metrics = evaluate.check_metrics(settings.metrics)
-    keras.config.set_dtype_policy(settings.precision)
+    rundir.configure_keras(settings.precision)
     strategy = strategy_of(settings)  # first: it divides the CPU and connects workers, which TensorFlow refuses later
     tf.config.experimental.enable_op_determinism()
     data = load(
@@ -182,10 +182,16 @@ def train(settings):
 
         # Up to here all workers find the same mistakes, and nothing is written.
         is_chief = strategy.extended.should_checkpoint
+        other_bits = rundir.other_bits(settings)
         if is_chief:
             rundir.prepare(settings, facts)
         if first_step and is_chief:
             print(f"resuming {path} at step {first_step} of {settings.num_steps}")
+            if other_bits and first_step < settings.num_steps:
+                print(
+                    f"{other_bits}: the run goes on with batches of the same size, but not with the same bits; each "
+                    "replica has its own noise and its own statistics of a batch, and sums have another order"
+                )
         if first_step < settings.num_steps:
             common = (first_step, settings.num_steps)
             # Each worker gets its signals at another step, and one that stops would leave the others waiting.
@@ -223,6 +229,7 @@ def train(settings):
 
 
 def main(argv):
+    cli.require_tensorflow()
     with cli.quiet():
         from trainers import flags
 

@@ -119,9 +119,9 @@ def check(settings, facts):
     config = path / "config.cfg"
     if config.exists():
         found = flags.differences(config.read_text(errors="replace").splitlines(), settings.lines)
-        if found:
+        if found.keys() - flags.NUMERICAL:
             raise UserError(
-                f"{path} holds a run with other settings ({'; '.join(found)}): "
+                f"{path} holds a run with other settings ({'; '.join(found.values())}): "
                 "give another --run_dir, or delete that directory."
             )
         old = read_facts(path)
@@ -132,6 +132,13 @@ def check(settings, facts):
     elif path.exists() and {*path.iterdir()} - {path / "facts.json", path / LOCK, *leftovers(path)}:
         raise UserError(f"{path} is not empty and holds no run: give another --run_dir.")
     return path
+
+
+def other_bits(settings):
+    """What makes a run go on with other bits than it began with, as text; "" for nothing."""
+    config = Path(settings.run_dir) / "config.cfg"
+    found = flags.differences(config.read_text().splitlines() if config.exists() else settings.lines, settings.lines)
+    return "; ".join(text for flag, text in found.items() if flag in flags.NUMERICAL)
 
 
 def check_resumable(path, model):
@@ -233,6 +240,14 @@ def is_whole(file):
             return False
 
 
+def configure_keras(precision):
+    """Sets Keras's dtype policy, and to its default what keras.json may have changed: no run depends on that."""
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_dtype_policy(precision)
+
+
 def load(run_dir):
     """Reads a run back, for evaluation and export.
 
@@ -248,7 +263,7 @@ def load(run_dir):
     step, checkpoint = newest(path)
     if checkpoint is None:
         raise UserError(f"{path} holds no checkpoint yet: let trainers.run reach one (--checkpoint_every) first.")
-    keras.config.set_dtype_policy("float32")  # weights are float32 in any precision
+    configure_keras("float32")  # weights are float32 in any precision
     model = make_model(settings, facts)
     model.load_weights(checkpoint)
     model.keep_averages()

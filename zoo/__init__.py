@@ -1,5 +1,9 @@
 """A zoo of deep generative models. `MODELS` is its only table: the name on the command line -> the class."""
 
+from common.cli import require_tensorflow
+
+require_tensorflow()
+
 from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN

@@ -55,18 +55,21 @@ class Configured:
         """Stores the arguments of a constructor, out of its `locals()`, under their own names.
 
         Raises:
-            ValueError: for a value outside the choices of its `Literal`, a count below 1, a negative number, or NaN.
+            ValueError: for a value outside the choices of its `Literal`, a count below 1, or a number that is
+                negative or not finite.
         """
         for name, parameter in self.arguments().items():
             value = tuple(values[name]) if isinstance(values[name], list) else values[name]  # JSON knows no tuples
+            if typing.get_origin(parameter.annotation) is tuple and isinstance(value, int | float):
+                value = (value,)
             value = float(value) if parameter.annotation is float else value
             choices = typing.get_args(parameter.annotation)
             if typing.get_origin(parameter.annotation) is typing.Literal and value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, not {value!r}.")
             least = 0 if name in self.zero_allowed else 1
             for number in value if isinstance(value, tuple) else (value,):
-                if isinstance(number, float) and math.isnan(number):
-                    raise ValueError(f"{name} must be a number, but is {value}.")
+                if isinstance(number, float) and not math.isfinite(number):
+                    raise ValueError(f"{name} must be finite, but is {value}.")
                 if name in self.negative_allowed:
                     continue
                 if isinstance(number, int) and number < least and not isinstance(number, bool):

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 
 import keras
 import numpy as np
@@ -23,11 +24,13 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
         optimizer: str, a name in `OPTIMIZERS`.
         schedule: dict or None, `{"schedule": NAME, ...}`: the name and settings of a class in
             `keras.optimizers.schedules`, which starts at `learning_rate` if it has an initial one.
-        learning_rate: float; ValueError if it is negative.
+        learning_rate: float; ValueError if it is negative or infinite.
         **settings: further arguments of the optimizer.
     """
     if not learning_rate >= 0.0:
         raise ValueError(f"learning_rate must not be negative, but is {learning_rate}.")
+    if learning_rate == math.inf:
+        raise ValueError("learning_rate must be finite, but is inf.")
     if schedule:
         schedule = dict(schedule)
         make_schedule = getattr(keras.optimizers.schedules, schedule.pop("schedule"))

@@ -109,6 +109,18 @@ def test_what_can_not_be_written(error, reason):
         raise error
 
 
+def test_keras_runs_on_tensorflow_or_a_sentence_is_said(monkeypatch):
+    for asked in (None, "tensorflow"):
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+        if asked:
+            monkeypatch.setenv("KERAS_BACKEND", asked)
+        cli.require_tensorflow()
+        assert os.environ["KERAS_BACKEND"] == "tensorflow"
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with mistake("Keras is to run on jax", "set KERAS_BACKEND=tensorflow."):
+        cli.require_tensorflow()
+
+
 @pytest.mark.parametrize("has_folder", [True, False])
 def test_chatter_is_hidden_unless_the_import_fails_or_the_user_wants_it(has_folder, monkeypatch, capfd):
     def start(level, error=None):

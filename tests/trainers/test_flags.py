@@ -2,6 +2,7 @@
 
 import math
 import typing
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -59,7 +60,7 @@ def test_the_resolved_flagfile_reads_back_as_the_same_settings(name, tmp_path):
         f"--model={name}",
         *(f"--{a}={text_of(other_value(p.annotation, p.default))}" for a, p in arguments.items()),
         "--noexport",
-        "--data_dir=some dir/x=1",
+        '--data_dir=some dir/x=1 # no "comment"',
         f"--{player}.learning_rate=0.1234567890123",
         f"--{player}.use_ema",
         f"--{player}.clipnorm=2",
@@ -72,12 +73,12 @@ def test_the_resolved_flagfile_reads_back_as_the_same_settings(name, tmp_path):
     again = parse(f"--flagfile={config}")
     assert again == settings
     assert None in settings.values.values() and again.optimizers == settings.optimizers
-    assert flags.differences(config.read_text().splitlines(), again.lines) == []
+    assert flags.differences(config.read_text().splitlines(), again.lines) == {}
 
 
 def test_flagfiles_nest_and_later_flags_win(tmp_path):
     (tmp_path / "base.cfg").write_text("# a comment\n\n--num_steps=5\n--seed=5\n")
-    (tmp_path / "top.cfg").write_text(f"--flagfile={tmp_path / 'base.cfg'}\n--model=vae\n--seed=6\n")
+    (tmp_path / "top.cfg").write_text("--flagfile=base.cfg\n--model=vae\n--seed=6\n")
     settings = parse(f"--flagfile={tmp_path / 'top.cfg'}", "--latent_size", "7")
     assert (settings.num_steps, settings.seed, settings.latent_size) == (5, 6, 7)
     assert settings.run_dir == "runs/vae_digits"
@@ -89,6 +90,12 @@ def test_optimizers_are_kerass_with_their_defaults(optimizer):
     built = make_optimizer(**parse("--model=vae", f"--autoencoder.optimizer={optimizer}").optimizers["autoencoder"])
     assert type(built) is getattr(keras.optimizers, type(built).__name__) and type(built).__name__.lower() == optimizer
     assert built.get_config() == type(built)(name=built.name).get_config()
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), float("inf")])
+def test_learning_rates_are_finite_and_not_negative(rate):
+    with pytest.raises(ValueError, match=f"learning_rate must .* {rate}."):
+        make_optimizer(learning_rate=rate)
 
 
 def test_a_game_has_its_own_defaults_and_settings_for_each_player():
@@ -124,14 +131,27 @@ def test_schedules(schedule):
         np.testing.assert_allclose(float(optimizer.learning_rate), SCHEDULES[schedule](step), rtol=1e-5, err_msg=step)
 
 
+def test_names_have_no_case_lists_have_commas_and_paths_a_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    line = "--model=VAE --dataset=MNIST --autoencoder.optimizer=Adam --autoencoder.schedule=cosinedecay"
+    more = "--autoencoder.schedule.decay_steps=3 --metrics=a,b --metrics=c --run_dir=~/r --data_dir=d"
+    values = parse(*line.split(), *more.split()).values
+    for flag, value in (
+        ("model", "vae"), ("dataset", "mnist"), ("autoencoder.optimizer", "adam"),
+        ("autoencoder.schedule", "CosineDecay"), ("metrics", ["a", "b", "c"]), ("run_dir", "/home/me/r"),
+        ("data_dir", str(Path("d").absolute())),
+    ):  # fmt: skip
+        assert values[flag] == value
+
+
 def test_operational_flags_may_change_and_others_not():
     old = parse("--model=vae", "--num_steps=5", "--data_dir=here").lines
-    assert flags.differences(old, parse("--model=vae", "--log_every=7", "--noexport", "--run_dir=r").lines) == []
+    assert flags.differences(old, parse("--model=vae", "--log_every=7", "--noexport", "--run_dir=r").lines) == {}
     new = parse("--model=vae", "--latent_size=7", "--autoencoder.clipnorm=2").lines
-    assert flags.differences(["# a user's comment", "", *old], new) == [
-        "autoencoder.clipnorm is unset there and 2.0 here",
-        "latent_size is 20 there and 7 here",
-    ]
+    assert flags.differences(["# a user's comment", "", *old], new) == {
+        "autoencoder.clipnorm": "autoencoder.clipnorm is unset there and 2.0 here",
+        "latent_size": "latent_size is 20 there and 7 here",
+    }
     assert set(flags.OPERATIONAL) <= set(parse("--model=vae").values)
 
 
@@ -143,7 +163,7 @@ MISTAKES = {  # the command line -> what the sentence must say
     "--model=gan --beta=1": "--beta is not a flag of the model gan",
     "--model=vae --autoencoder.nesterov": "--autoencoder.nesterov is not a flag of the model vae",  # it is SGD's
     "--model=vae --latent_size=two": "--latent_size=two is not an integer.",
-    "--model=vae --beta=big": "--beta=big is not a number.",
+    "--model=vae --beta=big": "--beta=big is not a finite number.",
     "--model=vae --hidden_units=3,x": "--hidden_units=3,x is not a comma-separated list of integers.",
     "--model=vae --export=perhaps": "--export=perhaps is not true or false.",
     "--model=vae --estimator=elbow": "--estimator=elbow is not one of elbo, iwae.",
@@ -152,9 +172,15 @@ MISTAKES = {  # the command line -> what the sentence must say
     "--model=vae --latent_size": "--latent_size",
     "--model=vae 7": "'7' is not a flag: flags are written --name=value.",
     "--flagfile=no/such.cfg": "the flagfile no/such.cfg can not be read: No such file or directory.",
-    "--flagfile": "--flagfile with no argument.",
-    "--model=vae --autoencoder.optimizer=adan": "--autoencoder.optimizer=adan: Keras has no optimizer of that name",
-    "--model=vae --autoencoder.schedule=Cosine": "--autoencoder.schedule=Cosine: Keras has no schedule of that name",
+    "--flagfile": "--flagfile with no argument",
+    "--model=vae --run_dir=gs://bucket/run": "--run_dir=gs://bucket/run is not a path on this machine",
+    "--model=vae --data_dir=s3://bucket": "--data_dir=s3://bucket is not a path on this machine",
+    "--model=vae --beta=inf": "--beta=inf is not a finite number.",
+    "--model=vae --autoencoder.learning_rate=nan": "--autoencoder.learning_rate=nan is not a finite number.",
+    "--model=gmmn --bandwidths=1,nan": "--bandwidths=1,nan is not a comma-separated list of finite numbers.",
+    "--model=vae --dataset=digit": "--dataset=digit is not one of digits, mnist",
+    "--model=vae --autoencoder.optimizer=adan": "--autoencoder.optimizer=adan is not one of adadelta, ",
+    "--model=vae --autoencoder.schedule=Cosine": "--autoencoder.schedule=Cosine is not one of CosineDecay, ",
     "--model=vae --autoencoder.schedule=CosineDecay": "give --autoencoder.schedule.decay_steps too.",
 }
 

@@ -62,6 +62,12 @@ def test_a_run_goes_into_its_own_or_an_empty_directory(tmp_path):
     assert files_in(path) == ["config.cfg", "facts.json"]
     assert json.loads((path / "facts.json").read_text()) == facts
     later = settings_of(path, "--num_steps=9000", "--noexport")
+    assert rundir.other_bits(later) == ""
+    elsewhere = settings_of(path, "--jit_compile=true", "--strategy=mirrored", "--num_replicas=2")
+    assert rundir.check(elsewhere, facts) == path and rundir.other_bits(elsewhere) == (
+        "jit_compile is auto there and true here; num_replicas is unset there and 2 here; "
+        "strategy is none there and mirrored here"
+    )
     rundir.check(later, {**facts, "command": "another"})
     rundir.prepare(later, {**facts, "command": "another"})
     assert "--num_steps=9000" in (path / "config.cfg").read_text()

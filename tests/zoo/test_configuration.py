@@ -4,7 +4,9 @@ import pydoc
 import warnings
 from typing import Literal
 
+import keras
 import pytest
+import tensorflow as tf
 
 from zoo import ALI, AVB, CGAN, DCGAN, GAN, GMMN, MODELS, VAE, DensityRatio, Pushforward
 from zoo.adversarial.adversarial_game import AdversarialGame
@@ -142,8 +144,8 @@ def test_ali_says_otherwise():
     (DCGAN, {"filters": 0}, "filters must be at least 1"),
     (VAE, {"beta": -0.5}, "beta must not be negative, but is -0.5"),
     (VAE, {"beta": -1}, "beta must not be negative"),
-    (VAE, {"beta": float("nan")}, "beta must be a number, but is nan"),
-    (GAN, {"loss": "alpha", "loss_parameter": float("nan")}, "loss_parameter must be a number"),
+    (VAE, {"beta": float("nan")}, "beta must be finite, but is nan"),
+    (GAN, {"loss": "alpha", "loss_parameter": float("nan")}, "loss_parameter must be finite"),
     (GAN, {"loss": "alpha", "loss_parameter": 0.0}, "loss_parameter must be neither 0 nor 1 .*, got 0.0"),
     (GAN, {"loss": "alpha_non_saturating", "loss_parameter": 1.0}, "loss_parameter must be neither 0 nor 1"),
     (GAN, {"loss": "weighted_jensen_shannon", "loss_parameter": 1.5}, "loss_parameter must be between 0 and 1"),
@@ -153,6 +155,8 @@ def test_ali_says_otherwise():
     (DCGAN, {"penalty": "r1"}, "discriminator_batch_norm"),
     (ALI, {"penalty": "r1", "discriminator_batch_norm": True}, "discriminator_batch_norm"),
     (CGAN, {"num_classes": 3, "penalty": "r1", "network": "convolutional"}, "discriminator_batch_norm"),
+    (VAE, {"beta": float("inf")}, "beta must be finite, but is inf"),
+    (GMMN, {"bandwidths": (1.0, float("inf"))}, "bandwidths must be finite"),
     (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
     (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
     (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
@@ -179,10 +183,20 @@ def test_arguments_out_of_range(cls, arguments, message):
         cls(**{"data_shape": (8, 8, 1), **arguments})
 
 
+def test_convolutions_do_not_follow_keras_json():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        model = DCGAN(data_shape=(8, 8, 1), filters=1, latent_size=2)
+        assert model.decode(tf.zeros([3, 2])).shape == (3, 8, 8, 1)
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 def test_arguments_in_range():
     model = VAE(data_shape=[4, 4, 1], hidden_units=[], beta=0, seed=-5, latent_size=2)
     assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)
     assert model.get_config()["beta"] == 0.0 and not hasattr(model, "values")
+    assert VAE(data_shape=(2,), hidden_units=3).hidden_units == (3,)
     CGAN(data_shape=(2,), num_classes=3, generator_units=(5, 4), discriminator_units=(5, 4))  # no joint layers
     GAN(data_shape=(2,), loss="alpha", loss_parameter=-1.0)
     DCGAN(data_shape=(8, 8, 1), filters=1, penalty="r1", discriminator_batch_norm=False)

@@ -26,32 +26,37 @@ def batches(
     split="train",
     num_replicas=1,
     replica_ids=None,
+    batches_per_step=1,
 ):
     """Training batches without end, those of step s being a function of (seed, s).
 
     Each epoch is a permutation of its own; a batch may straddle two, so that all are full and nothing is dropped.
 
     Args:
-      batch_size: rows of a step, over all replicas.
+      batch_size: rows of a minibatch, over all replicas.
       start_step: the first step; a run that resumes at step s passes s.
       with_labels: yield (x, label).
       binarize: dynamic binarisation: a grey pixel is 1 with probability pixel / 255, else 0, anew at every step.
       split: "train" or "test".
+      batches_per_step: minibatches of a step, which come as one batch.
       num_replicas, replica_ids: the batch is divided among the replicas in order; yield the shares of those listed
         (default: all), step by step. Together the shares are the batch of a single replica, bit for bit.
 
     Returns:
-      Infinite `tf.data.Dataset` of x [batch_size / num_replicas, *data.shape], or of (x, label int64).
+      Infinite `tf.data.Dataset` of x [batches_per_step * batch_size / num_replicas, *data.shape], or of (x, label).
 
     Raises:
       UserError: the data can not give what is asked for, or batch_size is larger than the set or not divisible.
     """
     images, labels = _tensors(data, split, with_labels, binarize)
     num_rows, example_shape = images.shape[0], images.shape[1:]
-    if not 1 <= batch_size <= num_rows:
-        raise UserError(f"batch_size is {batch_size}, but {data.name} has {num_rows} {split} rows: give that or less.")
-    if batch_size % num_replicas:
-        raise UserError(f"batch_size is {batch_size}, which {num_replicas} replicas can not share: give a multiple.")
+    size = f"batch_size is {batch_size}" + (f", a step takes {batches_per_step} of it" if batches_per_step > 1 else "")
+    if not 1 <= batch_size * batches_per_step <= num_rows:
+        most = num_rows // batches_per_step
+        raise UserError(f"{size}, but {data.name} has {num_rows} {split} rows: give {most} or less.")
+    if batch_size * batches_per_step % num_replicas:
+        raise UserError(f"{size}, which {num_replicas} replicas can not share: give a multiple.")
+    batch_size *= batches_per_step
     shares = [num_replicas, batch_size // num_replicas]
     replica_ids = list(range(num_replicas) if replica_ids is None else replica_ids)
 

@@ -63,7 +63,7 @@ def mlp(
         initializer, spectral_norm: of all layers, as for `linear`; **options: of all hidden layers, as for `hidden`.
     """
     dense = linear(keras.layers.Dense, initializer, spectral_norm)
-    stack = [keras.Input(input_shape), keras.layers.Flatten()]
+    stack = [keras.Input(input_shape), keras.layers.Flatten(data_format="channels_last")]
     for units in hidden_units:
         stack += hidden(dense, units, **options)
     if output_shape is not None:
@@ -81,7 +81,7 @@ def residual_mlp(input_shape, hidden_units, output_shape, *, activation="relu", 
     dense, f = linear(keras.layers.Dense, initializer), ACTIVATIONS[activation]
     width, *blocks = hidden_units
     x = keras.Input(input_shape)
-    h = f()(dense(width)(keras.layers.Flatten()(x)))
+    h = f()(dense(width)(keras.layers.Flatten(data_format="channels_last")(x)))
     for units in blocks:
         change = dense(width, kernel_initializer="zeros")(f()(dense(units)(h)))
         h = f()(keras.layers.Add()([h, change]))
@@ -147,12 +147,12 @@ def convolutional_encoder(
 
     ValueError if the images are not square or have a side that strides of 2 can not make.
     """
-    options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same"}
+    options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same", "data_format": "channels_last"}
     convolution = linear(keras.layers.Conv2D, initializer, spectral_norm, **options_of_all)
     stack = [keras.Input(data_shape)]
     for i in range(len(sides_of(data_shape)) - 1):
         stack += hidden(convolution, filters * 2**i, batch_norm=batch_norm and i > 0, **options)
-    stack.append(keras.layers.Flatten())
+    stack.append(keras.layers.Flatten(data_format="channels_last"))
     if output_size is not None:
         stack.append(linear(keras.layers.Dense, initializer, spectral_norm)(output_size, dtype="float32"))
     return keras.Sequential(stack)
@@ -167,7 +167,8 @@ def convolutional_decoder(
     for `hidden`. Other arguments and errors are those of `convolutional_encoder`.
     """
     dense = linear(keras.layers.Dense, initializer)
-    convolution = linear(keras.layers.Conv2DTranspose, initializer, kernel_size=kernel_size, strides=2, padding="same")
+    options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same", "data_format": "channels_last"}
+    convolution = linear(keras.layers.Conv2DTranspose, initializer, **options_of_all)
     side, *sides = sides_of(data_shape)
     width, *widths = [filters * 2**i for i in reversed(range(len(sides)))]
     projection, *others = hidden(dense, side * side * width, **options)

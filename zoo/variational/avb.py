@@ -114,7 +114,8 @@ class AVB(Autoencoder):
     def network_of_x_and(self, size, make, units, output_size):
         """A network, as `make` gives it, of [x, a vector of `size`], x flat or seen through convolutions."""
         x, vector = keras.Input(self.data_shape), keras.Input((size,))
-        seen = keras.layers.Flatten() if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
+        flatten = keras.layers.Flatten(data_format="channels_last")
+        seen = flatten if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
         both = keras.layers.Concatenate()([seen(x), vector])
         network = make(both.shape[1:], units, (output_size,), activation=self.activation)
         return keras.Model([x, vector], network(both))
