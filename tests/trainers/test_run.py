@@ -324,7 +324,7 @@ def test_a_learning_rate_that_diverges_is_one_sentence(tmp_path):
 WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --latent=3": ["--latent is not a flag of the model vae", "--latent_size"],
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
-    "--model=vae --dataset=mnits": ["'mnits'", "mnist"],
+    "--model=vae --dataset=mnits": ["--dataset=mnits is not one of", "mnist"],
     "--model=vae --dataset=ring": ["ring: the model takes points in [0, 1]", "gaussian likelihood"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
@@ -340,7 +340,7 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --hidden_units=5,0": ["hidden_units must be at least 1, not (5, 0)."],
     "--model=vae --beta=-1": ["beta must not be negative, but is -1.0."],
     "--model=vae --autoencoder.learning_rate=-1": ["learning_rate must not be negative, but is -1.0."],
-    "--model=vae --autoencoder.learning_rate=nan": ["learning_rate must not be negative, but is nan."],
+    "--model=vae --autoencoder.learning_rate=nan": ["--autoencoder.learning_rate=nan is not a finite number."],
     "--model=vae --autoencoder.clipnorm=1 --autoencoder.clipvalue=1": ["--model=vae", "clipnorm"],
     "--model=vae --autoencoder.use_ema --autoencoder.ema_momentum=7": ["--model=vae", "7"],
 }
