@@ -96,7 +96,7 @@ def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
     (run.main, ["--run_dir=x", "--sigs=a"], "sigs"),
     (run.main, ["--run_dir=x", "--keep_versions=0"], "--keep_versions=0"),
     (run.main, ["--run_dir=x", "--warmup_batch_sizes=1,0"], "--warmup_batch_sizes=1,0 must be"),
-    (run.main, ["--run_dir=x", "--warmup_batch_sizes=many"], "--warmup_batch_sizes=many is not a comma-separated list of integers"),
+    (run.main, ["--run_dir=x", "--warmup_batch_sizes=many"], "sizes=many is not a comma-separated list of integers"),
     (sample.main, ["--model_dir={export}", "--task=paint"], "--task=paint"),
 ])  # fmt: skip
 def test_mistakes(main, flags, message, exported, tmp_path):
