@@ -26,8 +26,8 @@ RANDOM_NUMBERS = {
     "uniform": "a uniform latent is 2 u - 1 with u the tf.random.stateless_uniform of the same arguments",
     "streams": "0 for the latent; draw number index of use 1, 2, ... of a seed has stream use * 2**32 + index; "
     "the likelihood's draw is use 2",
-    "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes; "
-    "of a likelihood's black and white pixels one in ten million may fall otherwise",
+    "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes, but for a "
+    "black or white pixel whose probability is as near to its uniform",
 }
 
 

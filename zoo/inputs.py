@@ -59,8 +59,10 @@ class Inputs:
             return x
         return None if x is None or not hasattr(x, "__array__") else (x, y)
 
-    def received(self, data):
+    def received(self, data, divided):
         """What a step makes of a batch: x, float32 in the networks' range, or (x, label).
+
+        `divided` is whether the step takes it as `batches_per_step` minibatches, as that of training does.
 
         Raises:
             ValueError: for labels that are missing or not taken, another shape, or rows that can not be divided.
@@ -68,6 +70,8 @@ class Inputs:
         x, label = self._told_apart(*data) if isinstance(data, list | tuple) else self._told_apart(data)
         x = tf.convert_to_tensor(x)
         self._check_shape(x.shape)
+        if divided and x.shape[0] is not None:
+            self._check_division(x.shape[0])
         if self.data_name == "images" and x.dtype.is_integer:
             x = tf.cast(x, tf.float32) / 255.0
         x = self.from_served(tf.cast(x, tf.float32))
@@ -80,7 +84,7 @@ class Inputs:
         """
         x, label = self._told_apart(x, label)
         x = np.asarray(x)
-        self._check_shape(x.shape, in_batches=False)
+        self._check_shape(x.shape)
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ValueError("the data hold numbers that are not finite: leave out their rows.")
         if self.data_range is None or not x.size:
@@ -109,14 +113,12 @@ class Inputs:
             raise ValueError(f"{name} learns from x alone: call fit(x), or give batches of x.")
         return x, label
 
-    def _check_shape(self, shape, in_batches=True):
+    def _check_shape(self, shape):
         shape = tuple(shape)
         if shape[1:] != self.data_shape:
             ending = ": give it a last axis, x[..., None]" if shape[1:] + (1,) == self.data_shape else ""
             expected = ", ".join(map(str, self.data_shape))
             raise ValueError(f"{type(self).__name__} takes rows of shape [n, {expected}], not {list(shape)}{ending}.")
-        if in_batches and shape[0] is not None:
-            self._check_division(shape[0])
 
     def _check_division(self, size):
         if size % self.batches_per_step:

@@ -96,7 +96,7 @@ def step_that_draws(method, use):
         if now.drawing and (now.drawing.model, now.drawing.use) == (self, use):  # called by a subclass's own
             return method(self, data)
         with self.drawing(use, self.step.value if use == noise.TRAINING else self.test_steps.result()):
-            logs = method(self, self.received(data))
+            logs = method(self, self.received(data, divided=use == noise.TRAINING))
         if use == noise.TEST:
             self.test_steps.count.assign_add(1)
         return logs

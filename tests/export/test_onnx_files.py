@@ -23,7 +23,7 @@ def test_onnx_runtime_answers_as_tensorflow_does(core, onnxruntime, monkeypatch)
     """To other rows than those that the conversion itself compares."""
     monkeypatch.setenv("TF2ONNX_CATCH_ERRORS", "FALSE")  # a simplification that fails is told, not undone from a copy
     if not set(onnx_files.NAMES) & set(core.signature_def):
-        with mistake("this model has neither"):
+        with mistake("this model has none of them"):
             onnx_files.convert(core.loaded.signatures)
         return
     files, report = onnx_files.convert(core.loaded.signatures, core.num_classes)

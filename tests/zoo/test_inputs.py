@@ -81,8 +81,9 @@ def test_a_mistake_gets_one_sentence_before_the_first_step(method, name, argumen
     model = make(name, **arguments)
     if method == "train_step" and any(part in message for part in ("255", "256", "run from", "finite", "gaussian")):
         pytest.skip("a step does not look at values")
-    if method == "evaluate" and "minibatches" in message:
-        pytest.skip("an evaluation does not divide a batch")
+    if method == "evaluate" and "minibatches" in message:  # which an evaluation does not divide
+        assert model.evaluate(*data, verbose=0) and model.test_on_batch(*data) and model.test_step(*data)
+        return
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(data if method == "train_step" else data[0], *data[1:] if method != "train_step" else ())
     assert model.step == 0

@@ -24,7 +24,7 @@ def grid(data_dir):
 
 
 def line(data_dir):
-    """3 Gaussians on a line, half a deviation from touching."""
+    """3 Gaussians on a line, 4 deviations apart."""
     return _mixture("line", np.array([[-2.0], [0.0], [2.0]]), 0.5)
 
 

@@ -18,8 +18,9 @@ def density_ratio(run, data, options):
     """What an estimated log p / q says of held-out rows of p and of q, and how well S(x) is calibrated.
 
     For every f-divergence D_f(p || q) the lower bound E_p[f'(r)] - E_q[r f'(r) - f(r)] (Nguyen et al. 2010, equation 9,
-    at T = f'(r)), equal for the true r; `kl_plug_in` is E_p[log r]. `calibration_error` is the mean distance between S
-    and the share of p among rows of about that S (Guo et al. 2017, equation 5), with p and q equally likely. Where the
+    at T = f'(r)), equal for the true r, by means over rows, which can lie above; `kl_plug_in` is E_p[log r].
+    `calibration_error` is the mean distance between S and the share of p among rows of about that S (Guo et al. 2017,
+    equation 3), with p and q equally likely. Where the
     densities are known, `error_of_log_ratio` is the root of its mean squared error on rows of both, and `true_kl` the
     mean of the true log r on the held-out rows of p. RUN_DIR/density_ratio.png shows it.
     """

@@ -17,7 +17,8 @@ LAYER_SIZE = 500  # the least that a layer is taken to have for each example
 def held_out_objectives(run, data, options):
     """The losses and metrics of training on the test set, networks in inference mode; means over examples.
 
-    A loss of whole minibatches, such as a discrepancy, counts by their rows.
+    A loss of whole minibatches, such as a discrepancy, counts by their rows. Pixels are scored as training scores them,
+    without dequantisation.
     """
     model = run.model
     step = graph(model.test_step)
@@ -39,11 +40,17 @@ def is_density(model):
 def nll_name(run, data):
     """What -log p(x) is called: `unnormalized_nll` where it is that of no density, as a Bernoulli's of grey pixels.
 
-    p^x (1 - p)^(1 - x) has an integral below 1 over x in [0, 1]: the true -log p(x) of that shape is smaller.
+    p^x (1 - p)^(1 - x) has an integral of at most 1/2 over x in [0, 1]: -log p(x) of the density of that shape is
+    smaller by log 2 a pixel, or more. It bounds the mean -log p of black and white images drawn from the grey, from above.
     """
-    is_grey = data.test.dtype == np.uint8 and bool(np.any((data.test > 0) & (data.test < 255)))
-    scores_grey = is_grey and not is_density(run.model) and not run.settings.dynamic_binarization
-    return "unnormalized_nll" if scores_grey else "nll"
+    return "unnormalized_nll" if scores_grey(run, data) and not is_density(run.model) else "nll"
+
+
+def scores_grey(run, data):
+    """Whether there are values between black and white, or 0 and 1, in the test rows as they are scored."""
+    if data.test.dtype == np.uint8:
+        return not run.settings.dynamic_binarization and bool(np.any((data.test > 0) & (data.test < 255)))
+    return bool(np.any((data.test > 0.0) & (data.test < 1.0)))
 
 
 def summary(name, nll, model, data):
@@ -51,7 +58,7 @@ def summary(name, nll, model, data):
 
     A pixel's density in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
     """
-    found = {name: float(nll.mean()), "standard_error": float(nll.std() / np.sqrt(len(nll)))}
+    found = {name: float(nll.mean()), "standard_error": float(nll.std(ddof=1) / np.sqrt(len(nll)))}
     if is_density(model) and data.test.dtype == np.uint8:
         found["bits_per_dimension"] = found[name] / np.log(2.0) / int(np.prod(data.shape)) + 8.0
     return found
@@ -130,7 +137,8 @@ def ais_log_likelihood(run, data, options):
     A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
     log Z are too small in expectation, so that `log_prob_lower_bound` is too high; backward ones, from states that
     training rows lead to, err the other way as far as these are samples of the machine. Standard errors have the part
-    of the test rows and that of log Z, which are independent.
+    of the test rows and that of log Z, which are independent. Of grey pixels, which the machine has no states for, the
+    bound is called `unnormalized_log_prob_lower_bound`.
 
     Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
     """
@@ -145,9 +153,10 @@ def ais_log_likelihood(run, data, options):
     backward = model.estimate_log_z(**settings, samples=model.states(served(data.train[rows])), progress=bar.update)
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
-    error_of_rows = bounds.std() / np.sqrt(len(bounds))
+    error_of_rows = bounds.std(ddof=1) / np.sqrt(len(bounds))
+    name = "log_prob_lower_bound"
     return {
-        "log_prob_lower_bound": float(bounds.mean()) - forward.value,
+        f"unnormalized_{name}" if scores_grey(run, data) else name: float(bounds.mean()) - forward.value,
         "standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
         "by_backward_log_z": float(bounds.mean()) - backward.value,
         "by_backward_log_z_standard_error": float(np.hypot(error_of_rows, backward.standard_error)),

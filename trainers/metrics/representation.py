@@ -38,7 +38,7 @@ def latent_map(run, data, options):
     encode, draws = graph(encode), []
     for i, x in enumerate(batches(run, data, options, "latent map")):
         seeds = i * options.batch_size + tf.range(len(x), dtype=tf.int64)
-        given = {model.data_name: model.to_served(x), "seed": seeds}
+        given = {model.data_name: x, "seed": seeds}
         encoded = encode(**{name: given[name] for name in specs})
         z = encoded["z"]
         if "z_log_var" in encoded:  # then z is the mean of a Gaussian

@@ -44,7 +44,7 @@ def sample_energy_distance(run, data, options):
     """`energy_distance` between samples and test data, where there are two of each.
 
     `of_training_data` is that between training and test data, which is 0 in expectation where both have one
-    distribution: mean and standard deviation of 10 draws of as many rows.
+    distribution: mean and standard deviation of 10 draws of as many rows, which may be all of the test set each time.
     """
     num = min(options.num_model_samples or NUM_MODEL_SAMPLES, len(data.test), len(data.train))
     if "sample" not in run.model.signatures() or num < 2:

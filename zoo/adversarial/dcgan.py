@@ -5,7 +5,8 @@ D mirrors it. No pooling and no hidden dense layers; batch normalisation everywh
 ReLU in G with tanh at the end, leaky ReLU of slope 0.2 in D; weights start from N(0, 0.02^2).
 
 Real and fake minibatches are normalised apart, which the paper does not say and its authors' code does. Outside
-training D normalises every row by moments of both kinds together, and is right about as often as it was in training.
+training D normalises every row by moments of both kinds together, and tells them apart less well than in training,
+where the company of a row gives its kind away.
 
 Departures from the paper: any square side that doublings can make (the paper's is 64), with one block per doubling.
 From the authors' code: no weight decay (theirs is 1e-5); the projected z is normalised by channel instead of by unit,

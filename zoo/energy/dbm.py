@@ -275,7 +275,7 @@ class DBM(Game):
         return self.to_served(tf.reshape(means, [-1, *self.data_shape]))
 
     def log_prob(self, images):
-        """The variational bound, in nats, with the log Z that was estimated before the export."""
+        """The variational bound, in nats, by a log Z that was estimated before the export: too small in expectation."""
         return {"log_prob_lower_bound": self.unnormalized_bound(images) - self.log_z.value}
 
     def signatures(self):

@@ -133,6 +133,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     def learn(self, parts):
         """Moves the averages towards mean and variance of a mixture: of parts of one size, (mean, variance) each.
 
+        Under a strategy they are the means of what the replicas have, without the variance between these.
+
         The first minibatch replaces the 0 and 1 that they start from, of which averages of averages would keep a part.
         """
         means, variances = (tf.stack(moments) for moments in zip(*parts, strict=True))

@@ -117,8 +117,8 @@ def normal_rows(seeds, shape, stream=0):
 def bernoulli_rows(seeds, probs, stream=0):
     """Float32 zeros and ones, `uniform_rows < probs`; `probs` floats [batch, *static shape], 0 and 1 are certain.
 
-    Probabilities that differ in their last bit, as those of one row do in batches of two sizes, can differ in a draw
-    whose uniform lies between them: one in ten million does.
+    Others are met to 2**-23. Probabilities that differ in their last bit, as those of one row do in batches of two
+    sizes, differ in a draw whose uniform lies between them: one in ten million.
     """
     return tf.cast(tf.cast(uniform_rows(seeds, tuple(probs.shape[1:]), stream), probs.dtype) < probs, tf.float32)
 

@@ -68,6 +68,11 @@ def test_dequantised_pixels_are_uniform_within_their_level_and_always_the_same()
     np.testing.assert_array_equal(x, again)
     within = 256.0 * x.astype(np.float64) - levels
     assert stats.kstest(within.ravel(), "uniform").pvalue > 1e-3
+    grey = images(np.full_like(levels, 128))  # of no noise that binarisation draws by, too
+    (x,), (black_or_white,) = (
+        steps(data.held_out_batches(grey, 40, **{of: True}), 1) for of in ("dequantize", "binarize")
+    )
+    assert abs(np.corrcoef(x.ravel(), black_or_white.ravel())[0, 1]) < 4 / np.sqrt(x.size)
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

@@ -62,6 +62,10 @@ def test_a_likelihood_is_called_what_it_is(vae):
     given = options(num_importance_samples=3)
     grey = importance_weighted_nll(run_of(vae), data_of(GREY, GREY), given)
     assert {"unnormalized_nll", "unnormalized_negative_elbo"} < set(grey) and "nll" not in grey
+    beta = np.random.default_rng(0).beta(2, 5, [9, 2]).astype(np.float32)
+    for rows, name in ((beta, "unnormalized_nll"), (beta.round(), "nll")):
+        model = VAE(data_shape=(2,), latent_size=1, hidden_units=())
+        assert name in importance_weighted_nll(run_of(model), data_of(rows, rows), given)
     for adaptive_contrast in (True, False):
         small = {
             "hidden_units": (2,),
