@@ -98,7 +98,7 @@ class Log(_EverySteps):
         if self.writes:
             self.file = self.path / "metrics.jsonl"
             lines = self.file.read_bytes().splitlines() if self.file.exists() else []
-            steps = [_step_of(line) for line in lines]
+            steps = [logged_step(line) for line in lines]
             if damaged := steps.count(math.nan):
                 print(f"{self.file}: damaged lines are left out, {damaged} of {len(lines)}.", file=sys.stderr)
             # What is resumed logs the rest anew.
@@ -159,7 +159,7 @@ class Log(_EverySteps):
                 )
 
 
-def _step_of(line):
+def logged_step(line):
     """The step of a line of metrics.jsonl; `math.nan` itself for one that is damaged."""
     try:
         return int(json.loads(line)["step"])
