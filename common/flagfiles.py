@@ -2,7 +2,7 @@
 
 Blanks around a name, `=` and a value mean nothing; quotes around a whole value are not part of it. A line that starts
 with # or //, and whatever follows a blank and #, is a comment. `--flagfile=FILE` in a flagfile reads another, which
-lies beside it or where the command runs.
+lies beside it, in a directory above, or where the command runs.
 """
 
 import re
@@ -49,12 +49,14 @@ def _read(name, beside, within):
         raise UserError(f"the flagfile {file} reads itself: take the --flagfile out that leads back to it.")
     try:
         text = file.read_text(encoding="utf-8-sig")
+        if "\0" in text:  # as UTF-16 has without a mark of its order
+            raise ValueError("NUL")
     except OSError as error:
         raise UserError(f"the flagfile {file} can not be read: {error.strerror}.") from error
-    except UnicodeDecodeError as error:
+    except ValueError as error:  # UnicodeDecodeError is one
         raise UserError(f"the flagfile {file} is no UTF-8 text: save it in that encoding.") from error
     arguments = [argument for line in text.splitlines() if (argument := parse_line(line))]
-    return expand(arguments, [file.parent], [*within, file.resolve()])
+    return expand(arguments, file.absolute().parents, [*within, file.resolve()])
 
 
 def parse_line(line):

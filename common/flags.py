@@ -19,6 +19,8 @@ class PathParser(absl_flags.ArgumentParser):
     def parse(self, argument):
         if re.match(r"\w[\w+.-]*://", argument):
             raise ValueError(argument)
+        if argument != argument.encode(errors="replace").decode():
+            raise UserError(f"the path {argument} is no UTF-8 text, which TensorFlow needs: rename it, or set LANG.")
         return str(Path(argument).expanduser()) if argument.startswith("~") else argument
 
 

@@ -98,7 +98,11 @@ class Log(_EverySteps):
         if self.writes:
             self.file = self.path / "metrics.jsonl"
             lines = self.file.read_bytes().splitlines() if self.file.exists() else []
-            kept = [line for line in lines if _step_of(line) <= self.first_step]  # what is resumed logs the rest anew
+            steps = [logged_step(line) for line in lines]
+            if damaged := steps.count(math.nan):
+                print(f"{self.file}: damaged lines are left out, {damaged} of {len(lines)}.", file=sys.stderr)
+            # What is resumed logs the rest anew.
+            kept = [line for line, step in zip(lines, steps, strict=True) if step <= self.first_step]
             rundir.write_atomically(self.file, lambda path: path.write_bytes(b"".join(line + b"\n" for line in kept)))
             with self.writing(self.first_step):
                 self.board = Board(self.path / "tensorboard", self.first_step)
@@ -155,11 +159,12 @@ class Log(_EverySteps):
                 )
 
 
-def _step_of(line):
+def logged_step(line):
+    """The step of a line of metrics.jsonl; `math.nan` itself for one that is damaged."""
     try:
         return int(json.loads(line)["step"])
-    except (ValueError, TypeError, KeyError):  # half a line, left by a crash, or damage
-        return math.inf
+    except (ValueError, TypeError, KeyError, OverflowError):  # half a line, left by a crash, or damage
+        return math.nan
 
 
 class Board:

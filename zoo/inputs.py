@@ -1,8 +1,11 @@
 """Data as users hand them to `fit` and its like: served data, told apart and checked before a step sees them."""
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+# Callbacks that set the learning rate of `model.optimizer`, of which a game has one for each move.
+OF_ONE_OPTIMIZER = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 ROUNDING = 1e-3  # how far outside [0, 1] a pixel may be
 
 
@@ -16,19 +19,27 @@ class Inputs:
 
     def fit(self, x=None, y=None, batch_size=None, *args, **kwargs):
         """As Keras's, after `check_rows` and `check_batches`. Callbacks that monitor a loss take less for better."""
-        for callback in kwargs.get("callbacks") or ():
+        self._check_options(**kwargs)
+        for callback in keras.tree.flatten(kwargs.get("callbacks")):  # one, or a list
+            if isinstance(callback, OF_ONE_OPTIMIZER):
+                raise ValueError(
+                    f"{type(callback).__name__} sets the rate of one optimizer, and {type(self).__name__} has one for "
+                    "each move: give these a schedule out of keras.optimizers.schedules."
+                )
             if getattr(callback, "mode", None) == "auto" and getattr(callback, "monitor", "").endswith("_loss"):
                 callback.mode = "min"
         held_out = kwargs.get("validation_data")
         for rows, divided in ((self._rows_of(x, y), True), (self._rows_of(held_out), False)):
             if rows is not None:
                 self.check_rows(*rows)
-                if divided and not isinstance(x, tf.data.Dataset):
-                    self.check_batches(len(rows[0]), batch_size or 32)
+                if divided:
+                    size = len(rows[0])
+                    self.check_batches(size, size if isinstance(x, tf.data.Dataset) else batch_size or 32)
         return super().fit(x, y, batch_size, *args, **kwargs)
 
     def evaluate(self, x=None, y=None, *args, **kwargs):
         """As Keras's, after `check_rows`."""
+        self._check_options(**kwargs)
         if (rows := self._rows_of(x, y)) is not None:
             self.check_rows(*rows)
         return super().evaluate(x, y, *args, **kwargs)
@@ -55,8 +66,11 @@ class Inputs:
         """(x, labels) of what a Keras method takes, of a dataset its first batch; None where that is not known."""
         if isinstance(x, tf.data.Dataset):
             x = next(iter(x), None)
-        if isinstance(x, list | tuple) and y is None:
-            return x
+        if isinstance(x, list | tuple):
+            if not all(hasattr(part, "__array__") for part in x):
+                raise ValueError("rows come as arrays, not as lists: call numpy.asarray on them.")
+            if y is None:
+                return x
         return None if x is None or not hasattr(x, "__array__") else (x, y)
 
     def received(self, data, divided):
@@ -87,7 +101,9 @@ class Inputs:
         self._check_shape(x.shape)
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             raise ValueError("the data hold numbers that are not finite: leave out their rows.")
-        if self.data_range is None or not x.size:
+        if not x.size:
+            raise ValueError("there are no rows to learn from or to measure: give one at least.")
+        if self.data_range is None:
             return
         low, high = x.min(), x.max()
         largest = 255 if self.data_name == "images" and x.dtype.kind in "iu" else 1.0 + ROUNDING
@@ -103,14 +119,21 @@ class Inputs:
         for size in {min(batch_size, num_rows), num_rows % batch_size} - {0}:
             self._check_division(size)
 
+    def _check_options(self, sample_weight=None, class_weight=None, **_):
+        if sample_weight is not None or class_weight is not None:
+            raise ValueError(f"{type(self).__name__} takes no weights of samples.")
+
     def _told_apart(self, x, label=None, weight=None):
         name = type(self).__name__
-        if weight is not None:
-            raise ValueError(f"{name} takes no weights of samples.")
+        self._check_options(weight)
         if self.labelled and label is None:
             raise ValueError(f"{name} needs the label of each row: call fit(x, label), or give batches (x, label).")
         if not self.labelled and label is not None:
             raise ValueError(f"{name} learns from x alone: call fit(x), or give batches of x.")
+        if label is not None:
+            label = tf.convert_to_tensor(label)
+            if not label.dtype.is_integer or label.shape.rank not in (1, None):
+                raise ValueError(f"labels must be integers [n], not {label.dtype.name} {label.shape}.")
         return x, label
 
     def _check_shape(self, shape):

@@ -29,20 +29,23 @@ def test_a_value_is_written_as_it_is_read(value):
     assert flagfiles.parse_line(flagfiles.line_of("flag", value)) == f"--flag={value}"
 
 
-def test_files_name_others_beside_them_or_where_the_command_runs(tmp_path, monkeypatch):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "top.cfg").write_bytes(b"\xef\xbb\xbf--x=1\r\n--flagfile=beside.cfg\r\n--flagfile=here.cfg\r\n")
+def test_files_name_others_beside_them_or_above_or_where_the_command_runs(tmp_path, monkeypatch):
+    for name in ("a", "b", "cwd"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "a" / "top.cfg").write_bytes(b"\xef\xbb\xbf--x=1\r\n--flagfile=beside.cfg\r\n--flagfile=b/up.cfg\r\n")
     (tmp_path / "a" / "beside.cfg").write_text("--y = \u00e9", encoding="utf-8")
-    (tmp_path / "here.cfg").write_text("--z")
-    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b" / "up.cfg").write_text("--flagfile=here.cfg")
+    (tmp_path / "cwd" / "here.cfg").write_text("--z")
+    monkeypatch.chdir(tmp_path / "cwd")
     expanded = ["run", "--x=1", "--y=\u00e9", "--z", "--", "--flagfile=no"]
-    for given in (["--flagfile=a/top.cfg"], ["--flagfile", "a/top.cfg"]):
+    for given in (["--flagfile=../a/top.cfg"], ["--flagfile", "../a/top.cfg"]):
         assert flagfiles.expand(["run", *given, "--", "--flagfile=no"]) == expanded
 
 
 @pytest.mark.parametrize("content, sentence", [
     ("--x=\u00e9".encode("latin-1"), "x.cfg is no UTF-8 text"),
     ("--x=1".encode("utf-16"), "x.cfg is no UTF-8 text"),
+    ("--x=1".encode("utf-16-le"), "x.cfg is no UTF-8 text"),
     (b"--flagfile=x.cfg", "x.cfg reads itself"),
     (b"--flagfile=y.cfg", "the flagfile y.cfg can not be read: No such file or directory."),
 ])  # fmt: skip

@@ -174,6 +174,7 @@ MISTAKES = {  # the command line -> what the sentence must say
     "--flagfile=no/such.cfg": "the flagfile no/such.cfg can not be read: No such file or directory.",
     "--flagfile": "--flagfile with no argument",
     "--model=vae --run_dir=gs://bucket/run": "--run_dir=gs://bucket/run is not a path on this machine",
+    "--model=vae --run_dir=a\udcff": "the path a\udcff is no UTF-8 text",
     "--model=vae --data_dir=s3://bucket": "--data_dir=s3://bucket is not a path on this machine",
     "--model=vae --beta=inf": "--beta=inf is not a finite number.",
     "--model=vae --autoencoder.learning_rate=nan": "--autoencoder.learning_rate=nan is not a finite number.",

@@ -70,6 +70,9 @@ MISTAKES = {  # model and arguments, what it is given, what it says
     "shape": ("vae", {}, [IMAGES[:, :4]], r"not \[8, 4, 8, 1\]\."),
     "no label": ("cgan", {}, [IMAGES], "CGAN needs the label of each row"),
     "label": ("vae", {}, [IMAGES, np.zeros(8)], "VAE learns from x alone"),
+    "float labels": ("cgan", {}, [IMAGES, np.zeros(8)], r"labels must be integers \[n\], not float64 \(8,\)"),
+    "labels in a column": ("cgan", {}, [IMAGES, np.zeros([8, 1], int)], r"integers \[n\], not int64 \(8, 1\)"),
+    "nothing": ("vae", {}, [IMAGES[:0]], "there are no rows"),
     "k": ("gan", {"num_discriminator_steps": 3}, [IMAGES], "3 minibatches of one size, which 8 rows do not give"),
     "points": ("vae", {"data_shape": (2,)}, [np.full([4, 2], 1.5)], "points in .0, 1.*gaussian likelihood"),
 }
@@ -79,7 +82,7 @@ MISTAKES = {  # model and arguments, what it is given, what it says
 @pytest.mark.parametrize("name, arguments, data, message", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gets_one_sentence_before_the_first_step(method, name, arguments, data, message):
     model = make(name, **arguments)
-    if method == "train_step" and any(part in message for part in ("255", "256", "run from", "finite", "gaussian")):
+    if method == "train_step" and any(part in message for part in ("255", "256", "from", "finite", "gauss", "no row")):
         pytest.skip("a step does not look at values")
     if method == "evaluate" and "minibatches" in message:  # which an evaluation does not divide
         assert model.evaluate(*data, verbose=0) and model.test_on_batch(*data) and model.test_step(*data)
@@ -87,6 +90,17 @@ def test_a_mistake_gets_one_sentence_before_the_first_step(method, name, argumen
     with pytest.raises(ValueError, match=message):
         getattr(model, method)(data if method == "train_step" else data[0], *data[1:] if method != "train_step" else ())
     assert model.step == 0
+
+
+@pytest.mark.parametrize("arguments, given, options, message", [
+    ({}, IMAGES, {"sample_weight": np.ones(8)}, "GAN takes no weights of samples"),
+    ({}, IMAGES.tolist(), {}, "rows come as arrays, not as lists"),
+    ({}, IMAGES, {"callbacks": keras.callbacks.ReduceLROnPlateau()}, "ReduceLROnPlateau sets .* give these a schedule"),
+    ({"num_discriminator_steps": 3}, tf.data.Dataset.from_tensors(IMAGES), {}, "3 minibatches .* 8 rows do not give"),
+])  # fmt: skip
+def test_a_mistake_of_fit(arguments, given, options, message):
+    with pytest.raises(ValueError, match=message):
+        make("gan", **arguments).fit(given, **options)
 
 
 def test_a_model_of_one_move_takes_one_optimizer():

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from common import pictures
+from trainers.callbacks import logged_step
 from trainers.data import PUSHED
 
 NUM_DENSITY_SAMPLES = 100_000
@@ -21,9 +22,10 @@ def play_against_theory(run, data, options):
     model = run.model
     matrix = model.linear_map() if hasattr(model, "linear_map") else None
     log = run.path / "metrics.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if matrix is not None and log.exists() else []
-    if not lines or [line["step"] for line in lines] != list(range(1, run.step + 1)):
+    lines = log.read_bytes().splitlines() if matrix is not None and log.exists() else []
+    if not lines or [logged_step(line) for line in lines] != list(range(1, run.step + 1)):
         return None
+    lines = [json.loads(line) for line in lines]
     start = np.array([model.x0, model.y0])
     path = np.array([start, *([line["position_x"], line["position_y"]] for line in lines)])
     theory = np.array([np.linalg.matrix_power(matrix, t) @ start for t in range(len(path))])

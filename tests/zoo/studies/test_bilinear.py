@@ -86,10 +86,10 @@ def test_no_linear_map_is_claimed_of_other_optimizers(optimizer):
     assert model.linear_map() is None and set(model.signatures()) == {"value"}
 
 
-def report_of(model, path, folder, every=1):
+def report_of(model, path, folder, every=1, more=""):
     """The metric of a run whose log holds these positions, all or every second one."""
     lines = [{"step": t, "position_x": float(x), "position_y": float(y)} for t, (x, y) in enumerate(path) if t]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[every - 1 :: every]))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[every - 1 :: every]) + more)
     run = SimpleNamespace(model=model, path=folder, step=len(lines))
     return theory.play_against_theory(run, None, None)
 
@@ -112,3 +112,4 @@ def test_metric_needs_every_step_of_a_linear_game(tmp_path):
     model = game("alternating")
     path = path_of(model, 4)
     assert report_of(model, path, tmp_path, every=2) is None and report_of(object(), path, tmp_path) is None
+    assert report_of(model, path, tmp_path) and report_of(model, path, tmp_path, more='{"step"') is None
