@@ -41,7 +41,8 @@ def nll_name(run, data):
     """What -log p(x) is called: `unnormalized_nll` where it is that of no density, as a Bernoulli's of grey pixels.
 
     p^x (1 - p)^(1 - x) has an integral of at most 1/2 over x in [0, 1]: -log p(x) of the density of that shape is
-    smaller by log 2 a pixel, or more. It bounds the mean -log p of black and white images drawn from the grey, from above.
+    smaller by log 2 a pixel, or more. It is at least the mean -log p of black and white
+    images drawn from the grey.
     """
     return "unnormalized_nll" if scores_grey(run, data) and not is_density(run.model) else "nll"
 
