@@ -189,8 +189,8 @@ def train(settings):
             print(f"resuming {path} at step {first_step} of {settings.num_steps}")
             if other_bits and first_step < settings.num_steps:
                 print(
-                    f"{other_bits}: the run goes on with batches of the same size, but not with the same bits; each "
-                    "replica has its own noise and its own statistics of a batch, and sums have another order"
+                    f"{other_bits}: the run goes on with batches of the same size, but not with the same bits, because "
+                    "sums have another order, and each replica its own noise and statistics of its share"
                 )
         if first_step < settings.num_steps:
             common = (first_step, settings.num_steps)
