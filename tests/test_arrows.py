@@ -1,6 +1,8 @@
 """Imports run one way, common <- zoo <- trainers <- export, and who asks an exported model needs little."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,11 @@ def test_asking_an_exported_model_needs_no_model_and_no_tensorflow_at_the_start(
 
 def test_every_exception_is_of_a_file():
     assert {file for file, _ in LAZY} <= set(FILES)
+
+
+def test_above_a_checkout_named_zoo_the_package_is_found(tmp_path):
+    """Not the checkout itself, as a namespace without anything in it."""
+    (tmp_path / "zoo" / "zoo").mkdir(parents=True)
+    code = "import importlib.util; print(importlib.util.find_spec('zoo').origin)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.strip().endswith("/zoo/__init__.py")
