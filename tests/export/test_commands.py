@@ -58,9 +58,7 @@ def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_pat
 def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rundir, "load", lambda run_dir: a_run)
     for _ in range(3):
-        run.main(
-            ["run", "--run_dir=anything", f"--export_dir={tmp_path}", "--keep_versions=2", "--warmup_batch_sizes=3"]
-        )
+        run.main(["run", "--run_dir=x", f"--export_dir={tmp_path}", "--keep_versions=2", "--warmup_batch_sizes=3"])
     *_, printed = capsys.readouterr().out.splitlines()
     kept = versions(tmp_path)
     assert len(kept) == 2 and printed == str(tmp_path / str(kept[-1]))

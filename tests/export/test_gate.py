@@ -35,10 +35,7 @@ BAD = {
     "numpy_function": (lambda x: tf.ensure_shape(tf.numpy_function(abs, [x], tf.float32), [None, 2]), "PyFunc"),
     "py_function": (lambda x: tf.ensure_shape(tf.py_function(abs, [x], tf.float32), [None, 2]), "EagerPyFunc"),
     "normal": (lambda x: x + tf.random.normal([2], seed=1), "RandomStandardNormal, which is stateful"),
-    "uniform_in_a_loop": (
-        lambda x: tf.map_fn(lambda row: row + tf.random.uniform([2], seed=1), x),
-        "RandomUniform, which is stateful",
-    ),
+    "loop": (lambda x: tf.map_fn(lambda row: row + tf.random.uniform([2], seed=1), x), "Uniform, which is stateful"),
     "shuffle": (lambda x: tf.random.shuffle(x, seed=1), "RandomShuffle, which is stateful"),
     "read": (lambda x: x + tf.cast(tf.strings.length(tf.io.read_file(scalar_text(x))), tf.float32), "ReadFile"),
     "write": (lambda x: after(tf.io.write_file("x", scalar_text(x)), x), "WriteFile"),

@@ -21,8 +21,7 @@ def names(directory):
 
 
 def test_publish(tmp_path):
-    before = int(time.time())
-    version = publish(tmp_path / "new" / "export", write)
+    before, version = int(time.time()), publish(tmp_path / "new" / "export", write)
     assert before <= int(version.name) <= time.time()
     assert (version / "variables" / "data").read_text() == "weights"
     assert names(version.parent) == [version.name]

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 import runpy
@@ -138,19 +139,13 @@ def test_the_checkpoint_holds_the_weights_that_are_read(exported):
 def test_weights_bear_their_names_and_the_same_bytes_whatever_their_order(exported, tmp_path, monkeypatch):
     files, variables = [], FuncGraph.variables.fget
     for order in (1, -1):
-        monkeypatch.setattr(
-            FuncGraph, "variables", property(lambda graph: variables(graph)[::order], FuncGraph.variables.fset)
-        )
+        turned = property(lambda graph: variables(graph)[::order], FuncGraph.variables.fset)
+        monkeypatch.setattr(FuncGraph, "variables", turned)
         version = export_model(exported["vae"].model, tmp_path, metadata={})
         files.append([file.read_bytes() for file in sorted((version / "variables").iterdir())])
     assert files[0] == files[1] and len(files[0]) == 2
     names = {name for name, _ in tf.train.list_variables(str(version / "variables" / "variables"))}
-    parts = {
-        f"{net}/{layer}/{w}"
-        for net in ("encoder", "decoder")
-        for layer in ("dense", "dense_1")
-        for w in ("kernel", "bias")
-    }
+    parts = map("/".join, itertools.product(["encoder", "decoder"], ["dense", "dense_1"], ["kernel", "bias"]))
     assert {f"weights/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in parts} == names - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
 
 
