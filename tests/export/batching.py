@@ -9,7 +9,7 @@ import tensorflow as tf
 from common.graph import graph
 from tests.export.exported import assert_same, tensors
 
-REQUESTS, THREADS, MOST_ROWS = 40, 20, 64
+REQUESTS, THREADS, MOST_ROWS = 20, 20, 64  # of 4 or 5 rows: more than one batch takes
 
 
 def batching(name, signature):
@@ -67,7 +67,7 @@ def batched_with_strangers(core):
     requests = {name: [core.rows(name, size, rng) for size in sizes] for name in names}
     goods = {name: [np.full(size, True) for size in sizes] for name in names}
     for name in names:
-        for i in range(0, REQUESTS, 10):
+        for i in range(0, REQUESTS, 5):
             goods[name][i] = spoil(requests[name][i], core.num_classes)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # TensorFlow is imported once
