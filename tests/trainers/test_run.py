@@ -265,11 +265,12 @@ def break_the_bound(patch, change):
     patch.setattr(VAE, "negative_bound", broken)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_loss_that_is_not_finite_stops_the_run(value, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
-    parts = "became inf at step 7:", "try a smaller", f"{run_dir}/checkpoints/step_00000005.keras, stays"
+    parts = f"became {value} at step 7:", "try a smaller", f"{run_dir}/checkpoints/step_00000005.keras, stays"
     with monkeypatch.context() as patch, mistake("the loss of the autoencoder", *parts):  # of one example in step 7
-        break_the_bound(patch, lambda self, _: tf.where((self.step.value == 6) & (tf.range(16) == 3), np.inf, 0.0))
+        break_the_bound(patch, lambda self, _: tf.where((self.step.value == 6) & (tf.range(16) == 3), value, 0.0))
         train_here(run_dir, *SMALL_VAE, *every(5), "--num_steps=20")
     assert steps_logged(run_dir) == [5] and not temporary_files(run_dir)
     assert rundir.load(run_dir).step == 5
@@ -366,8 +367,9 @@ def test_others_in_the_same_directory(two_runs, tmp_path):
     before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
     with rundir.claimed(run_dir), mistake(run_dir, f"is being trained by process {os.getpid()} on"):
         train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
-    for more, told in (("--latent_size=3", "latent_size is 2 there and 3 here"), ("--num_steps=7", "8 steps")):
-        with mistake(run_dir, told, "--num_steps=7" if more == "--num_steps=7" else ""):
+    done = "has already done 8 steps, more than --num_steps=7."
+    for more, told in (("--latent_size=3", "latent_size is 2 there and 3 here"), ("--num_steps=7", done)):
+        with mistake(run_dir, told):
             train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12", more)
     assert before == {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
 
