@@ -9,6 +9,7 @@ from common.cli import UserError
 from trainers import classifier
 from trainers.data import load
 
+pytestmark = pytest.mark.slow
 DIGITS = load("digits")
 
 
@@ -18,7 +19,6 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "classifiers"
 
 
-@pytest.mark.slow
 def test_it_knows_the_digits_and_is_the_same_when_trained_again(cache, capsys):
     first = classifier.trained(DIGITS, num_steps=150)
     (file,) = cache.iterdir()
@@ -36,7 +36,6 @@ def test_it_knows_the_digits_and_is_the_same_when_trained_again(cache, capsys):
             np.testing.assert_array_equal(left, right)
 
 
-@pytest.mark.slow
 def test_other_data_have_another_classifier(cache):
     few = replace(DIGITS, train=DIGITS.train[:20], train_labels=DIGITS.train_labels[:20], checksum="few")
     for num, data in enumerate((DIGITS, few, replace(DIGITS, train=DIGITS.train[:, :7, :5]))):
@@ -45,7 +44,6 @@ def test_other_data_have_another_classifier(cache):
         assert len(list(cache.iterdir())) == num + 1
 
 
-@pytest.mark.slow
 def test_a_cache_that_can_not_be_written(cache):
     cache.write_text("in the way")
     with pytest.raises(UserError, match="can not be written"):

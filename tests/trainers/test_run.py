@@ -267,12 +267,12 @@ def break_the_bound(patch, change):
     patch.setattr(VAE, "negative_bound", broken)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+@pytest.mark.parametrize("value", [np.inf, np.nan])
+def test_a_loss_that_is_not_finite_stops_the_run(value, tmp_path, monkeypatch):
     run_dir = tmp_path / "run"
-    stays = f"{run_dir / 'checkpoints' / 'step_00000005.keras'}, stays"
-    told = mistake("the loss of the autoencoder became inf at step 7:", "try a smaller", stays)
-    with monkeypatch.context() as patch, told:  # the 7th step has a loss of infinity for one example
-        break_the_bound(patch, lambda self, _: tf.where((self.step.value == 6) & (tf.range(16) == 3), np.inf, 0.0))
+    parts = f"became {value} at step 7:", "try a smaller", f"{run_dir}/checkpoints/step_00000005.keras, stays"
+    with monkeypatch.context() as patch, mistake("the loss of the autoencoder", *parts):  # of one example in step 7
+        break_the_bound(patch, lambda self, _: tf.where((self.step.value == 6) & (tf.range(16) == 3), value, 0.0))
         train_here(run_dir, *SMALL_VAE, *every(5), "--num_steps=20")
     assert steps_logged(run_dir) == [5] and not temporary_files(run_dir)
     assert rundir.load(run_dir).step == 5
@@ -314,19 +314,10 @@ def test_a_full_disk_is_one_sentence(size, tmp_path):
     assert not temporary_files(tmp_path) and rundir.checkpoints(tmp_path / "run") == []
 
 
-def test_a_learning_rate_that_diverges_is_one_sentence(tmp_path):
-    rate = "--autoencoder.learning_rate=1e20"
-    with mistake("the loss of the autoencoder became", "at step 2", "step_00000001.keras, stays"):
-        train_here(tmp_path / "run", *SMALL_VAE, *every(1), "--num_steps=9", rate)
-    assert rundir.load(tmp_path / "run").step == 1
-
-
 # --- Wrong settings --------------------------------------------------------------------------------------------------
 
 WRONG = {  # what is wrong with the settings -> what the sentence must say
-    "--model=vae --latent=3": ["--latent is not a flag of the model vae", "--latent_size"],
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
-    "--model=vae --dataset=mnits": ["--dataset=mnits is not one of", "mnist"],
     "--model=vae --dataset=ring": ["ring: the model takes points in [0, 1]", "gaussian likelihood"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
@@ -342,7 +333,6 @@ WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=vae --hidden_units=5,0": ["hidden_units must be at least 1, not (5, 0)."],
     "--model=vae --beta=-1": ["beta must not be negative, but is -1.0."],
     "--model=vae --autoencoder.learning_rate=-1": ["learning_rate must not be negative, but is -1.0."],
-    "--model=vae --autoencoder.learning_rate=nan": ["--autoencoder.learning_rate=nan is not a finite number."],
     "--model=vae --autoencoder.clipnorm=1 --autoencoder.clipvalue=1": ["--model=vae", "clipnorm"],
     "--model=vae --autoencoder.use_ema --autoencoder.ema_momentum=7": ["--model=vae", "7"],
 }
@@ -379,12 +369,10 @@ def test_others_in_the_same_directory(two_runs, tmp_path):
     before = {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
     with rundir.claimed(run_dir), mistake(run_dir, f"is being trained by process {os.getpid()} on"):
         train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12")
-    for more, parts in (
-        (["--latent_size=3", "--num_steps=12"], [run_dir, "latent_size is 2 there and 3 here"]),
-        (["--num_steps=7"], [run_dir, "8 steps", "--num_steps=7"]),
-    ):
-        with mistake(*parts):
-            train_here(run_dir, *SMALL_VAE, *every(4), *more)
+    done = "has already done 8 steps, more than --num_steps=7."
+    for more, told in (("--latent_size=3", "latent_size is 2 there and 3 here"), ("--num_steps=7", done)):
+        with mistake(run_dir, told):
+            train_here(run_dir, *SMALL_VAE, *every(4), "--num_steps=12", more)
     assert before == {file: file.read_bytes() for file in run_dir.rglob("*") if file.is_file()}
 
 

@@ -61,15 +61,15 @@ def test_a_run_goes_into_its_own_or_an_empty_directory(tmp_path):
     rundir.prepare(settings, facts)
     assert files_in(path) == ["config.cfg", "facts.json"]
     assert json.loads((path / "facts.json").read_text()) == facts
-    later = settings_of(path, "--num_steps=9000", "--noexport")
+    later, another = settings_of(path, "--num_steps=9000", "--noexport"), {**facts, "command": "another"}
     assert rundir.other_bits(later) == ""
     elsewhere = settings_of(path, "--jit_compile=true", "--strategy=mirrored", "--num_replicas=2")
     assert rundir.check(elsewhere, facts) == path and rundir.other_bits(elsewhere) == (
         "jit_compile is auto there and true here; num_replicas is unset there and 2 here; "
         "strategy is none there and mirrored here"
     )
-    rundir.check(later, {**facts, "command": "another"})
-    rundir.prepare(later, {**facts, "command": "another"})
+    rundir.check(later, another)
+    rundir.prepare(later, another)
     assert "--num_steps=9000" in (path / "config.cfg").read_text()
     assert json.loads((path / "facts.json").read_text()) == facts  # of the first command
 

@@ -67,13 +67,8 @@ def test_a_likelihood_is_called_what_it_is(vae):
         model = VAE(data_shape=(2,), latent_size=1, hidden_units=())
         assert name in importance_weighted_nll(run_of(model), data_of(rows, rows), given)
     for adaptive_contrast in (True, False):
-        small = {
-            "hidden_units": (2,),
-            "noise_units": (2,),
-            "adversary_units": (2,),
-            "adaptive_contrast": adaptive_contrast,
-        }
-        model = AVB(data_shape=(2, 2, 1), latent_size=1, **small)
+        small = dict.fromkeys(("hidden_units", "noise_units", "adversary_units"), (2,))
+        model = AVB(data_shape=(2, 2, 1), latent_size=1, adaptive_contrast=adaptive_contrast, **small)
         result = importance_weighted_nll(run_of(model), data_of(GREY, GREY // 255 * 255), given)
         if adaptive_contrast:
             assert "nll" in result and "negative_elbo" not in result

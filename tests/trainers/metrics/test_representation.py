@@ -32,12 +32,12 @@ def test_nearest_neighbour_accuracy_against_all_distances(seed):
     data = data_of(train, test, labels=labels)
     found = nearest_neighbour_accuracy(run_of(Encoder()), data, options(seed=seed))
     assert set(found) == {"data", "z", "features", "num_train", "num_test"}
-    spaces = {"data": lambda x: x.reshape(len(x), 4) / 255.0}
-    spaces["features"] = spaces["data"]  # twice the distances, the same neighbours
-    spaces["z"] = lambda x: np.stack(
-        [x[:, 0, 0, 0] / 255.0, (seed + (80 if x is test else 0) + np.arange(len(x))) / 1e3], axis=1
-    )  # every row has noise of its own, whatever the batches
-    for space, rows in spaces.items():
+
+    def z(x):  # every row has noise of its own, whatever the batches
+        return np.stack([x[:, 0, 0, 0] / 255.0, (seed + 80 * (x is test) + np.arange(len(x))) / 1e3], axis=1)
+
+    pixels = lambda x: x.reshape(len(x), 4) / 255.0  # noqa: E731
+    for space, rows in {"data": pixels, "features": pixels, "z": z}.items():  # twice the distances, the same neighbours
         nearest = cdist(rows(test), rows(train)).argmin(1)
         np.testing.assert_allclose(found[space], np.mean(labels[0][nearest] == labels[1]))
     assert found["data"] != found["z"] and (found["num_train"], found["num_test"]) == (80, 60)

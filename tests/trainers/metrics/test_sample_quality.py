@@ -54,11 +54,8 @@ def test_class_accuracy_of_images_is_what_the_classifier_says(monkeypatch):
     nearest = lambda judge, x: np.abs(255 * x[:, 0, 0, :1] - grey).argmin(1)  # noqa: E731
     monkeypatch.setattr(classifier, "classes_of", nearest)
     result = class_accuracy(class_sampler_of(images / 255.0), data, options(num_model_samples=90))
-    assert result == {
-        "class_accuracy": pytest.approx(0.9),
-        "classifier_test_accuracy": pytest.approx(2 / 3),
-        "num_model_samples": 90,
-    }
+    accuracies = {"class_accuracy": pytest.approx(0.9), "classifier_test_accuracy": pytest.approx(2 / 3)}
+    assert result == {**accuracies, "num_model_samples": 90}
 
 
 def test_energy_distance_of_a_conditional_model_has_the_classes_of_the_data():

@@ -106,9 +106,8 @@ def test_distributions(by_row):
 
 
 def test_keys_are_all_different():
-    grid = itertools.product(
-        [0, 1, -1, 5 - 2**40, 2**32, 2**63 - 1, -(2**63)], [0, 1, 2**12, 2**31, 2**35 - 1], [0, 1, 2**12 - 1]
-    )
+    seeds, steps = [0, 1, -1, 5 - 2**40, 2**32, 2**63 - 1, -(2**63)], [0, 1, 2**12, 2**31, 2**35 - 1]
+    grid = itertools.product(seeds, steps, [0, 1, 2**12 - 1])
     all_keys = np.stack([noise.key(*arguments, i) for arguments in grid for i in range(4)])
     assert len(np.unique(all_keys, axis=0)) == len(all_keys) == 7 * 5 * 3 * 4
     assert (all_keys[:, 1] < 0).all()  # the seeds of rows never

@@ -234,11 +234,8 @@ def test_encodings_are_draws_of_q_and_importance_weights_those_of_its_density(ad
 def test_outside_training_a_row_has_no_company():
     """In training, the moments of r are those of the minibatch."""
     truth = LinearGaussian(True)
-    x, epsilon, z = (
-        np.tile(truth.x, [9, 1]),
-        noise.normal([0, 1], [9, NUM_BASIS, NOISE_SIZE]),
-        np.zeros([9, 2], np.float32),
-    )
+    x, z = np.tile(truth.x, [9, 1]), np.zeros([9, 2], np.float32)
+    epsilon = noise.normal([0, 1], [9, NUM_BASIS, NOISE_SIZE])
     for training in (True, False):
         alone = truth.model.losses(x[:1], epsilon[:1], z[:1], training)["estimated_kl"][0]
         difference = abs(alone - truth.model.losses(x, epsilon, z, training)["estimated_kl"][0])
