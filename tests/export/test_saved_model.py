@@ -26,7 +26,7 @@ from tests.mistakes import mistake
 from zoo import MODELS
 from zoo.serving import encode_png
 
-pytestmark = pytest.mark.usefixtures("loaded_once")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("loaded_once")]  # four exports
 BATCH = 6
 
 

@@ -271,6 +271,7 @@ def test_state_changes_in_the_moves_of_its_network_alone():
     assert all(np.any(now != before) for now, before in zip(of_both, of_g, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_averages_of_weights_come_with_those_of_batch_normalisation(num_replicas, tmp_path):
     strategy = two_replicas() if num_replicas == 2 else tf.distribute.get_strategy()

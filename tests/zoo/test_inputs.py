@@ -15,6 +15,7 @@ def rows_of(model, num=8):
     return (x, np.arange(len(x)) % 2) if model.labelled else (x,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", of_each_model(names()))
 def test_keras_methods(name, tmp_path):
     model = make(name)

@@ -39,6 +39,7 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
 GREY = np.random.default_rng(0).binomial(255, 0.4, [400, 2, 2, 1]).astype(np.uint8)
 
 
+@pytest.mark.slow
 def test_the_density_of_8_bit_pixels_is_that_of_dequantised_ones():
     """N(0.4, 0.03^2) whatever z is: bits are those of the probabilities of 256 values."""
     model = VAE(data_shape=(2, 2, 1), latent_size=1, hidden_units=(), likelihood="gaussian")

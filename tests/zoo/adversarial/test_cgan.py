@@ -94,6 +94,7 @@ def test_the_convolutional_networks_are_those_of_dcgan_and_a_projection():
     np.testing.assert_allclose(model.D_output(x, y, training=False), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", [3, -1])
 def test_labels_that_are_no_classes_are_refused_before_the_first_step(label):
     model, x, labels = CGAN(num_classes=3, **TINY["mlp"]), np.zeros([5, 2], np.float32), np.array([0, 1, 2, label, 1])

@@ -70,6 +70,7 @@ def test_accuracies_and_losses_of_a_known_discriminator():
                                atol=0.02)  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls, options", [
     (GAN, {"discriminator_units": (32, 32)}),
     (CGAN, {"discriminator_units": (16, 8, 32), "num_classes": 2, "dropout": 0.0}),

@@ -54,6 +54,7 @@ def test_bandwidths_are_in_units_of_the_data():
     np.testing.assert_allclose(scale, np.sqrt(np.square(differences).sum(-1).mean()), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discrepancy", ["mmd", "energy", "mean", "covariance"])
 def test_a_last_minibatch_of_one_row_and_rows_that_are_all_equal_leave_numbers(discrepancy):
     """Compiled by XLA, too; where there is no pair of rows, kernels and distances move nothing."""

@@ -194,6 +194,7 @@ def all_of(pair):
     return tf.stack([*losses, *state, *tf.unstack(tape.gradient(value, outputs), axis=1)])
 
 
+@pytest.mark.slow
 def test_every_loss_is_the_same_in_eager_graph_and_xla():
     names = [name for name in NAMES if not name.endswith(adversarial.NON_SATURATING)]
     every = [functools.partial(all_of, adversarial.loss_pair(name, 0.3)) for name in names]

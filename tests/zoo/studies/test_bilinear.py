@@ -53,6 +53,7 @@ def test_rates_angles_and_the_ellipse(eta):
     assert not np.allclose(*before_and_after[1], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("eta, bound", [(0.1, 1.03), (1.9, 20**0.5), (2.0, None), (2.5, None)])
 def test_alternating_play_is_bounded_below_a_rate_of_two_only(eta, bound):
     distance = np.linalg.norm(path_of(game("alternating", eta, eta, x0=1.0, y0=0.0), 30), axis=1)
