@@ -118,12 +118,13 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         """The trainable weights that a move changes, a list."""
         return [weight for network in self.moves[move] for weight in network.trainable_variables]
 
-    def compile(self, optimizers=None, *, jit_compile="auto", steps_per_execution=1, run_eagerly=False):
+    def compile(self, optimizers=None, *, optimizer=None, jit_compile="auto", steps_per_execution=1, run_eagerly=False):
         """Gives each move its optimizer.
 
         Args:
             optimizers: dict, move -> Keras optimizer (or its name), or of a model of one move that optimizer; None
                 takes the paper's, `default_optimizers`.
+            optimizer: the same, by Keras's name.
             jit_compile: True, False, or "auto" for True where there is a GPU. The whole step is compiled by XLA on one
                 device; under a strategy only the gradient computation is, because XLA can not span replicas.
             steps_per_execution, run_eagerly: as in Keras.
@@ -131,8 +132,10 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         Raises:
             ValueError: if `optimizers` does not name exactly the moves, or two moves would average one weight.
         """
-        optimizers = optimizers or {m: make_optimizer(**self.default_optimizers[kind_of(m)]) for m in self.moves}
-        if not isinstance(optimizers, dict):
+        optimizers = optimizers or optimizer
+        if not optimizers:
+            optimizers = {move: make_optimizer(**self.default_optimizers[kind_of(move)]) for move in self.moves}
+        elif not isinstance(optimizers, dict):
             optimizers = {move: optimizers for move in self.moves} if len(self.moves) == 1 else {str(optimizers): None}
         if set(optimizers) != set(self.moves):
             needed = f"{type(self).__name__} needs a dict with an optimizer for each of its moves {sorted(self.moves)}"

@@ -9,6 +9,14 @@ OF_ONE_OPTIMIZER = (keras.callbacks.LearningRateScheduler, keras.callbacks.Reduc
 ROUNDING = 1e-3  # how far outside [0, 1] a pixel may be
 
 
+def classes(label):
+    """Labels as a tensor; ValueError unless they are integers [n]."""
+    label = tf.convert_to_tensor(label)
+    if not label.dtype.is_integer or label.shape.rank not in (1, None):
+        raise ValueError(f"labels must be integers [n], not {label.dtype.name} of rank {label.shape.rank}.")
+    return label
+
+
 class Inputs:
     """Of a Keras model with `data_shape`, `data_range`, `from_served`, `labelled` and `batches_per_step`.
 
@@ -130,10 +138,6 @@ class Inputs:
             raise ValueError(f"{name} needs the label of each row: call fit(x, label), or give batches (x, label).")
         if not self.labelled and label is not None:
             raise ValueError(f"{name} learns from x alone: call fit(x), or give batches of x.")
-        if label is not None:
-            label = tf.convert_to_tensor(label)
-            if not label.dtype.is_integer or label.shape.rank not in (1, None):
-                raise ValueError(f"labels must be integers [n], not {label.dtype.name} {label.shape}.")
         return x, label
 
     def _check_shape(self, shape):

@@ -71,8 +71,8 @@ MISTAKES = {  # model and arguments, what it is given, what it says
     "shape": ("vae", {}, [IMAGES[:, :4]], r"not \[8, 4, 8, 1\]\."),
     "no label": ("cgan", {}, [IMAGES], "CGAN needs the label of each row"),
     "label": ("vae", {}, [IMAGES, np.zeros(8)], "VAE learns from x alone"),
-    "float labels": ("cgan", {}, [IMAGES, np.zeros(8)], r"labels must be integers \[n\], not float64 \(8,\)"),
-    "labels in a column": ("cgan", {}, [IMAGES, np.zeros([8, 1], int)], r"integers \[n\], not int64 \(8, 1\)"),
+    "float labels": ("cgan", {}, [IMAGES, np.zeros(8)], r"labels must be integers \[n\], not float64 of rank 1"),
+    "labels in a column": ("cgan", {}, [IMAGES, np.zeros([8, 1], int)], r"integers \[n\], not int64 of rank 2"),
     "nothing": ("vae", {}, [IMAGES[:0]], "there are no rows"),
     "k": ("gan", {"num_discriminator_steps": 3}, [IMAGES], "3 minibatches of one size, which 8 rows do not give"),
     "points": ("vae", {"data_shape": (2,)}, [np.full([4, 2], 1.5)], "points in .0, 1.*gaussian likelihood"),
@@ -106,7 +106,13 @@ def test_a_mistake_of_fit(arguments, given, options, message):
 
 def test_a_model_of_one_move_takes_one_optimizer():
     model = make("vae")
-    model.compile("adam")
-    assert isinstance(model.optimizers["autoencoder"], keras.optimizers.Adam)
+    for compiled in (model.compile("adam"), model.compile(optimizer="adam")):
+        assert compiled is None and isinstance(model.optimizers["autoencoder"], keras.optimizers.Adam)
     with pytest.raises(ValueError, match=r"a dict with an optimizer for each of its moves \['discriminator'.*'adam'"):
         make("gan").compile("adam")
+
+
+def test_a_conditional_model_draws_of_a_class():
+    for draw in (lambda model: model(tf.range(3)), lambda model: model.sample(tf.range(3))):
+        with pytest.raises(ValueError, match="CGAN makes and judges rows of a class: give the label of each row"):
+            draw(make("cgan"))

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from zoo.adversarial import dcgan
 from zoo.adversarial.adversarial_game import AdversarialGame
+from zoo.inputs import classes
 from zoo.parts import networks, penalties
 
 
@@ -95,7 +96,7 @@ class CGAN(AdversarialGame):
 
     def condition(self, label):
         """y, float32 [batch, condition_size], of labels [batch]; ValueError where they are known to be no classes."""
-        known = tf.get_static_value(label)  # None within a graph
+        known = tf.get_static_value(label := classes(label))  # None within a graph
         others = [] if known is None else np.setdiff1d(known, np.arange(self.num_classes))
         if len(others):
             raise ValueError(f"labels must be 0 to {self.num_classes - 1}, the classes, but {others[0]} is among them.")
@@ -105,7 +106,9 @@ class CGAN(AdversarialGame):
         super().check_rows(x, label)
         self.condition(np.unique(label, axis=0))  # refuses what it can not take
 
-    def conditions(self, label):
+    def conditions(self, label=None):
+        if label is None:
+            raise ValueError(f"{type(self).__name__} makes and judges rows of a class: give the label of each row.")
         return [self.condition(label)]
 
     def G(self, z, y, training=True):

@@ -17,6 +17,7 @@ Notation:
 import tensorflow as tf
 
 from zoo.game import Game
+from zoo.inputs import classes
 from zoo.parts import networks
 
 
@@ -71,6 +72,7 @@ class DensityRatio(Game):
         return self.classifier(x, training=training)[:, 0]
 
     def y(self, label):
+        label = classes(label)
         return tf.cast(tf.reduce_any(label[:, None] == tf.constant(self.numerator, label.dtype), axis=1), tf.float32)
 
     def losses(self, x, label, training=True):
