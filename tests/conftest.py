@@ -4,10 +4,15 @@ Operations are deterministic, as they are in every training.
 """
 
 import os
+import signal
 
 import pytest
 
 from common import cli
+
+# Whoever starts the tests may have signals ignored, as shells do in the background, and so would all their processes.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 with cli.quiet():
     import tensorflow as tf
