@@ -51,7 +51,9 @@ class Serving:
         Raises:
             ValueError: for seeds that are no integers, or a model that draws no samples.
         """
-        if "sample" not in (found := self.signatures()):
+        with tf.init_scope():  # what there is can depend on weights, which a graph knows no numbers of
+            found = self.signatures()
+        if "sample" not in found:
             raise ValueError(f"{type(self).__name__} draws no samples: it answers {', '.join(found)}.")
         if isinstance(seeds, dict):
             seeds, label = seeds["seed"], seeds.get("label")
