@@ -15,6 +15,7 @@ from trainers.metrics import two_samples
 from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of
 
 NUM_SAMPLES = 10_000
+SMALLEST_NUM = 8  # of which all measures have errors
 NUM_DRAWS = 10  # of training rows, for what a measure gives of data and other data
 NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
 
@@ -33,7 +34,7 @@ def sample_metric(measure, space):
 
     def metric(run, data, options):
         num = min(options.num_model_samples or NUM_SAMPLES, len(data.train), len(data.test))
-        require(num > two_samples.NUM_NEIGHBOURS, f"{num} rows are too few")
+        require(num >= SMALLEST_NUM, f"{num} rows are too few")
         draws = _draws(data, num)
         labels = data.train_labels[draws[0][0]] if run.model.conditional else None
         samples, embed, facts = samples_of(run, num, options, labels), lambda x: x, {}

@@ -14,6 +14,10 @@ def normal(seed, num=200, size=3, mean=0.0, scale=1.0):
     return mean + scale * np.random.default_rng(seed).normal(size=[num, size])
 
 
+def frechet(x, y):
+    return two_samples.frechet(two_samples.Moments.of(x), two_samples.Moments.of(y))
+
+
 def values(found):
     return {name: value for name, (value, _) in found.items()}
 
@@ -68,15 +72,23 @@ def test_frechet_distance_of_gaussians():
     of_x, of_y = np.cov(x.T), np.cov(y.T)
     root = linalg.sqrtm(of_x @ of_y).real
     expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(of_x + of_y - 2 * root)
-    np.testing.assert_allclose(two_samples.frechet(x, y), expected, rtol=1e-9)
-    assert two_samples.frechet(x, x) == pytest.approx(0.0, abs=1e-9)
-    far = two_samples.frechet(normal(0, 20_000, 2), normal(1, 20_000, 2, mean=[3.0, 0.0], scale=2.0))
+    np.testing.assert_allclose(frechet(x, y), expected, rtol=1e-9)
+    assert frechet(x, x) == pytest.approx(0.0, abs=1e-9)
+    far = frechet(normal(0, 20_000, 2), normal(1, 20_000, 2, mean=[3.0, 0.0], scale=2.0))
     np.testing.assert_allclose(far, 9.0 + 2 * (2.0 - 1.0) ** 2, rtol=0.02)
-    assert two_samples.frechet(normal(0, 20, 1), normal(0, 20, 1, 2.0)) == pytest.approx(4.0)  # one number a row
+    assert frechet(normal(0, 20, 1), normal(0, 20, 1, 2.0)) == pytest.approx(4.0)  # one number a row
+    found = two_samples.frechet_distance(x, y)
+    assert found["frechet_distance"][0] == pytest.approx(expected, rel=1e-9)
+    halves = [np.concatenate(np.array_split(rows, 20)[i::2]) for rows in (x, y) for i in (0, 1)]
+    of_halves = np.mean([frechet(halves[i], halves[2 + i]) for i in (0, 1)])
+    assert found["frechet_distance_extrapolated"][0] == pytest.approx(2 * expected - of_halves)
+    with pytest.raises(ValueError, match="at least 8 rows, not of 7 and 200"):
+        two_samples.frechet_distance(y[:7], x)
     rank_1 = np.outer(np.arange(5.0), [1.0, 1.0])
-    assert np.isfinite(two_samples.frechet(rank_1, rank_1 + 1.0))
+    assert np.isfinite(frechet(rank_1, rank_1 + 1.0))
 
 
+@pytest.mark.slow
 def test_equal_distributions_have_distance_0_on_average_and_errors_are_the_spread():
     """Those without a bias; the jackknife's error of a distance of 0 may be up to a root of two too large."""
     measures = (two_samples.energy_distance, two_samples.kernel_distance, two_samples.frechet_distance)
@@ -134,6 +146,7 @@ def test_coverage_that_equal_distributions_have(num, k, coverage):
     np.testing.assert_allclose(two_samples.coverage_of_equal_distributions(num, num, k), coverage, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_classifier_as_a_test():
     """Bayes accuracy of N(0, 1) and N(d, 1) is Phi(d / 2); without a difference p is uniform, or by ties larger."""
     found = two_samples.two_sample_test(normal(0, 4000, 1), normal(1, 5000, 1, mean=1.0))
