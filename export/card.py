@@ -168,7 +168,8 @@ def _evaluation(evaluation):
         return "## Results\n\nNot measured yet."
     lines = ["| metric | measured |", "|---|---|"]
     for name, numbers in evaluation["results"].items():
-        lines.append(f"| {name} | {', '.join(f'{key} {value:.6g}' for key, value in numbers.items())} |")
+        shown = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in numbers.items()}
+        lines.append(f"| {name} | {', '.join(f'{key} {value}' for key, value in shown.items())} |")
     return f"## Results\n\nOf `{evaluation['command']}`:\n\n" + "\n".join(lines)
 
 

@@ -1,7 +1,7 @@
-"""A classifier of images, trained here: the judge of whether a conditional model draws the class that it is asked for.
+"""The judge of a labelled set of images: a classifier, trained here, in whose last hidden layer samples are measured.
 
-It is trained once for a dataset and kept in `$KERAS_HOME/classifiers` (default `~/.keras`), under a name that holds a
-digest of the data, their shape and this file.
+It is trained once for a dataset and kept in `$KERAS_HOME/judges` (default `~/.keras`), under a name that holds a
+digest of the data, their shape and this file. On one kind of machine the same training gives the same bits.
 """
 
 import contextlib
@@ -20,59 +20,96 @@ from trainers.data import batches
 from zoo.parts.layers import Dropout
 
 layers = keras.layers
-BATCH_SIZE, NUM_STEPS, SEED = 100, 6000, 0
+BATCH_SIZE, NUM_STEPS, SEED, NUM_FEATURES = 100, 6000, 0, 128
 
 
-def trained(data, num_steps=NUM_STEPS):
-    """The classifier of a dataset of images, out of the cache or trained now.
+class Judge:
+    """A trained classifier.
 
-    Returns:
-        Keras model from images [batch, *data.shape] in [0, 1] to logits [batch, num_classes].
+    Attributes:
+        accuracy: float, the share of test rows that it is right on.
+        checksum: str, the start of the sha256 of its weights; stands beside every number that is made with it.
+    """
+
+    def __init__(self, network, accuracy):
+        self.accuracy = accuracy
+        weights = (np.ascontiguousarray(w, np.float32).tobytes() for w in network.get_weights())
+        self.checksum = hashlib.sha256(b"".join(weights)).hexdigest()[:16]
+        features = network.get_layer("features").output
+        self._network = keras.Model(network.inputs, [features, *network.outputs])
+
+    def features(self, images):
+        """float32 [n, 128], at least 0, of images [n, *data.shape] in [0, 1]."""
+        return self._network.predict(images, batch_size=500, verbose=0)[0]
+
+    def classes(self, images):
+        """The most probable class, int64 [n], of images in [0, 1]."""
+        return self.probabilities(images).argmax(axis=1)
+
+    def probabilities(self, images):
+        """Those of the classes, float32 [n, num_classes], of images in [0, 1]."""
+        logits = self._network.predict(images, batch_size=500, verbose=0)[1]
+        return tf.nn.softmax(logits).numpy()
+
+
+def cache(*names):
+    """A path in the folder of what is made once for a dataset."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser().joinpath(*names)
+
+
+def has_judge(data):
+    """Whether there can be a judge of a dataset: of images with labels of several classes."""
+    return len(data.shape) == 3 and (data.num_classes or 0) > 1
+
+
+def judge_of(data, num_steps=NUM_STEPS):
+    """The `Judge` of a dataset of images with labels, out of the cache or trained now.
 
     Raises:
         UserError: if the cache can not be written.
     """
     digest = hashlib.sha256(Path(__file__).read_bytes())
     digest.update(repr((data.checksum, data.shape, num_steps)).encode())
-    folder = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "classifiers"
-    file = folder / f"{data.name}_{digest.hexdigest()[:16]}.npz"
+    file = cache("judges", f"{data.name}_{digest.hexdigest()[:16]}.npz")
     keras.utils.set_random_seed(SEED)
-    model = network(data.shape, data.num_classes)
+    network = network_of(data.shape, data.num_classes)
     if file.exists():
-        damage = (OSError, ValueError, EOFError, zipfile.BadZipFile)
-        with contextlib.suppress(*damage), np.load(file) as weights:
-            model.set_weights(list(weights.values()))
-            return model
+        damage = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+        with contextlib.suppress(*damage), np.load(file) as content:
+            arrays = dict(content)
+            accuracy = float(arrays.pop("accuracy"))
+            network.set_weights(list(arrays.values()))
+            return Judge(network, accuracy)
     tf.config.experimental.enable_op_determinism()
     print(f"training a classifier of {data.name}, to be kept in {file}")
     rate = keras.optimizers.schedules.CosineDecay(2e-3, num_steps)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=10)
+    network.compile(keras.optimizers.Adam(rate), loss, steps_per_execution=10)
     batch_size = min(BATCH_SIZE, len(data.train))
     rows = batches(data, batch_size=batch_size, seed=SEED, with_labels=True)
-    model.fit(rows.take(num_steps), shuffle=False, verbose=int(sys.stdout.isatty()))
+    network.fit(rows.take(num_steps), shuffle=False, verbose=int(sys.stdout.isatty()))
+    logits = network.predict(data.test / np.float32(255.0), batch_size=500, verbose=0)
+    accuracy = float(np.mean(logits.argmax(axis=1) == data.test_labels))
 
     def write(path):
         with open(path, "wb") as opened:
-            np.savez(opened, *model.get_weights())
+            np.savez(opened, *network.get_weights(), accuracy=accuracy)
 
     rundir.write_atomically(file, write)
-    return model
+    return Judge(network, accuracy)
 
 
-def network(shape, num_classes):
-    """Two convolutions of stride 2, normalised, and a dense layer behind dropout."""
-    model = keras.Sequential([keras.Input(shape)])
-    for filters in (32, 64):
-        model.add(layers.Conv2D(filters, 5, strides=2, padding="same", use_bias=False, data_format="channels_last"))
-        model.add(layers.BatchNormalization(momentum=0.9))
-        model.add(layers.ReLU())
-    model.add(layers.Flatten(data_format="channels_last"))
-    model.add(Dropout(0.5))
-    model.add(layers.Dense(num_classes))
-    return model
-
-
-def classes_of(model, images):
-    """The most probable class, int64 [n], of images in [0, 1]."""
-    return model.predict(images, batch_size=500, verbose=0).argmax(axis=1)
+def network_of(shape, num_classes):
+    """Three convolutions, each normalised and pooled, and a dense layer of features between two of dropout."""
+    stack = [keras.Input(shape)]
+    for filters in (32, 64, 128):
+        stack += [
+            layers.Conv2D(filters, 3, padding="same", use_bias=False, data_format="channels_last"),
+            layers.BatchNormalization(momentum=0.9),
+            layers.ReLU(),
+            layers.MaxPool2D(padding="same", data_format="channels_last"),
+        ]
+    stack += [layers.Flatten(data_format="channels_last"), Dropout(0.3)]
+    stack += [layers.Dense(NUM_FEATURES, use_bias=False), layers.BatchNormalization(momentum=0.9)]
+    stack += [layers.ReLU(name="features"), Dropout(0.5), layers.Dense(num_classes)]
+    return keras.Sequential(stack)

@@ -22,7 +22,7 @@ def evaluate(run_dir, options, arguments):
     """
     from trainers import rundir
     from trainers.data import load, require_rows
-    from trainers.metrics import METRICS, ON_REQUEST
+    from trainers.metrics import METRICS, ON_REQUEST, DoesNotApply
 
     run = rundir.load(run_dir)
     settings = run.settings
@@ -32,13 +32,17 @@ def evaluate(run_dir, options, arguments):
     file = run.path / "evaluation.json"
     results = {}
     for name in dict.fromkeys(options.metrics or []) or [name for name in METRICS if name not in ON_REQUEST]:
-        if (measured := METRICS[name](run, data, options)) is not None:
-            results[name] = numbers = {key: value for key, value in measured.items() if math.isfinite(value)}
-            if lost := set(measured) - set(numbers):
-                print(f"{name}: left out, not finite: {', '.join(sorted(lost))}")
-            print(name + ": " + ", ".join(f"{key} {round(value, 4)}" for key, value in numbers.items()))
-        elif options.metrics:
-            print(f"{name} does not fit this model and these data")
+        try:
+            measured = METRICS[name](run, data, options)
+        except DoesNotApply as reason:
+            print(f"{name} does not apply: {reason}")
+            continue
+        lost = [key for key, value in measured.items() if isinstance(value, float) and not math.isfinite(value)]
+        results[name] = known = {key: value for key, value in measured.items() if key not in lost}
+        if lost:
+            print(f"{name}: left out, not finite: {', '.join(lost)}")
+        shown = {key: round(value, 4) if isinstance(value, float) else value for key, value in known.items()}
+        print(name + ": " + ", ".join(f"{key} {value}" for key, value in shown.items()))
     report = {
         "command": shlex.join(["python", "-m", "trainers.evaluate", *arguments]),
         "step": run.step,
@@ -53,8 +57,7 @@ def evaluate(run_dir, options, arguments):
 
 def define_options():
     """The flags of an evaluation, not parsed yet."""
-    from trainers.metrics import METRICS, ON_REQUEST
-    from trainers.metrics.rows import NUM_MODEL_SAMPLES
+    from trainers.metrics import METRICS, ON_REQUEST, coverage, sample_quality
 
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
@@ -68,7 +71,7 @@ def define_options():
     absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll.", **count)
     absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps from prior to posterior in ais_nll.", **count)
     absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition of ais_nll.", **count)
-    number = f"Samples drawn from the model; default {NUM_MODEL_SAMPLES}, for class_accuracy 10000."
+    number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes {coverage.NUM_SAMPLES}."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("num_betas", 10000, "Steps of annealed importance sampling.", **count)
     absl_flags.DEFINE_integer("num_runs", 100, "Runs of annealed importance sampling.", **count)

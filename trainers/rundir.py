@@ -17,7 +17,7 @@ import re
 import shlex
 import sys
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
@@ -36,13 +36,17 @@ LOCK = "lock"
 
 @dataclass(frozen=True)
 class Run:
-    """A run read back from its directory: a `Game` with its newest weights, their averages where the run kept any."""
+    """A run read back from its directory: a `Game` with its newest weights, their averages where the run kept any.
+
+    `memory` is for what several metrics share of this run, such as samples.
+    """
 
     path: Path
     model: keras.Model
     step: int
     settings: flags.Settings
     facts: dict
+    memory: dict = field(default_factory=dict, compare=False, repr=False)
 
 
 def write_atomically(path, write):

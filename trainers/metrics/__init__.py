@@ -1,12 +1,18 @@
 """Metrics, a file for each question: how likely, how near, how many modes, what representation, what theory says.
 
-A metric is one function of (run, data, options) that returns a dict of numbers, or None where it does not apply to the
-model or the data. To add one, write it in the file of its question and name it in `METRICS`.
+A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
+Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
+`n_floor_deviation`, its standard deviation; a name that begins with `num_` is a setting. To add a metric, write it in
+the file of its question and name it in `METRICS`.
 
 run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `trainers.evaluate`.
 """
 
-from trainers.metrics import coverage, density_ratio, likelihood, representation, sample_quality, theory
+from trainers.metrics import coverage, density_ratio, likelihood, representation, sample_quality, theory, two_samples
+from trainers.metrics.rows import DoesNotApply
+from trainers.metrics.sample_quality import sample_metric
+
+__all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
     "ais_log_likelihood": likelihood.ais_log_likelihood,
@@ -14,14 +20,18 @@ METRICS = {
     "class_accuracy": sample_quality.class_accuracy,
     "density_against_theory": theory.density_against_theory,
     "density_ratio": density_ratio.density_ratio,
+    "frechet_distance": sample_metric(two_samples.frechet_distance, "features"),
     "held_out_objectives": likelihood.held_out_objectives,
     "histogram_kl": sample_quality.histogram_kl,
     "importance_weighted_nll": likelihood.importance_weighted_nll,
+    "kernel_distance": sample_metric(two_samples.kernel_distance, "features"),
     "latent_map": representation.latent_map,
     "modes_found": coverage.modes_found,
     "modes_over_time": coverage.modes_over_time,
     "nearest_neighbour_accuracy": representation.nearest_neighbour_accuracy,
     "play_against_theory": theory.play_against_theory,
-    "sample_energy_distance": sample_quality.sample_energy_distance,
+    "precision_recall": sample_metric(two_samples.precision_recall, "features"),
+    "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
+    "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
 ON_REQUEST = {"ais_nll"}  # takes long, so that it is left out unless it is asked for

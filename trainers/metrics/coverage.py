@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common import pictures
-from trainers.metrics.rows import NUM_MODEL_SAMPLES, kept_samples, samples_of
+from trainers.metrics.rows import kept_samples, require, samples_of
 
 NUM_PANELS = 6
+NUM_SAMPLES = 2500  # as Lin et al. 2018
 
 
 def count_modes(samples, data):
@@ -21,9 +22,8 @@ def modes_found(run, data, options):
 
     The protocol of Lin et al. 2018 (PacGAN, arXiv:1712.04086) for the ring of 8 and the grid of 25 Gaussians.
     """
-    if data.modes is None or "sample" not in run.model.signatures():
-        return None
-    samples = samples_of(run, options.num_model_samples or NUM_MODEL_SAMPLES, options)
+    require(data.modes is not None, "the data are no mixture")
+    samples = samples_of(run, options.num_model_samples or NUM_SAMPLES, options)
     found, share = count_modes(samples, data)
     return {
         "modes_found": found,
@@ -36,8 +36,8 @@ def modes_found(run, data, options):
 def modes_over_time(run, data, options):
     """Modes found by the samples that the run drew on its way, and RUN_DIR/modes.png: how they came there."""
     samples = kept_samples(run)
-    if data.modes is None or data.shape != (2,) or not samples:
-        return None
+    require(data.modes is not None and data.shape == (2,), "the data are no mixture in the plane")
+    require(samples, "the run kept no samples")
     counts = {step: count_modes(points, data) for step, points in samples.items()}
     steps = np.array(list(counts))
     chosen = steps[np.unique(np.linspace(0, len(steps) - 1, NUM_PANELS).round().astype(int))]

@@ -8,7 +8,7 @@ from scipy import special
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.rows import served_batches
+from trainers.metrics.rows import require, served_batches
 from zoo.parts.divergences import DIVERGENCES
 
 NUM_CALIBRATION_BINS = 15
@@ -25,15 +25,13 @@ def density_ratio(run, data, options):
     mean of the true log r on the held-out rows of p. RUN_DIR/density_ratio.png shows it.
     """
     model = run.model
-    if "log_ratio" not in model.signatures():
-        return None
+    require("log_ratio" in model.signatures(), "the model estimates no ratio of densities")
     log_ratio, labels, rows = graph(model.log_ratio), data.test_labels, []
     for x in served_batches(run, data, options):
         rows.append(log_ratio(x)["log_ratio"].numpy())
     log_r = np.concatenate(rows).astype(np.float64)
     of_p = np.isin(labels, model.numerator)
-    if of_p.all() or not of_p.any():
-        return None
+    require(of_p.any() and not of_p.all(), "the test rows are not of both classes")
     report = {"kl_plug_in": float(log_r[of_p].mean())}
     report |= {name: _bound(row.f, log_r[of_p], log_r[~of_p]) for name, row in DIVERGENCES.items()}
     weights = np.where(of_p, 0.5 / of_p.sum(), 0.5 / (~of_p).sum())

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.graph import graph
-from trainers.metrics.rows import batches, held_out, progress, served
+from trainers.metrics.rows import batches, held_out, progress, require, served
 from zoo.parts import annealing, estimators, noise
 
 MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
@@ -59,7 +59,7 @@ def summary(name, nll, model, data):
 
     A pixel's density in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
     """
-    found = {name: float(nll.mean()), "standard_error": float(nll.std(ddof=1) / np.sqrt(len(nll)))}
+    found = {name: float(nll.mean()), f"{name}_standard_error": float(nll.std(ddof=1) / np.sqrt(len(nll)))}
     if is_density(model) and data.test.dtype == np.uint8:
         found["bits_per_dimension"] = found[name] / np.log(2.0) / int(np.prod(data.shape)) + 8.0
     return found
@@ -71,8 +71,7 @@ def importance_weighted_nll(run, data, options):
     Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way.
     """
     model = run.model
-    if not getattr(model, "has_proposal", False):
-        return None
+    require(getattr(model, "has_proposal", False), "the model has no density to propose latents from")
     num_samples = options.num_importance_samples
 
     @graph
@@ -100,8 +99,7 @@ def ais_nll(run, data, options):
     Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
     """
     model = run.model
-    if not hasattr(model, "p"):
-        return None
+    require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
     chains, temperatures = options.num_ais_chains, options.num_ais_temperatures
@@ -144,8 +142,7 @@ def ais_log_likelihood(run, data, options):
     Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
     """
     model = run.model
-    if not hasattr(model, "estimate_log_z"):
-        return None
+    require(hasattr(model, "estimate_log_z"), "the model has no partition function")
     settings = {"num_betas": options.num_betas, "num_runs": options.num_runs, "seed": options.seed}
     bar = progress("log Z forward", options.num_betas, "sweep")
     forward = model.estimate_log_z(**settings, progress=bar.update)
@@ -155,10 +152,10 @@ def ais_log_likelihood(run, data, options):
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
     error_of_rows = bounds.std(ddof=1) / np.sqrt(len(bounds))
-    name = "log_prob_lower_bound"
+    name = f"{'unnormalized_' if scores_grey(run, data) else ''}log_prob_lower_bound"
     return {
-        f"unnormalized_{name}" if scores_grey(run, data) else name: float(bounds.mean()) - forward.value,
-        "standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
+        name: float(bounds.mean()) - forward.value,
+        f"{name}_standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
         "by_backward_log_z": float(bounds.mean()) - backward.value,
         "by_backward_log_z_standard_error": float(np.hypot(error_of_rows, backward.standard_error)),
         "log_z": forward.value,

@@ -6,7 +6,7 @@ from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.rows import batches, served_batches
+from trainers.metrics.rows import batches, require, served_batches
 from zoo.parts import noise
 
 
@@ -16,8 +16,8 @@ def nearest_neighbour_accuracy(run, data, options):
     `z` is what `encode` returns, `features` the encoder's last hidden layer where the model serves it: the space of
     Donahue et al. 2016 (BiGAN, table 1, by their code). `data` is what a representation has to beat.
     """
-    if not hasattr(run.model, "encode") or data.train_labels is None:
-        return None
+    require(hasattr(run.model, "encode"), "the model does not encode")
+    require(data.train_labels is not None, "the data have no labels")
     train, test = (_representations(run, data, options, split) for split in ("train", "test"))
     accuracy = {}
     for space in train:
@@ -32,8 +32,9 @@ def latent_map(run, data, options):
     The number beside it is the share of draws whose nearest neighbour has the same label.
     """
     model = run.model
-    if getattr(model, "latent_size", None) != 2 or "encode" not in model.signatures() or data.test_labels is None:
-        return None
+    require(getattr(model, "latent_size", None) == 2, "latents are not of 2 numbers")
+    require("encode" in model.signatures(), "the model does not encode")
+    require(data.test_labels is not None, "the data have no labels")
     encode, specs = model.signatures()["encode"]
     encode, draws = graph(encode), []
     for i, x in enumerate(batches(run, data, options, "latent map")):

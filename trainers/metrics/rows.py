@@ -9,7 +9,19 @@ import tensorflow as tf
 from common.graph import graph
 from trainers.data import held_out_batches
 
-NUM_MODEL_SAMPLES = 2500  # where neither the user nor the metric has another number
+
+class DoesNotApply(Exception):
+    """A metric is not for this model or these data: why, as a part of a sentence after "NAME does not apply: "."""
+
+
+def require(condition, otherwise):
+    """Raises `DoesNotApply`, saying `otherwise`, unless the condition holds."""
+    if not condition:
+        raise DoesNotApply(otherwise)
+
+
+def require_samples(run):
+    require("sample" in run.model.signatures(), "the model draws no samples")
 
 
 def served(x):
@@ -19,13 +31,27 @@ def served(x):
 
 def samples_of(run, num, options, labels=None):
     """Samples of consecutive seeds; of a conditional model, those of the `labels`, by default each class in turn."""
-    sample = graph(run.model.sample)
-    inputs = {"seeds": tf.range(options.seed, options.seed + num, dtype=tf.int64)}
+    require_samples(run)
+    inputs = {"seeds": np.arange(options.seed, options.seed + num)}
     if run.model.conditional:
-        labels = np.arange(num) % run.model.num_classes if labels is None else labels
-        inputs["label"] = tf.constant(labels, tf.int64)
-    starts = range(0, num, options.batch_size)
-    return np.concatenate([sample(**{k: v[i : i + options.batch_size] for k, v in inputs.items()}) for i in starts])
+        inputs["label"] = np.arange(num) % run.model.num_classes if labels is None else np.asarray(labels, np.int64)
+    key = ("samples", options.batch_size, *(values.tobytes() for values in inputs.values()))
+    if key not in run.memory:  # many metrics measure the same samples
+        sample, parts = graph(run.model.sample), []
+        bar = progress("samples", num, "sample")
+        for i in range(0, num, options.batch_size):
+            parts.append(sample(**{k: tf.constant(v[i : i + options.batch_size]) for k, v in inputs.items()}).numpy())
+            bar.add(len(parts[-1]))
+        run.memory[key] = np.concatenate(parts)
+    return run.memory[key]
+
+
+def real_rows(run, data, split):
+    """All rows of a split as the model serves them, float32; binarised where the run's are."""
+    if ("rows", split) not in run.memory:
+        rows = held_out_batches(data, 1000, binarize=run.settings.dynamic_binarization, split=split)
+        run.memory["rows", split] = np.concatenate([x.numpy() for x in rows])
+    return run.memory["rows", split]
 
 
 def kept_samples(run):

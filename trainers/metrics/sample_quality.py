@@ -1,85 +1,110 @@
-"""How near samples are to the data, and whether they are of the class that they were asked for."""
+"""How good samples are: how far from held-out data, and whether of the class that they were asked for."""
+
+import hashlib
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
 from scipy import stats
 
-from common import pictures
+from common import files, pictures
 from common.graph import graph
-from trainers import classifier
-from trainers.metrics.rows import NUM_MODEL_SAMPLES, kept_samples, samples_of, served
+from trainers import classifier, rundir
+from trainers.metrics import two_samples
+from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of
 
+NUM_SAMPLES = 10_000
+NUM_DRAWS = 10  # of training rows, for what a measure gives of data and other data
 NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
-NUM_DRAWS = 10  # of data, for what a measure gives of data and other data
 
 
-def energy_distance(x, y):
-    """2 E|X - Y| - E|X - X'| - E|Y - Y'|, at least 0, and 0 for equal distributions only.
+def sample_metric(measure, space):
+    """The metric that applies `measure`, of `two_samples.py`, to samples and as many test rows in a `space`.
 
-    Szekely and Rizzo 2013 (Energy statistics), with unbiased means over distinct pairs: an estimate can be negative.
+    "data": pixels, or points as they are. "features": those of the judge of a set of labelled images, whose accuracy
+    and checksum stand beside; other data are their own features. Samples of images are rounded to 8 bits, as a PNG of
+    them would be: else a classifier could tell them by what lies between. Those of a conditional model have labels as
+    frequent as in the training data.
 
-    Args:
-        x, y: float arrays [n, ...] and [m, ...]; rows are flattened.
-
-    Raises:
-        ValueError: if n or m is below 2.
+    `..._floor` is the same measure of training rows in place of samples, mean and standard deviation of 10 draws, which
+    may have all test rows each time; it is kept in `$KERAS_HOME/floors`.
     """
-    if min(len(x), len(y)) < 2:
-        raise ValueError(f"the energy distance is of at least 2 rows and 2 rows, not of {len(x)} and {len(y)}.")
-    x, y = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (x, y))
-    x, y = x - (center := y.mean(0)), y - center  # an offset would cost digits
 
-    def mean_distance(a, b, num_pairs):
-        squares = np.square(a).sum(1)[:, None] + np.square(b).sum(1)[None] - 2.0 * a @ b.T
-        if a is b:
-            np.fill_diagonal(squares, 0.0)  # but for rounding, whose root is no longer small
-        return np.sqrt(np.maximum(squares, 0.0)).sum() / num_pairs
+    def metric(run, data, options):
+        num = min(options.num_model_samples or NUM_SAMPLES, len(data.train), len(data.test))
+        require(num > two_samples.NUM_NEIGHBOURS, f"{num} rows are too few")
+        draws = _draws(data, num)
+        labels = data.train_labels[draws[0][0]] if run.model.conditional else None
+        samples, embed, facts = samples_of(run, num, options, labels), lambda x: x, {}
+        if data.train.dtype == np.uint8:
+            samples = np.rint(samples * np.float32(255.0)) / np.float32(255.0)
+        if space == "features" and classifier.has_judge(data):
+            judge = classifier.judge_of(data)
+            embed, facts = judge.features, {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
 
-    within = sum(mean_distance(a, a, len(a) * (len(a) - 1)) for a in (x, y))
-    return float(2.0 * mean_distance(x, y, len(x) * len(y)) - within)
+        def flat(x):
+            return np.reshape(embed(x), [len(x), -1]).astype(np.float64)
+
+        def floors():
+            train, test = (flat(real_rows(run, data, split)) for split in ("train", "test"))
+            return [measure(train[of_train], test[of_test]) for of_train, of_test in draws]
+
+        found = measure(flat(samples), flat(real_rows(run, data, "test")[draws[0][1]]))
+        binarized = run.settings.dynamic_binarization
+        kept = _kept(data, [measure.__name__, num, binarized, *facts.values()], floors)
+        report = {}
+        for name, (value, error) in found.items():
+            of_draws = [draw[name][0] for draw in kept]
+            report[name] = value
+            if error is not None:
+                report[f"{name}_standard_error"] = error
+            if deviation := float(np.std(of_draws, ddof=1)):  # what is the same each time is a constant
+                report |= {f"{name}_floor": float(np.mean(of_draws)), f"{name}_floor_deviation": deviation}
+        return report | facts | {"num_draws_of_floor": NUM_DRAWS, "num_model_samples": num}
+
+    metric.__doc__ = measure.__doc__
+    return metric
 
 
-def sample_energy_distance(run, data, options):
-    """`energy_distance` between samples and test data, where there are two of each.
+def _draws(data, num):
+    """Rows of training and test data, [(of training, of test)], the same for every run."""
+    rng = np.random.default_rng(0)
+    return [[rng.choice(len(x), num, replace=False) for x in (data.train, data.test)] for _ in range(NUM_DRAWS)]
 
-    `of_training_data` is that between training and test data, which is 0 in expectation where both have one
-    distribution: mean and standard deviation of 10 draws of as many rows, which may be all of the test set each time.
-    """
-    num = min(options.num_model_samples or NUM_MODEL_SAMPLES, len(data.test), len(data.train))
-    if "sample" not in run.model.signatures() or num < 2:
-        return None
-    rng = np.random.default_rng(options.seed)
-    rows = [[rng.choice(len(x), num, replace=False) for x in (data.test, data.train)] for _ in range(NUM_DRAWS)]
-    labels = data.train_labels[rows[0][1]] if run.model.conditional else None  # as frequent as in the data
-    of_data = [energy_distance(served(data.train[train]), served(data.test[test])) for test, train in rows]
-    return {
-        "energy_distance": energy_distance(samples_of(run, num, options, labels), served(data.test[rows[0][0]])),
-        "of_training_data": float(np.mean(of_data)),
-        "of_training_data_standard_deviation": float(np.std(of_data, ddof=1)),
-        "num_draws_of_training_data": NUM_DRAWS,
-        "num_model_samples": num,
-    }
+
+def _kept(data, what, make):
+    """What `make` returns, a value of JSON, from the cache where it is known for these data and this code."""
+    code = [Path(file).read_bytes() for file in (__file__, two_samples.__file__)]
+    digest = hashlib.sha256(b"".join([*code, repr((data.checksum, data.shape, what)).encode()])).hexdigest()[:16]
+    file = classifier.cache("floors", f"{data.name}_{what[0]}_{digest}.json")
+    if (kept := files.read_json(file, "draws")) is None:
+        print(f"measuring {what[0]} of training rows, to be kept in {file}")
+        kept = {"draws": make()}
+        rundir.write_text(file, files.to_json(kept))
+    return kept["draws"]
 
 
 def class_accuracy(run, data, options):
     """The share of conditional samples, equally many of each class, that are of the class that they were asked for.
 
-    The class of an image is what a classifier says that was trained on the same data and agrees with a share of
-    `classifier_test_accuracy` of the test labels; that of a point of a mixture is the nearest mode.
+    The class of an image is what the judge of the data says, right on a share of `judge_accuracy` of the test rows;
+    that of a point of a mixture is the nearest mode.
     """
-    if not run.model.conditional or (data.modes is None and len(data.shape) != 3):
-        return None
-    num, report = options.num_model_samples or 10_000, {}
+    require(run.model.conditional, "samples are asked for by no class")
+    require(data.modes is not None or classifier.has_judge(data), "nothing tells the class of a sample")
+    num, report = options.num_model_samples or NUM_SAMPLES, {}
     labels = np.arange(num) % run.model.num_classes
     samples = samples_of(run, num, options, labels)
     if data.modes is not None:
         classes = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1).argmin(axis=1)
     else:
-        judge = classifier.trained(data)
-        classes, test_classes = (classifier.classes_of(judge, x) for x in (samples, served(data.test)))
-        report["classifier_test_accuracy"] = float(np.mean(test_classes == data.test_labels))
-    return {"class_accuracy": float(np.mean(classes == labels)), **report, "num_model_samples": num}
+        judge = classifier.judge_of(data)
+        classes, report = judge.classes(samples), {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
+    right = classes == labels
+    error = float(right.std() / np.sqrt(num))
+    found = {"class_accuracy": float(right.mean()), "class_accuracy_standard_error": error}
+    return found | report | {"num_model_samples": num}
 
 
 def histogram_kl(run, data, options):
@@ -90,8 +115,8 @@ def histogram_kl(run, data, options):
     distribution itself would get. RUN_DIR/histogram.png shows the histograms, and mean and width (standard deviation)
     of the samples that the run drew on its way.
     """
-    if data.shape != (1,) or "sample" not in run.model.signatures() or run.model.conditional:
-        return None
+    require_samples(run)
+    require(data.shape == (1,) and not run.model.conditional, "the data are not of one number, without conditions")
     truth, rng = np.ravel(data.train), np.random.default_rng(options.seed)
     edges = np.concatenate([[-np.inf], np.linspace(truth.min(), truth.max(), NUM_BINS + 1), [np.inf]])
     sample = graph(run.model.sample)

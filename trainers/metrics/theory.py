@@ -10,6 +10,7 @@ from scipy import stats
 from common import pictures
 from trainers.callbacks import logged_step
 from trainers.data import PUSHED
+from trainers.metrics.rows import require
 
 NUM_DENSITY_SAMPLES = 100_000
 
@@ -23,8 +24,9 @@ def play_against_theory(run, data, options):
     matrix = model.linear_map() if hasattr(model, "linear_map") else None
     log = run.path / "metrics.jsonl"
     lines = log.read_bytes().splitlines() if matrix is not None and log.exists() else []
-    if not lines or [logged_step(line) for line in lines] != list(range(1, run.step + 1)):
-        return None
+    require(matrix is not None, "the model is no linear game")
+    every = lines and [logged_step(line) for line in lines] == list(range(1, run.step + 1))
+    require(every, "the run did not log every step (--log_every=1)")
     lines = [json.loads(line) for line in lines]
     start = np.array([model.x0, model.y0])
     path = np.array([start, *([line["position_x"], line["position_y"]] for line in lines)])
@@ -48,8 +50,7 @@ def density_against_theory(run, data, options):
     stand beside those that the data were made with.
     """
     model = run.model
-    if not hasattr(model, "cdf") or data.shape != (1,):
-        return None
+    require(hasattr(model, "cdf") and data.shape == (1,), "the model has no distribution function of one number")
     num = options.num_model_samples or NUM_DENSITY_SAMPLES
     samples = model.sample(tf.range(options.seed, options.seed + num, dtype=tf.int64)).numpy()[:, 0]
 

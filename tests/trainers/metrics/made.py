@@ -17,7 +17,8 @@ def options(**more):
 
 
 def run_of(model, path=Path()):
-    return SimpleNamespace(model=model, path=path, step=300, settings=SimpleNamespace(dynamic_binarization=False))
+    settings = SimpleNamespace(dynamic_binarization=False)
+    return SimpleNamespace(model=model, path=path, step=300, settings=settings, memory={})
 
 
 def model_of(**parts):
@@ -41,7 +42,8 @@ def class_sampler_of(rows):
 
 
 def data_of(train, test, modes=None, mode_std=None, labels=(None, None)):
-    return Data("made", train, test, *labels, None, "", "", modes, mode_std)
+    num_classes = None if labels[0] is None else int(labels[0].max()) + 1
+    return Data("made", train, test, *labels, num_classes, "", "", modes, mode_std)
 
 
 def keep(path, samples):

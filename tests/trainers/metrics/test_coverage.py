@@ -36,4 +36,3 @@ def test_modes_over_time(tmp_path):
     found = coverage.modes_over_time(run_of(model_of(), tmp_path), ring, options())
     assert found == {"modes_found": 8, "num_modes": 8, "high_quality_share": 1.0, "fewest_modes_in_second_half": 2}
     assert (tmp_path / "modes.png").stat().st_size > 1000
-    assert coverage.modes_over_time(run_of(model_of(), tmp_path), load("digits"), options()) is None

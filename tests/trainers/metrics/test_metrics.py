@@ -3,20 +3,29 @@
 import pytest
 
 from tests.trainers.metrics.made import MODES, class_sampler_of, data_of, model_of, options, run_of, sampler_of
-from trainers.metrics import METRICS
+from trainers.metrics import METRICS, DoesNotApply
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
+MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 
 
-@pytest.mark.parametrize("name, run, data", [
-    ("modes_found", sampler_of(MODES), POINTS),
-    ("importance_weighted_nll", NOTHING, None),
-    ("ais_nll", NOTHING, None),
-    ("class_accuracy", sampler_of(MODES), MIXTURE),
-    ("class_accuracy", class_sampler_of(MODES), POINTS),
-    ("nearest_neighbour_accuracy", NOTHING, POINTS),
-    ("histogram_kl", sampler_of(MODES), MIXTURE),
-    ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1])),
+@pytest.mark.parametrize("name, run, data, why", [
+    ("modes_found", sampler_of(MODES), POINTS, "no mixture"),
+    ("modes_over_time", NOTHING, POINTS, "no mixture in the plane"),
+    ("modes_over_time", NOTHING, MIXTURE, "kept no samples"),
+    ("importance_weighted_nll", NOTHING, None, "no density to propose"),
+    ("ais_nll", NOTHING, None, "no likelihood"),
+    ("ais_log_likelihood", NOTHING, None, "no partition function"),
+    ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
+    ("class_accuracy", class_sampler_of(MODES), POINTS, "tells the class"),
+    ("nearest_neighbour_accuracy", NOTHING, POINTS, "does not encode"),
+    ("histogram_kl", sampler_of(MODES), MIXTURE, "not of one number"),
+    ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
+    ("frechet_distance", NOTHING, MANY, "draws no samples"),
+    ("density_ratio", NOTHING, POINTS, "no ratio"),
+    ("play_against_theory", NOTHING, POINTS, "no linear game"),
+    ("density_against_theory", NOTHING, POINTS, "no distribution function"),
 ])  # fmt: skip
-def test_metrics_that_do_not_apply(name, run, data):
-    assert METRICS[name](run, data, options()) is None
+def test_metrics_that_do_not_apply(name, run, data, why):
+    with pytest.raises(DoesNotApply, match=why):
+        METRICS[name](run, data, options())

@@ -6,6 +6,7 @@ import tensorflow as tf
 from scipy.spatial.distance import cdist
 
 from tests.trainers.metrics.made import NUM_ROWS, data_of, options, run_of
+from trainers.metrics import DoesNotApply
 from trainers.metrics.representation import nearest_neighbour_accuracy
 
 
@@ -48,4 +49,5 @@ def test_nearest_neighbours_of_a_vae(vae, images):
     white = (images.test.reshape(NUM_ROWS, 4).sum(1) > 510).astype(np.int64)
     data = data_of(images.train, images.test, labels=(white, white))
     assert nearest_neighbour_accuracy(run_of(vae), data, options())["z"] == 1.0
-    assert nearest_neighbour_accuracy(run_of(vae), images, options()) is None  # no labels
+    with pytest.raises(DoesNotApply, match="no labels"):
+        nearest_neighbour_accuracy(run_of(vae), images, options())
