@@ -1,13 +1,13 @@
 """The directory of a run: its settings, its facts, and its checkpoints, written so that a crash can not harm them.
 
 config.cfg        the resolved flagfile; it reruns the run
-facts.json        what was trained on what: model, dataset, checksum, licence, versions
+facts.json        what was trained on what: model, dataset, checksum, licence, versions, machine, commit
 metrics.jsonl     one line every --log_every steps
 samples/          pictures of samples
 tensorboard/      the same for TensorBoard
 checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
 export/           SavedModels
-evaluation.json   results of trainers.evaluate
+evaluation.json   results of trainers.evaluate, and how each was measured
 lock              while it is trained: who trains it
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from common import files
+from common import files, provenance
 from common.cli import UserError, writing
 from trainers import flags
 from zoo.game import kind_of
@@ -74,6 +74,7 @@ def facts_of(settings, data):
         "num_classes": data.num_classes,
         "class_names": data.class_names,
         "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
+        **provenance.here(),
         "versions": {package.__name__: package.__version__ for package in (zoo, tf, keras, np)},
     }
 
@@ -166,10 +167,10 @@ def prepare(settings, facts):
         UserError: if the directory can not be written.
     """
     path = Path(settings.run_dir)
-    if not (path / "config.cfg").exists():
-        write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
-    elif read_facts(path) is None:  # no reason to give up whole checkpoints
+    is_new, is_damaged = not (path / "config.cfg").exists(), read_facts(path) is None
+    if is_damaged and not is_new:  # no reason to give up whole checkpoints
         print(f"{path / 'facts.json'} is damaged; it is written anew.", file=sys.stderr)
+    if is_new or is_damaged:
         write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
     write_text(path / "config.cfg", "\n".join(settings.lines) + "\n")
     for file in leftovers(path):

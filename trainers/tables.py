@@ -70,7 +70,7 @@ def terminal(results, papers):
     rows, settings = [("metric", "value", "standard error", "floor", "published")], {}
     for metric, measured in results.items():
         found, of_metric = numbers(measured)
-        settings.setdefault(_line(of_metric), []).append(metric)
+        settings.setdefault(line_of(of_metric), []).append(metric)
         alone = [number.name for number in found] == [metric]
         rows += [] if alone else [(metric, "", "", "", "")]
         for number in found:
@@ -85,5 +85,6 @@ def terminal(results, papers):
     return "\n".join([line.rstrip() for line in lines] + [textwrap.fill(line, WIDTH) for line in more])
 
 
-def _line(settings):
+def line_of(settings):
+    """Settings on one line."""
     return ", ".join(f"{name} {rounded(v)[0] if isinstance(v, float) else v}" for name, v in settings.items())

@@ -160,7 +160,7 @@ def test_a_value_is_rounded_to_its_error(value, error, text):
 
 def test_the_widest_table_fits_a_terminal():
     measured = {WIDE: -88.31, f"{WIDE}_standard_error": 0.41, f"{WIDE}_floor": 1.2e-5, f"{WIDE}_floor_deviation": 3e-6}
-    settings = {f"num_{'x' * 30}_{i}": 10000 for i in range(9)} | {"judge": "0123456789abcdef", "judge_accuracy": 0.9923}
+    settings = {f"num_{'x' * 30}{i}": 10**4 for i in range(9)} | {"judge": "0123456789abcdef", "judge_accuracy": 0.9923}
     paper = {"ais_log_likelihood": {WIDE: {"value": -84.62, "error": 0.13}}}
     lines = tables.terminal({"ais_log_likelihood": measured | settings}, paper).splitlines()
     assert max(map(len, lines)) <= tables.WIDTH and lines[2].split() == [

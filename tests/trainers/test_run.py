@@ -25,7 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common import cli, pictures
 from tests.mistakes import files_no_larger_than, mistake
-from trainers import callbacks, evaluate, flags, rundir
+from trainers import callbacks, evaluate, flags, results, rundir
 from trainers.run import train
 from zoo import MODELS
 from zoo.variational.vae import VAE
@@ -162,8 +162,8 @@ def test_points_are_kept_as_numbers_and_measured_at_the_end(tmp_path, capfd, mon
     out = capfd.readouterr().out
     assert "\nmodes_found\n" in out and "\nclass_accuracy does not apply: samples are asked for by no class\n" in out
     file = run_dir / "evaluation.json"
-    results, how = (json.loads(file.read_text())[part] for part in ("results", "measured"))
-    assert list(results) == ["modes_found"]
+    measured, how = (json.loads(file.read_text())[part] for part in ("results", "measured"))
+    assert list(measured) == ["modes_found"]
     command = how["modes_found"]["command"]
     assert f"Of `{command}`" in (run_dir / "export" / "README.md").read_text()
     file.unlink()
@@ -173,12 +173,18 @@ def test_points_are_kept_as_numbers_and_measured_at_the_end(tmp_path, capfd, mon
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(SystemExit) as stop:
         runpy.run_module(module, run_name="__main__")
-    assert not stop.value.code and json.loads(file.read_text())["results"] == results
+    assert not stop.value.code and json.loads(file.read_text())["results"] == measured
     board = EventAccumulator(str(run_dir / "tensorboard")).Reload()  # as TensorBoard shows it
     pngs = [(picture.step, picture.encoded_image_string) for picture in board.Images("samples")]
     assert pngs == [(step, (run_dir / f"samples/step_00000{step}.png").read_bytes()) for step in (2, 4)]
     board = EventAccumulator(str(run_dir / "tensorboard" / "evaluation")).Reload()
     assert [p.step for p in board.Scalars("evaluation/modes_found")] == [4]  # once, though there are two files
+    results.add(run_dir, "ring", tmp_path)
+    (record,) = results.load(tmp_path).values()
+    assert (
+        record["runs"][0]["training_seconds"] > 0.0
+        and record["num_weights"] == 2 * 8 + 8 + 8 * 2 + 2 + 2 * 8 + 8 + 8 + 1
+    )
 
 
 def test_a_model_without_samples(tmp_path, capfd, monkeypatch):
