@@ -54,7 +54,7 @@ def evaluate(run_dir, options, arguments):
     about = {"step": run.step, "data_checksum": data.checksum}
     measured = read(file, about)["measured"]
     if kept := [name for name in names if name in measured and agrees(measured[name]["options"], options)]:
-        print(f"kept from {file}, which can be deleted: {', '.join(kept)}")
+        print(f"kept from {file} (without it all is measured anew): {', '.join(kept)}")
     for name in names:
         if name in kept:
             continue
@@ -78,7 +78,7 @@ def evaluate(run_dir, options, arguments):
     results = {name: report["results"][name] for name in names if name in report["results"] and name not in reasons}
     with cli.writing(run.path):
         callbacks.Board(run.path / "tensorboard" / "evaluation", run.step - 1).write(run.step, scalars(report))
-    print(tables.terminal(results, tables.published(tables.name_of(run.path))))
+    print("\n" + tables.terminal(results, tables.published(tables.name_of(run.path))))
     for name, reason in reasons.items():
         print(f"{name} does not apply: {reason}")
     print(f"kept in {file}" if results else f"nothing was measured of {run.path}")

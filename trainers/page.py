@@ -19,7 +19,7 @@ been measured; not to be edited."""
 LEGEND = """\
 After +- stands the standard error of the one run or, where several seeds were trained, the standard deviation over
 them. The floor is what the measure gives of training data in place of samples, with its standard deviation; no sampler
-can be expected to come below it. Papers' numbers are of their own protocol, which stands beside them."""
+can be expected to do better. Papers' numbers are of their own protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 OBJECTIVES = "held_out_objectives"  # losses, which tell one run from another of the same model only
 LIKELIHOODS = {"nll": 1.0, "log_prob_lower_bound": -1.0}  # numbers in nats, and the sign that makes them -log p(x)
@@ -55,11 +55,11 @@ def render(records):
     for name, found in records.items():
         family = MODELS[found["model"]].__module__.split(".")[1]
         families.setdefault(family, {})[name] = found
-    sections = [INTRODUCTION + " " + LEGEND]
+    sections = [INTRODUCTION, LEGEND]
     if likelihoods(records):
         sections.append("![Likelihoods of test data in nats, and what papers found](results/likelihoods.png)")
     for family, of_family in sorted(families.items()):
-        rows = [row for name, found in of_family.items() for row in _rows(name, found)]
+        rows = [row for name, found in of_family.items() for row in _once(_rows(name, found))]
         how = "\n".join(_how(name, found) for name, found in of_family.items())
         sections += [f"## {family.capitalize()}", _table(HEAD, rows), how, _pictures(of_family)]
     return "\n\n".join(section for section in [*sections, _measures(records)] if section) + "\n"
@@ -70,7 +70,7 @@ def short(records):
     rows = []
     for name, found in records.items():
         of_one = _rows(name, found, "")
-        rows += [row for row in of_one if row[-1]] or of_one[:1]
+        rows += _once([row for row in of_one if row[-1]] or of_one[:1])
     head = [title for title in HEAD if title != "floor"]
     rows = [row[:5] + row[6:] for row in rows]
     return (_table(head, rows) if rows else NOTHING) + f"\n\n{MORE}"
@@ -90,6 +90,11 @@ def _rows(name, found, up="../"):
             floor, paper = number.texts[2], _paper(papers.get(metric, {}).get(number.name))
             rows.append([label, f"`{found['model']}`", found["dataset"], measure, ours, floor, paper])
     return rows
+
+
+def _once(rows):
+    """A result's lines, which all begin with its name, model and data, with these in the first line only."""
+    return [row if i == 0 else ["", "", "", *row[3:]] for i, row in enumerate(rows)]
 
 
 def _paper(found):

@@ -62,7 +62,8 @@ def test_an_evaluation_goes_on_where_it_stopped(lab, capsys):
     lab.broken = set()
     report = lab.measure()
     assert lab.called == ["nll"] and list(report["results"]) == ["distance", "nll"]
-    assert f"kept from {lab.run.path}/evaluation.json, which can be deleted: distance\n" in capsys.readouterr().out
+    told = f"kept from {lab.run.path}/evaluation.json (without it all is measured anew): distance\n"
+    assert told in capsys.readouterr().out
     lab.measure()
     assert lab.called == []
 
@@ -104,6 +105,7 @@ def test_what_is_printed(lab, capsys, monkeypatch):
     lab.measure("--metrics=all", "--num_betas=1")
     assert capsys.readouterr().out.splitlines() == [
         "distance: left out, not finite: lost",
+        "",
         "metric    value  standard error  floor  published",
         "distance    1.5",
         "nll       91.02            0.22              89.9",
