@@ -55,30 +55,22 @@ def evaluate(run_dir, options, arguments):
     measured = read(file, about)["measured"]
     if kept := [name for name in names if name in measured and agrees(measured[name]["options"], options)]:
         print(f"kept from {file} (without it all is measured anew): {', '.join(kept)}")
-    for name in names:
-        if name in kept:
-            continue
+    command = shlex.join(["python", "-m", "trainers.evaluate", *arguments])
+    for name in [name for name in names if name not in kept]:
         noted, start = Noted(options), time.perf_counter()
         try:
             found = METRICS[name](run, data, noted)
         except DoesNotApply as reason:
             reasons[name] = reason
             continue
-        if lost := [key for key, value in found.items() if isinstance(value, float) and not math.isfinite(value)]:
-            print(f"{name}: left out, not finite: {', '.join(lost)}")
-        report = read(file, about)  # anew, because another command may have written there
-        report["results"][name] = {key: value for key, value in found.items() if key not in lost}
-        report["measured"][name] = {
-            "command": shlex.join(["python", "-m", "trainers.evaluate", *arguments]),
-            "options": noted.read,
-            "seconds": round(time.perf_counter() - start, 3),
-        }
-        rundir.write_text(file, files.to_json(report, indent=2) + "\n")
+        seconds = round(time.perf_counter() - start, 3)
+        keep(file, about, name, found, {"command": command, "options": noted.read, "seconds": seconds})
     report = read(file, about)
     results = {name: report["results"][name] for name in names if name in report["results"] and name not in reasons}
-    with cli.writing(run.path):
-        callbacks.Board(run.path / "tensorboard" / "evaluation", run.step - 1).write(run.step, scalars(report))
-    print("\n" + tables.terminal(results, tables.published(tables.name_of(run.path))))
+    if results:
+        with cli.writing(run.path):
+            callbacks.Board(run.path / "tensorboard" / "evaluation", run.step - 1).write(run.step, scalars(report))
+        print("\n" + tables.terminal(results, tables.published(tables.name_of(run.path))))
     for name, reason in reasons.items():
         print(f"{name} does not apply: {reason}")
     print(f"kept in {file}" if results else f"nothing was measured of {run.path}")
@@ -89,6 +81,18 @@ def read(file, about):
     """The evaluation in a file if it is `about` the same step and data, else one without results."""
     known = files.read_json(file, *about, "results", "measured") or {}
     return known if about.items() <= known.items() else {**about, "results": {}, "measured": {}}
+
+
+def keep(file, about, name, found, how):
+    """Writes what a metric returned, and how, into the evaluation in a file, which another command may have changed."""
+    from trainers import rundir
+
+    if lost := [key for key, value in found.items() if isinstance(value, float) and not math.isfinite(value)]:
+        print(f"{name}: left out, not finite: {', '.join(lost)}")
+    report = read(file, about)
+    report["results"][name] = {key: value for key, value in found.items() if key not in lost}
+    report["measured"][name] = how
+    rundir.write_text(file, files.to_json(report, indent=2) + "\n")
 
 
 def agrees(noted, options):

@@ -81,8 +81,7 @@ def facts_of(settings, data):
 
 def read_facts(path):
     """The facts of a run, or None where they are missing or damaged."""
-    needed = ("dataset", "data_shape", "data_checksum", "num_classes", "versions")
-    return files.read_json(Path(path) / "facts.json", *needed)
+    return files.read_json(path / "facts.json", "dataset", "data_shape", "data_checksum", "num_classes", "versions")
 
 
 @contextlib.contextmanager
@@ -167,10 +166,10 @@ def prepare(settings, facts):
         UserError: if the directory can not be written.
     """
     path = Path(settings.run_dir)
-    is_new, is_damaged = not (path / "config.cfg").exists(), read_facts(path) is None
-    if is_damaged and not is_new:  # no reason to give up whole checkpoints
+    if not (path / "config.cfg").exists():
+        write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
+    elif read_facts(path) is None:  # no reason to give up whole checkpoints
         print(f"{path / 'facts.json'} is damaged; it is written anew.", file=sys.stderr)
-    if is_new or is_damaged:
         write_text(path / "facts.json", files.to_json(facts, indent=2) + "\n")
     write_text(path / "config.cfg", "\n".join(settings.lines) + "\n")
     for file in leftovers(path):

@@ -118,6 +118,12 @@ def test_what_is_printed(lab, capsys, monkeypatch):
     ]
 
 
+def test_where_nothing_applies_nothing_is_written(lab, capsys):
+    evaluate.main(["evaluate", f"--run_dir={lab.run.path}", "--metrics=never"])
+    told = f"never does not apply: the model is made up\nnothing was measured of {lab.run.path}\n"
+    assert capsys.readouterr().out == told and not lab.run.path.exists()
+
+
 def test_tensorboard_gets_each_number_once_for_a_step(lab):
     for flags in ((), ("--metrics=nll", "--num_betas=2")):
         lab.measure(*flags)

@@ -256,7 +256,8 @@ def test_the_seconds_that_a_log_tells(log, seconds, tmp_path):
     (["--add={}/ring", "--name=published"], "--name=published must be"),
     (["--add=gs://ring"], "is not a path"),
 ])  # fmt: skip
-def test_mistakes(flags, told, make_run, tmp_path):
+def test_mistakes(flags, told, make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "ROOT", tmp_path)  # nothing is to be written there, and never here
     make_run(tmp_path / "ring")
     make_run(tmp_path / "old", step=10)
     with mistake(told):
