@@ -63,7 +63,8 @@ def measure(name, jit_compile, num_steps):
         step = tf.function(model.train_step, jit_compile=jit_compile)
         alone = median_ms(lambda: step(batch), 5, max(1, num_steps // 5))
 
-        log = callbacks.Log(Path(directory), num_steps, 0, 2 * num_steps, writes=True)
+        board = callbacks.Board(Path(directory) / "tensorboard", 0)
+        log = callbacks.Log(Path(directory), num_steps, 0, 2 * num_steps, board=board)
         log.verbose = False
         model.fit(batches, steps_per_epoch=2 * num_steps, callbacks=[log], shuffle=False, verbose=0)
         lines = (Path(directory) / "metrics.jsonl").read_text().splitlines()

@@ -101,14 +101,14 @@ def define_list(flags, name, default, help_text, choices=None, paths=False):
     absl_flags.DEFINE_flag(ListFlag(parser, serializer, name, default, help_text), flags)
 
 
-def parse(flags, argv, title, required):
+def parse(flags, argv, title, required=None):
     """Reads the command line into `flags`, an `absl.flags.FlagValues`; `--flagfile=FILE` reads more flags from a file.
 
     Args:
         flags: the flags, defined.
         argv: list of str, the program and its arguments.
         title: what `--help` prints above the flags.
-        required: name of the flag that must be given.
+        required: name of the flag that must be given, or None.
 
     Raises:
         UserError: for an unknown flag, a wrong value, or a missing flag.
@@ -120,7 +120,7 @@ def parse(flags, argv, title, required):
             print(f"  --{name}: {flags[name].help}")
         raise SystemExit(0)
     read(flags, flagfiles.expand(argv))
-    if flags[required].value is None:
+    if required and flags[required].value is None:
         raise UserError(f"--{required} is missing; --help lists the flags.")
 
 

@@ -166,11 +166,13 @@ def _quote(text):
 def _evaluation(evaluation):
     if not evaluation:
         return "## Results\n\nNot measured yet."
-    lines = ["| metric | measured |", "|---|---|"]
+    tables = {}
     for name, numbers in evaluation["results"].items():
         shown = {key: f"{value:.6g}" if isinstance(value, float) else value for key, value in numbers.items()}
-        lines.append(f"| {name} | {', '.join(f'{key} {value}' for key, value in shown.items())} |")
-    return f"## Results\n\nOf `{evaluation['command']}`:\n\n" + "\n".join(lines)
+        line = f"| {name} | {', '.join(f'{key} {value}' for key, value in shown.items())} |"
+        how = evaluation.get("measured", {}).get(name, evaluation)  # once, all metrics were of one command
+        tables.setdefault(how.get("command"), ["| metric | measured |", "|---|---|"]).append(line)
+    return "\n\n".join(["## Results", *(f"Of `{command}`:\n\n" + "\n".join(t) for command, t in tables.items())])
 
 
 def _png(rest):

@@ -38,7 +38,7 @@ def export_run(run, export_dir=None, signatures=None, keep_versions=None, onnx=F
     lines = [line for line in run.settings.lines if not line.startswith("--data_dir=")]  # of this machine only
     metadata = {**run.facts, "step": run.step, "settings": lines}
     evaluation = Path(run.path) / "evaluation.json"
-    if measured := read_json(evaluation, "step", "command", "results"):
+    if measured := read_json(evaluation, "step", "results"):
         if measured["step"] == run.step:
             metadata["evaluation"] = measured  # that of another step would be another model's
     elif evaluation.exists():

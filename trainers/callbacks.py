@@ -4,6 +4,7 @@ All count steps from the beginning of the run, resumed or not.
 """
 
 import contextlib
+import functools
 import json
 import math
 import os
@@ -14,6 +15,7 @@ import time
 
 import keras
 import numpy as np
+import PIL.Image
 import tensorflow as tf
 
 from common import cli, pictures
@@ -88,14 +90,14 @@ class Log(_EverySteps):
         UserError: when a loss is not finite, naming the step and the move.
     """
 
-    def __init__(self, *args, writes):
+    def __init__(self, *args, board):
         super().__init__(*args)
-        self.writes = writes
-        self.terminal, self.unfinished = writes and sys.stdout.isatty(), False
+        self.board = board  # None in workers that are not to write
+        self.terminal, self.unfinished = bool(board) and sys.stdout.isatty(), False
 
     def on_train_begin(self, logs=None):
         self.last_step, self.last_time, self.last_shown = self.first_step, time.perf_counter(), -math.inf
-        if self.writes:
+        if self.board:
             self.file = self.path / "metrics.jsonl"
             lines = self.file.read_bytes().splitlines() if self.file.exists() else []
             steps = [logged_step(line) for line in lines]
@@ -104,8 +106,6 @@ class Log(_EverySteps):
             # What is resumed logs the rest anew.
             kept = [line for line, step in zip(lines, steps, strict=True) if step <= self.first_step]
             rundir.write_atomically(self.file, lambda path: path.write_bytes(b"".join(line + b"\n" for line in kept)))
-            with self.writing(self.first_step):
-                self.board = Board(self.path / "tensorboard", self.first_step)
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -116,11 +116,11 @@ class Log(_EverySteps):
     def act(self, step, logs):
         self.check(step, logs)
         speed = self.speed(step)
-        if self.writes:
+        if self.board:
             self.show(step, logs)
             with self.writing(step):
                 with open(self.file, "a") as file:
-                    file.write(to_json({"step": step, **logs, "steps_per_second": round(speed, 2)}) + "\n")
+                    file.write(to_json({"step": step, **logs, "steps_per_second": float(f"{speed:.4g}")}) + "\n")
                 self.board.write(step, logs)
         self.last_step, self.last_time = step, time.perf_counter()
         self.model.reset_metrics()
@@ -168,23 +168,44 @@ def logged_step(line):
 
 
 class Board:
-    """A file of events for TensorBoard, whose readers forget what older files say of the steps after `first_step`."""
+    """A file of events for TensorBoard, whose readers forget what older files say of the steps after `first_step`.
+
+    There is one for each directory at a time, since readers follow the newest file only. It is made when it is first
+    written to.
+    """
 
     def __init__(self, directory, first_step):
-        directory.mkdir(parents=True, exist_ok=True)
-        self.file = tf.io.TFRecordWriter(str(directory / f"events.out.tfevents.{time.time_ns()}"))
-        self.add(file_version="brain.Event:2")
+        self.directory, self.first_step = directory, first_step
+
+    @functools.cached_property
+    def file(self):
+        self.directory.mkdir(parents=True, exist_ok=True)
+        file = tf.io.TFRecordWriter(str(self.directory / f"events.out.tfevents.{time.time_ns()}"))
         session_log = tf.compat.v1.SessionLog
-        self.add(step=first_step + 1, session_log=session_log(status=session_log.START))
+        start = {"step": self.first_step + 1, "session_log": session_log(status=session_log.START)}
+        for content in ({"file_version": "brain.Event:2"}, start):
+            file.write(_event(**content))
+        return file
 
     def write(self, step, logs):
-        value = tf.compat.v1.Summary.Value
-        values = [value(tag=name, simple_value=number) for name, number in logs.items()]
-        self.add(step=step, summary=tf.compat.v1.Summary(value=values))
+        """Scalars, dict name -> number."""
+        self._add(step, [{"tag": name, "simple_value": number} for name, number in logs.items()])
+
+    def write_picture(self, step, name, png):
+        """The picture in a PNG file."""
+        with PIL.Image.open(png) as image:
+            width, height, channels = *image.size, len(image.getbands())
+        content = {"width": width, "height": height, "colorspace": channels, "encoded_image_string": png.read_bytes()}
+        self._add(step, [{"tag": name, "image": tf.compat.v1.Summary.Image(**content)}])
+
+    def _add(self, step, values):
+        summary = tf.compat.v1.Summary(value=[tf.compat.v1.Summary.Value(**value) for value in values])
+        self.file.write(_event(step=step, summary=summary))
         self.file.flush()
 
-    def add(self, **content):
-        self.file.write(tf.compat.v1.Event(wall_time=time.time(), **content).SerializeToString())
+
+def _event(**content):
+    return tf.compat.v1.Event(wall_time=time.time(), **content).SerializeToString()
 
 
 class Checkpoints(_EverySteps):
@@ -212,15 +233,16 @@ class Samples(_EverySteps):
     """Draws a picture of samples from the same seeds each time, of a conditional model a line for each class.
 
     Of images that are draws from a likelihood p(x|z) it shows the means.
-    Points are drawn over as many test points, and kept as numbers too, step_NNNNNN.npy beside the picture.
+    Points are drawn over as many test points, and kept as numbers too, step_NNNNNN.npy beside the picture, which
+    TensorBoard gets as well.
     """
 
     NUM_POINTS = 2000
     acts_on_stop = False
 
-    def __init__(self, *args, data):
+    def __init__(self, *args, data, board):
         super().__init__(*args)
-        self.data = data
+        self.data, self.board = data, board
 
     def on_train_begin(self, logs=None):
         self.num_classes = self.model.num_classes if self.model.conditional else None
@@ -239,6 +261,7 @@ class Samples(_EverySteps):
             pictures.picture(rows, file, self.num_classes, data=self.data.test[: self.NUM_POINTS])
             if rows.ndim == 2:
                 write_atomically(file.with_suffix(".npy"), lambda path: _save(path, rows))
+            self.board.write_picture(step, "samples", file)
 
 
 def _save(path, rows):

@@ -62,7 +62,7 @@ def define_shared(flags):
     integer("sample_every", 1000, "Steps between pictures of samples.", **count)
     integer("log_every", 100, "Steps between lines of metrics.jsonl.", **count)
     boolean("export", True, "Export a SavedModel at the end.", **own)
-    define_list(flags, "metrics", [], "Measures to take at the end; trainers.evaluate --help lists them.")
+    define_list(flags, "metrics", [], "Measures to take at the end, or all; trainers.evaluate --help lists them.")
 
 
 def define(flags, name, annotation, default, help_text):

@@ -196,14 +196,15 @@ def train(settings):
             common = (first_step, settings.num_steps)
             # Each worker gets its signals at another step, and one that stops would leave the others waiting.
             stop = callbacks.Stop(() if settings.strategy == "multi_worker" else callbacks.Stop.SIGNALS)
-            log = callbacks.Log(path, settings.log_every, *common, writes=is_chief)
+            board = callbacks.Board(path / "tensorboard", first_step) if is_chief else None
+            log = callbacks.Log(path, settings.log_every, *common, board=board)
             beside = [stop, log]
             if is_chief:
                 beside.append(
                     callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
                 )
             if is_chief and "sample" in model.signatures():
-                beside.append(callbacks.Samples(path, settings.sample_every, *common, data=data))
+                beside.append(callbacks.Samples(path, settings.sample_every, *common, data=data, board=board))
             with stop, contextlib.closing(log):
                 model.fit(
                     batches,

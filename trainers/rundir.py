@@ -1,13 +1,13 @@
 """The directory of a run: its settings, its facts, and its checkpoints, written so that a crash can not harm them.
 
 config.cfg        the resolved flagfile; it reruns the run
-facts.json        what was trained on what: model, dataset, checksum, licence, versions
+facts.json        what was trained on what: model, dataset, checksum, licence, versions, machine, commit
 metrics.jsonl     one line every --log_every steps
 samples/          pictures of samples
 tensorboard/      the same for TensorBoard
 checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
 export/           SavedModels
-evaluation.json   results of trainers.evaluate
+evaluation.json   results of trainers.evaluate, and how each was measured
 lock              while it is trained: who trains it
 """
 
@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from common import files
+from common import files, provenance
 from common.cli import UserError, writing
 from trainers import flags
 from zoo.game import kind_of
@@ -74,14 +74,14 @@ def facts_of(settings, data):
         "num_classes": data.num_classes,
         "class_names": data.class_names,
         "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
+        **provenance.here(),
         "versions": {package.__name__: package.__version__ for package in (zoo, tf, keras, np)},
     }
 
 
 def read_facts(path):
     """The facts of a run, or None where they are missing or damaged."""
-    needed = ("dataset", "data_shape", "data_checksum", "num_classes", "versions")
-    return files.read_json(Path(path) / "facts.json", *needed)
+    return files.read_json(path / "facts.json", "dataset", "data_shape", "data_checksum", "num_classes", "versions")
 
 
 @contextlib.contextmanager

@@ -41,14 +41,17 @@ def exported(a_run):
 
 
 def evaluate(a_run, step):
-    report = {"command": "measure it", "step": step, "results": {"coverage": {"value": 0.5}}}
+    results = {"coverage": {"value": 0.5}, "distance": {"value": 0.25}}
+    how = {"coverage": {"command": "measure it"}}  # beside what an older version measured
+    report = {"step": step, "results": results, "measured": how, "command": "by old means"}
     (a_run.path / "evaluation.json").write_text(json.dumps(report))
 
 
 def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_path):
     card = (a_run.path / "export" / "README.md").read_text()
     texts = ["# constant on ones", "Training steps: 7", "--model=constant", "numpy 2", "| coverage | value 0.5 |"]
-    for text in (*texts, "label 0 is `cat`, label 1 is `dog`", "measure it"):
+    texts += ["Of `measure it`:\n\n| metric |", "Of `by old means`:\n\n| metric |", "| distance | value 0.25 |"]
+    for text in (*texts, "label 0 is `cat`, label 1 is `dog`"):
         assert text in card
     evaluate(a_run, step=6)
     run.export_run(a_run, tmp_path)

@@ -25,7 +25,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from common import cli, pictures
 from tests.mistakes import files_no_larger_than, mistake
-from trainers import callbacks, evaluate, flags, rundir
+from trainers import callbacks, evaluate, flags, results, rundir
 from trainers.run import train
 from zoo import MODELS
 from zoo.variational.vae import VAE
@@ -75,6 +75,13 @@ def assert_same_bits(run_dir, other):
 
 def steps_logged(run_dir):
     return [json.loads(line)["step"] for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def watch_pictures(monkeypatch):
+    """The arguments of the pictures that are drawn from now on, but for the data in them."""
+    shown, draw = [], pictures.picture
+    monkeypatch.setattr(pictures, "picture", lambda *given, data: [shown.append(given), draw(*given, data=data)])
+    return shown
 
 
 def temporary_files(run_dir):
@@ -153,19 +160,31 @@ def test_points_are_kept_as_numbers_and_measured_at_the_end(tmp_path, capfd, mon
     expected = rundir.load(run_dir).model.sample(tf.range(2000, dtype=tf.int64))
     np.testing.assert_allclose(np.load(run_dir / "samples" / files[2]), expected, atol=1e-5)
     out = capfd.readouterr().out
-    assert "modes_found: modes_found" in out and "class_accuracy does not fit this model" in out
+    assert "\nmodes_found\n" in out and "\nclass_accuracy does not apply: samples are asked for by no class\n" in out
     file = run_dir / "evaluation.json"
-    report = json.loads(file.read_text())
-    assert list(report["results"]) == ["modes_found"]
-    assert report["command"] in (run_dir / "export" / "README.md").read_text()
+    measured, how = (json.loads(file.read_text())[part] for part in ("results", "measured"))
+    assert list(measured) == ["modes_found"]
+    command = how["modes_found"]["command"]
+    assert f"Of `{command}`" in (run_dir / "export" / "README.md").read_text()
     file.unlink()
-    python, option, module, *arguments = shlex.split(report["command"])
+    python, option, module, *arguments = shlex.split(command)
     assert (python, option) == ("python", "-m")
     monkeypatch.delitem(sys.modules, module)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     with pytest.raises(SystemExit) as stop:
         runpy.run_module(module, run_name="__main__")
-    assert not stop.value.code and json.loads(file.read_text()) == report
+    assert not stop.value.code and json.loads(file.read_text())["results"] == measured
+    board = EventAccumulator(str(run_dir / "tensorboard")).Reload()  # as TensorBoard shows it
+    pngs = [(picture.step, picture.encoded_image_string) for picture in board.Images("samples")]
+    assert pngs == [(step, (run_dir / f"samples/step_00000{step}.png").read_bytes()) for step in (2, 4)]
+    board = EventAccumulator(str(run_dir / "tensorboard" / "evaluation")).Reload()
+    assert [p.step for p in board.Scalars("evaluation/modes_found")] == [4]  # once, though there are two files
+    results.add(run_dir, "ring", tmp_path)
+    (record,) = results.load(tmp_path).values()
+    assert (
+        record["runs"][0]["training_seconds"] > 0.0
+        and record["num_weights"] == 2 * 8 + 8 + 8 * 2 + 2 + 2 * 8 + 8 + 8 + 1
+    )
 
 
 def test_a_model_without_samples(tmp_path, capfd, monkeypatch):
@@ -380,8 +399,7 @@ def test_others_in_the_same_directory(two_runs, tmp_path):
 
 
 def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkeypatch):
-    shown = []
-    monkeypatch.setattr(pictures, "picture", lambda rows, path, num_classes, data: shown.append(rows))
+    shown = watch_pictures(monkeypatch)
     arguments = [*SMALL_GAN, "--num_steps=6", "--generator.learning_rate=0.01"]
     ema = ["--generator.use_ema", "--generator.ema_momentum=0.9"]
     often = train_here(tmp_path / "often", *arguments, *ema, "--sample_every=2")
@@ -391,16 +409,15 @@ def test_pictures_show_the_moving_average_and_training_does_not(tmp_path, monkey
     plain = train_here(tmp_path / "plain", *arguments)
     seeds = tf.range(64, dtype=tf.int64)
     average, raw = (rundir.load(run_dir).model.sample(seeds).numpy() for run_dir in (often, plain))
-    np.testing.assert_allclose(shown[2], average, atol=1e-6)
-    np.testing.assert_allclose(shown[4], raw, atol=1e-6)
+    np.testing.assert_allclose(shown[2][0], average, atol=1e-6)
+    np.testing.assert_allclose(shown[4][0], raw, atol=1e-6)
     assert np.abs(average - raw).max() > 1e-3
 
 
 def test_folders_are_classes_with_a_line_of_pictures_each_and_a_name_in_the_card(tmp_path, monkeypatch):
-    shown = []
     for i in range(20):
         pictures.grid(np.full([1, 8, 8, 1], i / 20), tmp_path / "in" / "abcdefghij"[i // 2] / f"{i}.png")
-    monkeypatch.setattr(pictures, "picture", lambda *arguments, data: shown.append(arguments))
+    shown = watch_pictures(monkeypatch)
     units = ["--generator_units=4,3,5", "--discriminator_units=4,3,5"]
     data = ["--dataset=image_folder", f"--data_dir={tmp_path / 'in'}", "--image_side=8"]
     run_dir = train_here(tmp_path / "run", "--model=cgan", *units, *data, *SMALL, "--num_steps=2", "--export")

@@ -2,8 +2,8 @@
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
-`n_floor_deviation`, its standard deviation; a name that begins with `num_` is a setting. To add a metric, write it in
-the file of its question and name it in `METRICS`.
+`n_floor_deviation`, its standard deviation; text, and a name that begins with `num_` or `judge`, is a setting. To add a
+metric, write it in the file of its question and name it in `METRICS`.
 
 run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `trainers.evaluate`.
 """
