@@ -21,6 +21,8 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("nearest_neighbour_accuracy", NOTHING, POINTS, "does not encode"),
     ("histogram_kl", sampler_of(MODES), MIXTURE, "not of one number"),
     ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
+    ("memorisation", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
+    ("memorisation", NOTHING, MANY, "draws no samples"),
     ("frechet_distance", NOTHING, MANY, "draws no samples"),
     ("density_ratio", NOTHING, POINTS, "no ratio"),
     ("play_against_theory", NOTHING, POINTS, "no linear game"),
