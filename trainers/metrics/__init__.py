@@ -24,6 +24,7 @@ from trainers.metrics.sample_quality import sample_metric
 __all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
+    "active_units": representation.active_units,
     "ais_log_likelihood": likelihood.ais_log_likelihood,
     "ais_nll": likelihood.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
@@ -35,6 +36,7 @@ METRICS = {
     "importance_weighted_nll": likelihood.importance_weighted_nll,
     "kernel_distance": sample_metric(two_samples.kernel_distance, "features"),
     "latent_map": representation.latent_map,
+    "linear_probe": representation.linear_probe,
     "memorisation": memorisation.memorisation,
     "modes_found": coverage.modes_found,
     "modes_over_time": coverage.modes_over_time,

@@ -12,7 +12,7 @@ from common import files, pictures
 from common.graph import graph
 from trainers import classifier, rundir
 from trainers.metrics import two_samples
-from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of
+from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of, share
 from trainers.metrics.spaces import vectors_in
 
 NUM_SAMPLES = 10_000
@@ -101,10 +101,7 @@ def class_accuracy(run, data, options):
     else:
         judge = classifier.judge_of(data)
         classes, report = judge.classes(samples), {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
-    right = classes == labels
-    error = float(right.std() / np.sqrt(num))
-    found = {"class_accuracy": float(right.mean()), "class_accuracy_standard_error": error}
-    return found | report | {"num_model_samples": num}
+    return share("class_accuracy", classes == labels) | report | {"num_model_samples": num}
 
 
 def histogram_kl(run, data, options):
