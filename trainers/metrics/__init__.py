@@ -1,4 +1,4 @@
-"""Metrics, a file for each question: how likely, how near, how many modes, what representation, what theory says.
+"""Metrics, a file for each question: how likely, how near, whether copies, what modes, what latents, what theory.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
@@ -8,13 +8,23 @@ metric, write it in the file of its question and name it in `METRICS`.
 run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `trainers.evaluate`.
 """
 
-from trainers.metrics import coverage, density_ratio, likelihood, representation, sample_quality, theory, two_samples
+from trainers.metrics import (
+    coverage,
+    density_ratio,
+    likelihood,
+    memorisation,
+    representation,
+    sample_quality,
+    theory,
+    two_samples,
+)
 from trainers.metrics.rows import DoesNotApply
 from trainers.metrics.sample_quality import sample_metric
 
 __all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
+    "active_units": representation.active_units,
     "ais_log_likelihood": likelihood.ais_log_likelihood,
     "ais_nll": likelihood.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
@@ -26,6 +36,8 @@ METRICS = {
     "importance_weighted_nll": likelihood.importance_weighted_nll,
     "kernel_distance": sample_metric(two_samples.kernel_distance, "features"),
     "latent_map": representation.latent_map,
+    "linear_probe": representation.linear_probe,
+    "memorisation": memorisation.memorisation,
     "modes_found": coverage.modes_found,
     "modes_over_time": coverage.modes_over_time,
     "nearest_neighbour_accuracy": representation.nearest_neighbour_accuracy,

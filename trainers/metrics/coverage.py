@@ -4,17 +4,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from common import pictures
-from trainers.metrics.rows import kept_samples, require, samples_of
+from trainers.metrics.rows import kept_samples, require, samples_of, share
 
 NUM_PANELS = 6
 NUM_SAMPLES = 2500  # as Lin et al. 2018
 
 
 def count_modes(samples, data):
-    """(modes with at least one of the samples [n, size] within 3 standard deviations, the share of such samples)."""
+    """Modes with at least one of the samples [n, size] within 3 standard deviations, and the share of such samples."""
     distance = np.linalg.norm(samples[:, None] - data.modes[None], axis=-1)
     nearest, good = distance.argmin(axis=1), distance.min(axis=1) <= 3.0 * data.mode_std
-    return len(np.unique(nearest[good])), float(good.mean())
+    found = {"modes_found": len(np.unique(nearest[good])), "num_modes": len(data.modes)}
+    return found | share("high_quality_share", good)
 
 
 def modes_found(run, data, options):
@@ -24,13 +25,7 @@ def modes_found(run, data, options):
     """
     require(data.modes is not None, "the data are no mixture")
     samples = samples_of(run, options.num_model_samples or NUM_SAMPLES, options)
-    found, share = count_modes(samples, data)
-    return {
-        "modes_found": found,
-        "num_modes": len(data.modes),
-        "high_quality_share": share,
-        "num_model_samples": len(samples),
-    }
+    return count_modes(samples, data) | {"num_model_samples": len(samples)}
 
 
 def modes_over_time(run, data, options):
@@ -47,13 +42,8 @@ def modes_over_time(run, data, options):
         axes.scatter(*data.test[:1000].T, s=3, color="0.75")
         axes.scatter(*samples[step][:1000].T, s=1, color="C0")
         axes.set(xlim=(-radius, radius), ylim=(-radius, radius), xticks=[], yticks=[], aspect="equal")
-        found, share = counts[step]
-        axes.set_title(f"step {step}: {found} modes, {100 * share:.0f} %", fontsize=8)
+        good = counts[step]["high_quality_share"]
+        axes.set_title(f"step {step}: {counts[step]['modes_found']} modes, {100 * good:.0f} %", fontsize=8)
     pictures.save(figure, run.path / "modes.png")
-    found, share = counts[steps[-1]]
-    return {
-        "modes_found": found,
-        "num_modes": len(data.modes),
-        "high_quality_share": share,
-        "fewest_modes_in_second_half": min(counts[step][0] for step in steps[len(steps) // 2 :]),
-    }
+    fewest = min(counts[step]["modes_found"] for step in steps[len(steps) // 2 :])
+    return counts[steps[-1]] | {"fewest_modes_in_second_half": fewest}

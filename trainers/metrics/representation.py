@@ -1,29 +1,81 @@
 """What the latents and the features of an encoder tell of the labels."""
 
+import math
+
 import numpy as np
 import tensorflow as tf
+from scipy import sparse
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier, NearestNeighbors
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.rows import batches, require, served_batches
+from trainers.metrics.rows import batches, real_rows, require, share
 from zoo.parts import noise
+
+NUM_TRAIN = 10_000  # of a linear probe
+L2 = 0.01  # of a linear probe
+ACTIVE = 0.01
 
 
 def nearest_neighbour_accuracy(run, data, options):
     """Share of test rows whose nearest training row (Euclidean distance) has their label, in several spaces.
 
-    `z` is what `encode` returns, `features` the encoder's last hidden layer where the model serves it: the space of
-    Donahue et al. 2016 (BiGAN, table 1, by their code). `data` is what a representation has to beat.
+    `z` is what `encode` returns (of a Boltzmann machine `h1`, `h2`, ..., the means of its layers), `features` the
+    encoder's last hidden layer where the model serves it: the space of Donahue et al. 2016 (BiGAN, table 1, by their
+    code). `data` is what a representation has to beat. Errors are those of test rows, with training as it is.
     """
-    require(hasattr(run.model, "encode"), "the model does not encode")
+    return _accuracies(run, data, options, KNeighborsClassifier(n_neighbors=1), np.arange(len(data.train)))
+
+
+def linear_probe(run, data, options):
+    """Share of test rows that a linear classifier of 10,000 training rows is right on, in the same spaces.
+
+    Multinomial logistic regression on standardised coordinates: the minimum of the mean cross-entropy + 0.005 |w|^2, w
+    being the weights without biases.
+    """
+    num = min(NUM_TRAIN, len(data.train))
+    rows = np.random.default_rng(0).choice(len(data.train), num, replace=False)  # the same for every run
+    regression = LogisticRegression(C=1.0 / (L2 * num), max_iter=1000)
+    return _accuracies(run, data, options, make_pipeline(StandardScaler(), regression), rows)
+
+
+def _accuracies(run, data, options, classifier, rows):
+    """The test accuracies of a classifier that learns from these training rows, by space."""
+    require("encode" in run.model.signatures(), "the model does not encode")
     require(data.train_labels is not None, "the data have no labels")
+    require(len(np.unique(data.train_labels[rows])) > 1, "the training rows have one label")
     train, test = (_representations(run, data, options, split) for split in ("train", "test"))
-    accuracy = {}
+    report = {}
     for space in train:
-        neighbours = KNeighborsClassifier(n_neighbors=1).fit(train[space], data.train_labels)
-        accuracy[space] = float(neighbours.score(test[space], data.test_labels))
-    return accuracy | {"num_train": len(data.train), "num_test": len(data.test)}
+        answers = classifier.fit(train[space][rows], data.train_labels[rows]).predict(test[space])
+        report |= share(space, answers == data.test_labels)
+    return report | {"num_train": len(rows), "num_test": len(data.test)}
+
+
+def active_units(run, data, options):
+    """How many units of z have A = Var_x(E_{q(z|x)}[z]) above 0.01, over test rows x (Burda et al. 2016, section 5.2).
+
+    Of an encoder that can only be drawn from, A is the variance of the means of several draws for each row less what
+    draws contribute to it, the mean variance between them over their number: without bias, so that it can be negative.
+    There are so many that the deviation of A is 1 / 400 for a z of unit variance that does not depend on x.
+    """
+    require("encode" in run.model.signatures(), "the model does not encode")
+    first = _representations(run, data, options, "test")
+    require("z" in first, "the encoder has no z")
+    require(len(data.test) > 1, "1 row does not vary")
+    if "seed" not in run.model.signatures()["encode"][1]:
+        activity, draws = np.var(first["z"], axis=0, ddof=1), {}
+    else:
+        num = 1 + math.ceil(400 * math.sqrt(2.0 / len(data.test)))  # sqrt(2 / (n num (num - 1))), rounded up
+        rest = [_representations(run, data, options, "test", draw)["z"] for draw in range(1, num)]
+        z = np.stack([first["z"], *rest])
+        activity = np.var(z.mean(0), axis=0, ddof=1) - np.var(z, axis=0, ddof=1).mean(0) / num
+        draws = {"num_draws": num}
+    active = int(np.sum(activity > ACTIVE))
+    return {"active_units": active, "num_units": len(activity), "threshold": ACTIVE, "num_test": len(data.test)} | draws
 
 
 def latent_map(run, data, options):
@@ -47,27 +99,41 @@ def latent_map(run, data, options):
         draws.append(z)
     z = np.concatenate(draws)
     pictures.scatter(z, run.path / "latents.png", labels=data.test_labels, symbol="z")
-    neighbours = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(return_distance=False)[:, 0]
-    return {
-        "neighbour_agreement": float(np.mean(data.test_labels[neighbours] == data.test_labels)),
-        "num_examples": len(z),
-    }
+    nearest = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(return_distance=False)[:, 0]
+    agreement, error = mean_over_pairs(data.test_labels[nearest] == data.test_labels, nearest)
+    return {"neighbour_agreement": agreement, "neighbour_agreement_standard_error": error, "num_examples": len(z)}
 
 
-def _representations(run, data, options, split):
-    """Dict, space -> float [N, size] of a split: of the data themselves, and of what the model makes of each row."""
-    signatures = run.model.signatures()
-    functions = [
-        (space, graph(signatures[name][0]), signatures[name][1])
-        for name, space in (("encode", "z"), ("features", "features"))
-        if name in signatures
-    ]
-    row, parts = {"train": 0, "test": len(data.train)}[split], {"data": []}
-    for x in served_batches(run, data, options, split):
-        seeds = tf.range(row, row + len(x), dtype=tf.int64) + options.seed  # for an encoder that draws noise
-        row += len(x)
-        parts["data"].append(np.reshape(x, [len(x), -1]))
-        for space, function, specs in functions:
-            outputs = function(**{name: seeds if name == "seed" else x for name in specs})
-            parts.setdefault(space, []).append(outputs[space].numpy())
-    return {space: np.concatenate(rows) for space, rows in parts.items()}
+def mean_over_pairs(values, other):
+    """The mean of values, [n] of pairs (i, other[i]), and its standard error where pairs without a common row, and no
+    others, are independent."""
+    row, centered = np.arange(len(values)), values - np.mean(values)
+    members = sparse.csr_matrix((np.ones(2 * len(row)), (np.tile(row, 2), np.concatenate([row, other]))))
+    dependent = (members @ members.T).astype(bool)
+    variance = centered @ (dependent @ centered) / len(row) ** 2
+    return float(np.mean(values)), float(np.sqrt(max(variance, 0.0)))
+
+
+def _representations(run, data, options, split, draw=0):
+    """Dict, space -> float [n, size] of a split: of the data themselves, and of what the model makes of each row.
+
+    An encoder that draws noise draws other noise for each `draw`.
+    """
+    kept = ("representations", split, options.seed, options.batch_size)
+    if draw == 0 and kept in run.memory:  # several metrics measure the same
+        return run.memory[kept]
+    rows, signatures, parts = real_rows(run, data, split), run.model.signatures(), {}
+    first = {"train": 0, "test": len(data.train)}[split] + draw * (len(data.train) + len(data.test)) + options.seed
+    for name in (name for name in ("encode", "features") if name in signatures):
+        function, specs = signatures[name]
+        function = run.memory.setdefault(("graph", name), graph(function))
+        for i in range(0, len(rows), options.batch_size):
+            x = tf.constant(rows[i : i + options.batch_size])
+            seeds = tf.range(first + i, first + i + len(x), dtype=tf.int64)
+            for space, value in function(**{key: seeds if key == "seed" else x for key in specs}).items():
+                if space != "z_log_var":
+                    parts.setdefault(space, []).append(value.numpy())
+    found = {"data": np.reshape(rows, [len(rows), -1])} | {space: np.concatenate(of) for space, of in parts.items()}
+    if draw == 0:
+        run.memory[kept] = found
+    return found

@@ -54,6 +54,11 @@ def real_rows(run, data, split):
     return run.memory["rows", split]
 
 
+def share(name, values):
+    """The share of rows that are so, bool [n], under a name, and its standard error where rows are independent."""
+    return {name: float(np.mean(values)), f"{name}_standard_error": float(np.std(values) / np.sqrt(len(values)))}
+
+
 def kept_samples(run):
     """The samples that a run drew on its way: dict, step -> points [n, size]."""
     files = sorted((run.path / "samples").glob("step_*.npy"))

@@ -12,7 +12,8 @@ from common import files, pictures
 from common.graph import graph
 from trainers import classifier, rundir
 from trainers.metrics import two_samples
-from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of
+from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of, share
+from trainers.metrics.spaces import vectors_in
 
 NUM_SAMPLES = 10_000
 SMALLEST_NUM = 8  # of which all measures have errors
@@ -23,11 +24,6 @@ NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
 def sample_metric(measure, space):
     """The metric that applies `measure`, of `two_samples.py`, to samples and as many test rows in a `space`.
 
-    "data": pixels, or points as they are. "features": those of the judge of a set of labelled images, whose accuracy
-    and checksum stand beside; other data are their own features. Samples of images are rounded to 8 bits, as a PNG of
-    them would be: else a classifier could tell them by what lies between. Those of a conditional model have labels as
-    frequent as in the training data.
-
     `..._floor` is the same measure of training rows in place of samples, mean and standard deviation of 10 draws, which
     may have all test rows each time; it is kept in `$KERAS_HOME/floors`.
     """
@@ -36,16 +32,10 @@ def sample_metric(measure, space):
         num = min(options.num_model_samples or NUM_SAMPLES, len(data.train), len(data.test))
         require(num >= SMALLEST_NUM, f"{num} rows are too few")
         draws = _draws(data, num)
-        labels = data.train_labels[draws[0][0]] if run.model.conditional else None
-        samples, embed, facts = samples_of(run, num, options, labels), lambda x: x, {}
-        if data.train.dtype == np.uint8:
-            samples = np.rint(samples * np.float32(255.0)) / np.float32(255.0)
-        if space == "features" and classifier.has_judge(data):
-            judge = classifier.judge_of(data)
-            embed, facts = judge.features, {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
+        samples, (vectors, facts) = samples_like_data(run, data, num, options), vectors_in(space, data)
 
         def flat(x):
-            return np.reshape(embed(x), [len(x), -1]).astype(np.float64)
+            return vectors(x).astype(np.float64)
 
         def floors():
             train, test = (flat(real_rows(run, data, split)) for split in ("train", "test"))
@@ -66,6 +56,16 @@ def sample_metric(measure, space):
 
     metric.__doc__ = measure.__doc__
     return metric
+
+
+def samples_like_data(run, data, num, options):
+    """Samples [num, *shape], of a conditional model with labels as frequent as in the training data.
+
+    Images are rounded to 8 bits, as a PNG of them would be: else a classifier could tell them by what lies between.
+    """
+    labels = data.train_labels[_draws(data, num)[0][0]] if run.model.conditional else None
+    samples = samples_of(run, num, options, labels)
+    return np.rint(samples * np.float32(255.0)) / np.float32(255.0) if data.train.dtype == np.uint8 else samples
 
 
 def _draws(data, num):
@@ -102,10 +102,7 @@ def class_accuracy(run, data, options):
     else:
         judge = classifier.judge_of(data)
         classes, report = judge.classes(samples), {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
-    right = classes == labels
-    error = float(right.std() / np.sqrt(num))
-    found = {"class_accuracy": float(right.mean()), "class_accuracy_standard_error": error}
-    return found | report | {"num_model_samples": num}
+    return share("class_accuracy", classes == labels) | report | {"num_model_samples": num}
 
 
 def histogram_kl(run, data, options):

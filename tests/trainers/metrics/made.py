@@ -26,6 +26,16 @@ def model_of(**parts):
     return SimpleNamespace(**{"conditional": False, "labelled": False, **parts}, signatures=lambda: parts)
 
 
+def encoder_of(function, space="z", draws=False):
+    """A model of points that encodes x by a function, or by one of x and seeds."""
+
+    def encode(x, seed=None):
+        return {space: function(x, seed) if draws else function(x)}
+
+    specs = {"x": None} | ({"seed": None} if draws else {})
+    return SimpleNamespace(latent_size=None, conditional=False, signatures=lambda: {"encode": (encode, specs)})
+
+
 def sampler_of(rows):
     """A run whose model samples row `seed` of the given rows."""
     return run_of(model_of(sample=lambda seeds: tf.gather(tf.constant(rows, tf.float32), seeds)))

@@ -22,6 +22,8 @@ def test_modes_found(samples, modes_found, share, batch_size):
     assert found["modes_found"] == modes_found and found["num_modes"] == 4
     assert found["num_model_samples"] == len(samples)
     np.testing.assert_allclose(found["high_quality_share"], share)
+    error = np.sqrt(share * (1 - share) / len(samples))
+    np.testing.assert_allclose(found["high_quality_share_standard_error"], error, atol=1e-9)
 
 
 def test_modes_over_time(tmp_path):
@@ -34,5 +36,6 @@ def test_modes_over_time(tmp_path):
     }
     keep(tmp_path, samples)
     found = coverage.modes_over_time(run_of(model_of(), tmp_path), ring, options())
-    assert found == {"modes_found": 8, "num_modes": 8, "high_quality_share": 1.0, "fewest_modes_in_second_half": 2}
+    share = {"high_quality_share": 1.0, "high_quality_share_standard_error": 0.0}
+    assert found == {"modes_found": 8, "num_modes": 8, **share, "fewest_modes_in_second_half": 2}
     assert (tmp_path / "modes.png").stat().st_size > 1000

@@ -1,11 +1,22 @@
 """What metrics say of models and data that they are not for."""
 
+import numpy as np
 import pytest
 
-from tests.trainers.metrics.made import MODES, class_sampler_of, data_of, model_of, options, run_of, sampler_of
+from tests.trainers.metrics.made import (
+    MODES,
+    class_sampler_of,
+    data_of,
+    encoder_of,
+    model_of,
+    options,
+    run_of,
+    sampler_of,
+)
 from trainers.metrics import METRICS, DoesNotApply
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
+ENCODER = run_of(encoder_of(lambda x: x))
 MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 
 
@@ -19,8 +30,17 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
     ("class_accuracy", class_sampler_of(MODES), POINTS, "tells the class"),
     ("nearest_neighbour_accuracy", NOTHING, POINTS, "does not encode"),
+    ("linear_probe", NOTHING, POINTS, "does not encode"),
+    ("linear_probe", ENCODER, POINTS, "no labels"),
+    ("linear_probe", ENCODER, data_of(MODES, MODES, labels=(np.ones(4), np.ones(4))), "one label"),
+    ("active_units", NOTHING, POINTS, "does not encode"),
+    ("active_units", run_of(encoder_of(lambda x: x, "h1")), POINTS, "no z"),
+    ("active_units", ENCODER, data_of(MODES, MODES[:1]), "1 row does not vary"),
+    ("latent_map", NOTHING, POINTS, "not of 2 numbers"),
     ("histogram_kl", sampler_of(MODES), MIXTURE, "not of one number"),
     ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
+    ("memorisation", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
+    ("memorisation", NOTHING, MANY, "draws no samples"),
     ("frechet_distance", NOTHING, MANY, "draws no samples"),
     ("density_ratio", NOTHING, POINTS, "no ratio"),
     ("play_against_theory", NOTHING, POINTS, "no linear game"),
