@@ -8,15 +8,24 @@ the file of its question and name it in `METRICS`.
 run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `trainers.evaluate`.
 """
 
-from trainers.metrics import coverage, density_ratio, likelihood, representation, sample_quality, theory, two_samples
+from trainers.metrics import (
+    annealed,
+    coverage,
+    density_ratio,
+    likelihood,
+    representation,
+    sample_quality,
+    theory,
+    two_samples,
+)
 from trainers.metrics.rows import DoesNotApply
 from trainers.metrics.sample_quality import sample_metric
 
 __all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
-    "ais_log_likelihood": likelihood.ais_log_likelihood,
-    "ais_nll": likelihood.ais_nll,
+    "ais_log_likelihood": annealed.ais_log_likelihood,
+    "ais_nll": annealed.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
     "density_against_theory": theory.density_against_theory,
     "density_ratio": density_ratio.density_ratio,
