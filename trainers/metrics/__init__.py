@@ -24,6 +24,7 @@ from trainers.metrics.sample_quality import sample_metric
 __all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
+    "ais_gap": annealed.ais_gap,
     "ais_log_likelihood": annealed.ais_log_likelihood,
     "ais_nll": annealed.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
@@ -43,4 +44,4 @@ METRICS = {
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
-ON_REQUEST = {"ais_nll"}  # takes long, so that it is left out unless it is asked for
+ON_REQUEST = {"ais_gap", "ais_nll"}  # they take long, so that they are left out unless they are asked for

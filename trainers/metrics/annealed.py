@@ -3,48 +3,61 @@
 import dataclasses
 
 import numpy as np
+import tensorflow as tf
 
 from common.graph import graph
 from trainers.metrics import likelihood
 from trainers.metrics.rows import batches, held_out, progress, require, served
 from zoo.parts import annealing, estimators
+from zoo.parts.distributions import LIKELIHOODS
 
 
 def ais_nll(run, data, options):
     """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
 
     Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
+    `ais_gap` tells how much that may be.
     """
     model = run.model
     require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
-    chains, temperatures = options.num_ais_chains, options.num_ais_temperatures
-    log_weights = annealing.decoder_log_weights(
-        model.latent_prior,
-        lambda x, z: model.p(z).log_prob(x),
-        model.latent_size,
-        num_chains=chains,
-        num_temperatures=temperatures,
-        num_leapfrog_steps=options.num_ais_leapfrog_steps,
-        seed=options.seed,
-    )
-    size = min(options.batch_size, likelihood._rows_at_once(data) // chains or 1)
-    bar = progress("annealed importance sampling", -(-num_examples // size) * temperatures, "temperature")
-    bounds, acceptance = [], []
     some = dataclasses.replace(data, test=data.test[rows], test_labels=None)
-    for i, x in enumerate(held_out(run, some, size, dequantize=likelihood.is_density(model))):
-        log_w, accepted = log_weights(x, i, lambda done: bar.update(i * temperatures + done))
-        bounds.append(estimators.iwae(log_w))
-        acceptance += [float(accepted)] * len(x)
-    nll = -np.concatenate(bounds)
-    return likelihood.summary(likelihood.nll_name(run, data), nll, model, data) | {
-        "acceptance_rate": float(np.mean(acceptance)),
-        "num_chains": chains,
-        "num_temperatures": temperatures,
-        "num_leapfrog_steps": options.num_ais_leapfrog_steps,
-        "num_examples": num_examples,
-    }
+
+    def tested(size):
+        for x in held_out(run, some, size, dequantize=likelihood.is_density(model)):
+            yield x, None
+
+    (log_prob,), more = _bounds("annealed importance sampling", model, data, options, num_examples, tested)
+    return likelihood.summary(likelihood.nll_name(run, data), -log_prob, model, data) | more
+
+
+def ais_gap(run, data, options):
+    """What annealed importance sampling leaves open of log p(x), in nats, for data that the model itself draws.
+
+    With z ~ p(z), x ~ p(x|z) an exact draw of the posterior is known, z, from which chains go back to the prior and
+    bound log p(x) from above. In expectation it lies between both bounds: the mean gap bounds the error of the lower
+    one, and that of `ais_nll` by the same settings as far as the test set is like these data, which are binary where
+    the likelihood is Bernoulli, and not clipped where it is Gaussian. Standard errors are those of means over examples.
+
+    Bidirectional Monte Carlo, Grosse et al. 2015 (arXiv:1511.02543); Wu et al. 2017 (arXiv:1611.04273), section 4.2.
+    """
+    model = run.model
+    require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    num_examples = options.num_ais_examples
+
+    def drawn(size):
+        for first in range(0, num_examples, size):
+            seeds = options.seed + tf.range(first, min(first + size, num_examples), dtype=tf.int64)
+            z = model.latent(seeds)
+            yield LIKELIHOODS[model.likelihood].rows(model.p(z), seeds), z
+
+    (lower, upper), more = _bounds("bidirectional Monte Carlo", model, data, options, num_examples, drawn, directions=2)
+    means = {}
+    for name, values in (("log_prob_lower_bound", lower), ("log_prob_upper_bound", upper), ("gap", upper - lower)):
+        means[name] = float(values.mean())
+        means[f"{name}_standard_error"] = float(values.std(ddof=1) / np.sqrt(num_examples))
+    return means | more
 
 
 def ais_log_likelihood(run, data, options):
@@ -62,10 +75,10 @@ def ais_log_likelihood(run, data, options):
     require(hasattr(model, "estimate_log_z"), "the model has no partition function")
     settings = {"num_betas": options.num_betas, "num_runs": options.num_runs, "seed": options.seed}
     bar = progress("log Z forward", options.num_betas, "sweep")
-    forward = model.estimate_log_z(**settings, progress=bar.update)
+    forward = model.estimate_log_z(**settings, progress=bar.add)
     rows = np.random.default_rng(options.seed).choice(len(data.train), options.num_runs)
     bar = progress("log Z backward", 2 * options.num_betas, "sweep")
-    backward = model.estimate_log_z(**settings, samples=model.states(served(data.train[rows])), progress=bar.update)
+    backward = model.estimate_log_z(**settings, samples=model.states(served(data.train[rows])), progress=bar.add)
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
     error_of_rows = bounds.std(ddof=1) / np.sqrt(len(bounds))
@@ -83,3 +96,32 @@ def ais_log_likelihood(run, data, options):
         "num_runs": options.num_runs,
         "num_examples": len(bounds),
     }
+
+
+def _bounds(title, model, data, options, num_examples, rows, directions=1):
+    """Bounds on log p(x) in nats, float64 [directions, num_examples], and what is to be kept with them.
+
+    The first is a lower bound in expectation, the second an upper one. `rows` is a function of how many fit into memory
+    that yields x, and for the second a draw of p(z|x) for each.
+    """
+    settings = {
+        "num_chains": options.num_ais_chains,
+        "num_temperatures": options.num_ais_temperatures,
+        "num_leapfrog_steps": options.num_ais_leapfrog_steps,
+    }
+    chains = annealing.DecoderAnnealing(
+        model.latent_prior, lambda x, z: model.p(z).log_prob(x), model.latent_size, seed=options.seed, **settings
+    )
+    side_by_side = max(options.num_ais_chains, annealing.PILOT_CHAINS)
+    size = min(options.batch_size, likelihood._rows_at_once(data) // side_by_side or 1)
+    num_transitions = chains.num_pilot_transitions + directions * chains.num_transitions
+    bar = progress(title, -(-num_examples // size) * num_transitions, "transition")
+    bounds, rates = [], []
+    for i, (x, z) in enumerate(rows(size)):
+        step_sizes = chains.step_sizes(x, i, bar.add)
+        for sign, samples in ((1.0, None), (-1.0, z))[:directions]:
+            log_w, rate = chains.log_weights(x, step_sizes, i, samples, bar.add)
+            bounds.append(sign * estimators.iwae(log_w))
+            rates += [float(rate)] * len(x)
+    bounds = [np.concatenate(bounds[i::directions]) for i in range(directions)]
+    return bounds, {"acceptance_rate": float(np.mean(rates)), **settings, "num_examples": num_examples}
