@@ -133,10 +133,12 @@ def define_options():
     common_flags.define_list(options, "metrics", None, text, choices=[*sorted(METRICS), ALL])
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
-    absl_flags.DEFINE_integer("num_ais_examples", 100, "Test examples for ais_nll.", **count)
-    absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll.", **count)
-    absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps from prior to posterior in ais_nll.", **count)
-    absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition of ais_nll.", **count)
+    absl_flags.DEFINE_integer(
+        "num_ais_examples", 100, "Examples: of the test set for ais_nll, drawn by the model for ais_gap.", **count
+    )
+    absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll and ais_gap.", **count)
+    absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps between prior and posterior in both.", **count)
+    absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition in both.", **count)
     number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes {coverage.NUM_SAMPLES}."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("num_betas", 10000, "Steps of annealed importance sampling.", **count)

@@ -9,6 +9,7 @@ run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `t
 """
 
 from trainers.metrics import (
+    annealed,
     coverage,
     density_ratio,
     likelihood,
@@ -25,8 +26,9 @@ __all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
     "active_units": representation.active_units,
-    "ais_log_likelihood": likelihood.ais_log_likelihood,
-    "ais_nll": likelihood.ais_nll,
+    "ais_gap": annealed.ais_gap,
+    "ais_log_likelihood": annealed.ais_log_likelihood,
+    "ais_nll": annealed.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
     "density_against_theory": theory.density_against_theory,
     "density_ratio": density_ratio.density_ratio,
@@ -46,4 +48,4 @@ METRICS = {
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
-ON_REQUEST = {"ais_nll"}  # takes long, so that it is left out unless it is asked for
+ON_REQUEST = {"ais_gap", "ais_nll"}  # they take long, so that they are left out unless they are asked for

@@ -4,8 +4,8 @@
     log w = sum_k log f_k(x_{k-1}) - log f_{k-1}(x_{k-1}),   E[w] = Z_K / Z_0               (Neal 2001, equation 11)
 
 log mean w falls short of log Z_K / Z_0 in expectation (Jensen), whatever the chains have missed. `anneal` is this loop
-for any `Path`. Two are here: between Boltzmann machines, by Gibbs sampling; and from the prior of a decoder to the
-posterior of x, by Hamiltonian Monte Carlo, where the ratio is p(x), and no encoder is needed.
+for any `Path`. Two are here, and back again: between Boltzmann machines, by Gibbs sampling; and from the prior of a
+decoder to the posterior of x, by Hamiltonian Monte Carlo, where the ratio is p(x), and no encoder is needed.
 
 References:
     R. M. Neal. Annealed importance sampling. Statistics and Computing 11, 2001. arXiv:physics/9803008.
@@ -24,8 +24,10 @@ from common.graph import graph
 from zoo.parts import estimators, gibbs, hamiltonian, noise
 from zoo.parts.boltzmann import layer_input
 
-# Who draws by keys: a machine's chains in both directions, and a decoder's.
-FORWARD, BACKWARD, DECODER = (noise.ANNEALING + i for i in range(3))
+# Who draws by keys: chains in both directions, and those that find step sizes for them.
+FORWARD, BACKWARD, PILOT = (noise.ANNEALING + i for i in range(3))
+# What finds step sizes: so many chains for each example, with so many transitions at least, on paths however short.
+PILOT_CHAINS, PILOT_TRANSITIONS = 4, 200
 CHUNK = 25  # transitions in one call of compiled code: few enough to see progress, and enough for calls to cost little
 
 
@@ -60,7 +62,7 @@ def anneal(path, log_w, state, first=1, last=None):
 
 
 def compiled(path):
-    """`anneal` of all steps as a function (log_w, state, progress), which calls `progress`, if any, with the k done."""
+    """`anneal` of all steps as a function (log_w, state, progress); `progress`, if any, is told how many were done."""
     chunk = graph(lambda log_w, state, first, last: anneal(path, log_w, state, first, last))
 
     def run(log_w, state, progress=None):
@@ -69,7 +71,7 @@ def compiled(path):
             last = min(done + CHUNK, end)
             log_w, state = chunk(log_w, state, tf.constant(done + 1), tf.constant(last))
             if progress:
-                progress(last)
+                progress(last - done)
         return log_w, state
 
     return run
@@ -131,7 +133,7 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
     Args:
         machine, base: as for `machine_path`.
         num_betas, num_runs: ints, steps of the path, and chains side by side, each from one of the samples, if any.
-        progress: function of the number of sweeps done so far, or None.
+        progress: function of the number of sweeps done since it was called last, or None.
     """
     betas, shape = machine_betas(num_betas), [num_runs, sum(b.shape[-1] for b in base)]
     direction, sign = (FORWARD, 1.0) if samples is None else (BACKWARD, -1.0)
@@ -159,51 +161,91 @@ def decoder_betas(num_temperatures, delta=4.0):
     return ((sigmoid - sigmoid[0]) / (sigmoid[-1] - sigmoid[0])).astype(np.float32)
 
 
-def decoder_log_weights(
-    prior, log_likelihood, latent_size, *, num_chains=16, num_temperatures=1000, num_leapfrog_steps=10, seed=0
-):
-    """A function that anneals chains from the prior into the posterior of each example, through p(z) p(x|z)^beta.
+class DecoderAnnealing:
+    """Chains between the prior of a decoder and the posterior of each example, through p(z) p(x|z)^beta, both ways.
 
-    The step size of an example follows the acceptance rate of its chains. (Adapted on the way, as in Wu et al. 2017, it
-    depends on their past, so that the mean of w is no longer p(x) to the letter.)
+    Forward, E[w] = p(x), and backward from draws of p(z|x), E[w] = 1 / p(x), to the letter: transitions have step sizes
+    that were found beforehand, by other chains. (Wu et al. 2017 adapt them on the way: they then depend on the past of
+    the chains, and E[w] is another.) Both directions have the same transitions, each its own reverse, so that the mean
+    of -log w backward less that of log w forward is the Jeffreys divergence between the chains of both directions
+    (Grosse et al. 2015, arXiv:1511.02543): the smaller, the more temperatures there are.
 
-    It is called with (x, batch, progress) and returns log w [chains, examples] in nats and the mean acceptance rate.
-    `batch` is an int that tells apart batches whose noise is to differ, `progress` is told the temperatures done.
+    Methods take `batch`, an int that tells apart batches whose noise is to differ, and `progress`, a function or None,
+    which is told how many transitions were done since it was called last.
 
     Args:
         prior: `zoo.parts.distributions.Prior`, p(z).
         log_likelihood: function of x [examples, ...] and z [chains, examples, latent_size] that gives log p(x|z).
         num_chains, num_temperatures, num_leapfrog_steps: ints, chains, K and the length of a trajectory.
     """
-    log_prior = prior.density(latent_size).log_prob
 
-    def key(batch, k, position=0):
-        return noise.key(seed, batch * (num_temperatures + 1) + tf.cast(k, tf.int64), DECODER, position)
+    def __init__(
+        self, prior, log_likelihood, latent_size, *, num_chains=16, num_temperatures=1000, num_leapfrog_steps=10, seed=0
+    ):
+        self.prior, self.log_prior = prior, prior.density(latent_size).log_prob
+        self.log_likelihood, self.latent_size, self.seed = log_likelihood, latent_size, seed
+        self.num_chains, self.num_leapfrog_steps = num_chains, num_leapfrog_steps
+        self.visits = -(-PILOT_TRANSITIONS // num_temperatures)  # of each temperature by the pilot chains
+        self.num_transitions, self.num_pilot_transitions = num_temperatures, num_temperatures * self.visits
+        betas = decoder_betas(num_temperatures)
+        self._pilot = compiled(self._path(np.append(betas[0], np.repeat(betas[1:], self.visits)), PILOT))
+        self._forward = compiled(self._path(betas, FORWARD))
+        self._backward = compiled(self._path(betas[::-1], BACKWARD))
 
-    # A state is (x, batch, z, step_size, recent, rates): what stays, then z [chains, examples, latent_size], and what
-    # `hamiltonian.adapt` makes of acceptance rates, and their sum, all [examples].
+    def step_sizes(self, x, batch=0, progress=None):
+        """Step sizes [K + 1, examples] at every temperature, which a few chains find on their way from the prior.
 
-    def change(state, before, after):
-        x, _, z, *_ = state
-        return (after - before) * log_likelihood(x, z)
+        At each temperature they set out with the one that they left the last temperature with.
+        """
+        sizes = tf.fill([self.num_pilot_transitions + 2, len(x)], hamiltonian.LARGEST_STEP_SIZE)
+        _, (*_, sizes, _) = self._run(self._pilot, x, batch, self._draw(x, batch, PILOT_CHAINS, PILOT), sizes, progress)
+        return sizes[1 :: self.visits]
 
-    def transition(state, k, beta):
-        x, batch, z, step_size, recent, rates = state
-        momentum, uniform = noise.normal(key(batch, k), tf.shape(z)), noise.uniform(key(batch, k, 1), tf.shape(z)[:-1])
-        z, acceptance = hamiltonian.transition(
-            lambda z: log_prior(z) + beta * log_likelihood(x, z), z, momentum, uniform, step_size, num_leapfrog_steps
-        )
-        rate = tf.reduce_mean(acceptance, axis=0)
-        return x, batch, z, *hamiltonian.adapt(step_size, recent, rate), rates + rate
+    def log_weights(self, x, step_sizes, batch=0, samples=None, progress=None):
+        """log w in nats, float64 [chains, examples], and the mean acceptance rate.
 
-    run = compiled(Path(tf.constant(decoder_betas(num_temperatures)), change, transition))
+        Args:
+            step_sizes: those of `step_sizes` for x, which must not depend on `samples`.
+            samples: z [examples, latent_size], a draw of p(z|x) for each example, from which all its chains go
+                backward (the weight of each has the mean 1 / p(x), though they are not independent); or None.
+        """
+        if samples is None:
+            run, z = self._forward, self._draw(x, batch, self.num_chains, FORWARD)
+        else:
+            run, z, step_sizes = self._backward, tf.tile(samples[None], [self.num_chains, 1, 1]), step_sizes[::-1]
+        log_w, (*_, rates) = self._run(run, x, batch, z, step_sizes, progress)
+        return log_w, tf.reduce_mean(rates) / self.num_transitions
 
-    def log_weights(x, batch=0, progress=None):
-        num, batch = len(x), tf.constant(batch, tf.int64)
-        z = prior.draw(key(batch, 0), [num_chains, num, latent_size])
-        step_size, recent = tf.fill([num], hamiltonian.LARGEST_STEP_SIZE), tf.fill([num], hamiltonian.TARGET_ACCEPTANCE)
-        state = (tf.convert_to_tensor(x), batch, z, step_size, recent, tf.zeros([num]))
-        log_w, (*_, rates) = run(tf.zeros([num_chains, num]), state, progress)
-        return log_w, tf.reduce_mean(rates) / num_temperatures
+    def _draw(self, x, batch, num_chains, use):
+        return self.prior.draw(self._key(batch, 0, use), [num_chains, len(x), self.latent_size])
 
-    return log_weights
+    def _key(self, batch, k, use, position=0):
+        num = 1 + (self.num_pilot_transitions if use == PILOT else self.num_transitions)
+        return noise.key(self.seed, tf.cast(batch, tf.int64) * num + tf.cast(k, tf.int64), use, position)
+
+    # A state is (x, batch, z, step_sizes, rates): the chains z [chains, examples, latent_size], the step size of each
+    # transition (of the pilot chains, as far as they have found them), and the sum of acceptance rates so far.
+
+    def _run(self, run, x, batch, z, step_sizes, progress):
+        state = (tf.convert_to_tensor(x), tf.constant(batch, tf.int64), z, step_sizes, tf.zeros([len(x)]))
+        return run(tf.zeros(z.shape[:2], tf.float64), state, progress)
+
+    def _path(self, betas, use):
+        def change(state, before, after):
+            x, _, z, *_ = state
+            return tf.cast((after - before) * self.log_likelihood(x, z), tf.float64)
+
+        def transition(state, k, beta):
+            x, batch, z, sizes, rates = state
+            momentum = noise.normal(self._key(batch, k, use), tf.shape(z))
+            uniform = noise.uniform(self._key(batch, k, use, 1), tf.shape(z)[:-1])
+            z, acceptance = hamiltonian.transition(
+                lambda z: self.log_prior(z) + beta * self.log_likelihood(x, z),
+                z, momentum, uniform, sizes[k], self.num_leapfrog_steps,
+            )  # fmt: skip
+            rate = tf.reduce_mean(acceptance, axis=0)
+            if use == PILOT:
+                sizes = tf.tensor_scatter_nd_update(sizes, [[k + 1]], [hamiltonian.adapt(sizes[k], rate)])
+            return x, batch, z, sizes, rates + rate
+
+        return Path(tf.constant(betas), change, transition)

@@ -5,13 +5,14 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from tests.trainers.metrics.made import NUM_ROWS, data_of, model_of, options, run_of
+from tests.trainers.metrics.made import NUM_ROWS, data_of, options, run_of
 from trainers.data import held_out_batches
 from trainers.metrics import DoesNotApply, likelihood
-from trainers.metrics.likelihood import ais_log_likelihood, ais_nll, held_out_objectives, importance_weighted_nll
+from trainers.metrics.annealed import ais_nll
+from trainers.metrics.likelihood import held_out_objectives, importance_weighted_nll
 from zoo.adversarial.gan import GAN
 from zoo.implicit.gmmn import GMMN
-from zoo.parts import annealing, estimators, noise
+from zoo.parts import estimators, noise
 from zoo.variational.avb import AVB
 from zoo.variational.vae import VAE
 
@@ -78,23 +79,6 @@ def test_a_likelihood_is_called_what_it_is(vae):
                 importance_weighted_nll(run_of(model), data_of(GREY, GREY), given)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batch_size, num_examples", [(NUM_ROWS, 100), (5, 7)])
-def test_ais_nll_by_quadrature(vae, images, truth, batch_size, num_examples):
-    """Of all rows, or of some drawn without replacement, in batches whose last one is smaller."""
-    more = {"num_ais_examples": num_examples, "num_ais_chains": 40, "num_ais_temperatures": 30}
-    given = options(batch_size=batch_size, num_ais_leapfrog_steps=3, **more)
-    result = ais_nll(run_of(vae), images, given)
-    num = result["num_examples"]
-    assert num == min(num_examples, NUM_ROWS)
-    rows = np.random.default_rng(0).choice(NUM_ROWS, num, replace=False)
-    assert len(set(rows)) == num
-    log_px, _ = truth
-    np.testing.assert_allclose(result["nll"], -log_px[rows].mean(), atol=0.05)
-    np.testing.assert_allclose(result["nll_standard_error"], log_px[rows].std() / np.sqrt(num), rtol=0.2)
-    assert 0.5 < result["acceptance_rate"] <= 1.0
-
-
 def test_held_out_objectives_are_means_over_all_rows(vae, images):
     """23 rows in batches of 10: the last three count as much as the others."""
     result = held_out_objectives(run_of(vae), images, options())
@@ -118,22 +102,6 @@ def test_held_out_losses_of_minibatches_count_by_their_rows():
     data = data_of(np.ones([1, 1], np.float32), np.array([[1.0], [1.0], [4.0]], np.float32))
     found = held_out_objectives(run_of(model), data, options(batch_size=2))
     assert found == {"generator_loss": pytest.approx((2 * 1 + 1 * 16) / 3)}
-
-
-@pytest.mark.parametrize("spread", [0.0, 2.0])
-def test_the_error_of_a_likelihood_has_that_of_log_z(spread):
-    """Against the spread of estimates of mean bound minus log Z, both made up."""
-    rows = np.arange(50.0)[:, None].astype(np.float32)
-    log_z = {True: annealing.LogZ(3.0, spread), False: annealing.LogZ(4.0, 2 * spread)}
-    parts = {"data_range": None, "unnormalized_bound": lambda x: x[:, 0], "states": lambda x: [x]}
-    model = model_of(**parts, estimate_log_z=lambda samples=None, **_: log_z[samples is None])
-    found = ais_log_likelihood(run_of(model), data_of(rows, rows), options(num_betas=1, num_runs=2))
-    rng = np.random.default_rng(0)
-    means = rng.choice(rows[:, 0], [20000, 50]).mean(1)
-    for name, value, error in (("log_prob_lower_bound", 3.0, spread), ("by_backward_log_z", 4.0, 2 * spread)):
-        estimates = means - rng.normal(value, error, 20000)
-        assert found[name] == pytest.approx(24.5 - value)
-        assert found[f"{name}_standard_error"] == pytest.approx(estimates.std(), rel=0.03)
 
 
 def test_held_out_objectives_scale_images_to_the_models_range(images):

@@ -1,0 +1,127 @@
+"""Log-likelihoods by annealed importance sampling, of decoders and of models with a partition function."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from common.graph import graph
+from trainers.metrics import likelihood
+from trainers.metrics.rows import batches, held_out, progress, require, served
+from zoo.parts import annealing, estimators
+from zoo.parts.distributions import LIKELIHOODS
+
+
+def ais_nll(run, data, options):
+    """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
+
+    Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
+    `ais_gap` tells how much that may be.
+    """
+    model = run.model
+    require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    num_examples = min(options.num_ais_examples, len(data.test))
+    rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
+    some = dataclasses.replace(data, test=data.test[rows], test_labels=None)
+
+    def tested(size):
+        for x in held_out(run, some, size, dequantize=likelihood.is_density(model)):
+            yield x, None
+
+    (log_prob,), more = _bounds("annealed importance sampling", model, data, options, num_examples, tested)
+    return likelihood.summary(likelihood.nll_name(run, data), -log_prob, model, data) | more
+
+
+def ais_gap(run, data, options):
+    """What annealed importance sampling leaves open of log p(x), in nats, for data that the model itself draws.
+
+    With z ~ p(z), x ~ p(x|z) an exact draw of the posterior is known, z, from which chains go back to the prior and
+    bound log p(x) from above. In expectation it lies between both bounds: the mean gap bounds the error of the lower
+    one, and that of `ais_nll` by the same settings as far as the test set is like these data, which are binary where
+    the likelihood is Bernoulli, and not clipped where it is Gaussian. Standard errors are those of means over examples.
+
+    Bidirectional Monte Carlo, Grosse et al. 2015 (arXiv:1511.02543); Wu et al. 2017 (arXiv:1611.04273), section 4.2.
+    """
+    model = run.model
+    require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    num_examples = options.num_ais_examples
+
+    def drawn(size):
+        for first in range(0, num_examples, size):
+            seeds = options.seed + tf.range(first, min(first + size, num_examples), dtype=tf.int64)
+            z = model.latent(seeds)
+            yield LIKELIHOODS[model.likelihood].rows(model.p(z), seeds), z
+
+    (lower, upper), more = _bounds("bidirectional Monte Carlo", model, data, options, num_examples, drawn, directions=2)
+    means = {}
+    for name, values in (("log_prob_lower_bound", lower), ("log_prob_upper_bound", upper), ("gap", upper - lower)):
+        means[name] = float(values.mean())
+        means[f"{name}_standard_error"] = float(values.std(ddof=1) / np.sqrt(num_examples))
+    return means | more
+
+
+def ais_log_likelihood(run, data, options):
+    """Log-likelihood in nats of a model with a partition function Z, which annealed importance sampling estimates.
+
+    A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
+    log Z are too small in expectation, so that `log_prob_lower_bound` is too high; backward ones, from states that
+    training rows lead to, err the other way as far as these are samples of the machine. Standard errors have the part
+    of the test rows and that of log Z, which are independent. Of grey pixels, which the machine has no states for, the
+    bound is called `unnormalized_log_prob_lower_bound`.
+
+    Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
+    """
+    model = run.model
+    require(hasattr(model, "estimate_log_z"), "the model has no partition function")
+    settings = {"num_betas": options.num_betas, "num_runs": options.num_runs, "seed": options.seed}
+    bar = progress("log Z forward", options.num_betas, "sweep")
+    forward = model.estimate_log_z(**settings, progress=bar.add)
+    rows = np.random.default_rng(options.seed).choice(len(data.train), options.num_runs)
+    bar = progress("log Z backward", 2 * options.num_betas, "sweep")
+    backward = model.estimate_log_z(**settings, samples=model.states(served(data.train[rows])), progress=bar.add)
+    bound = graph(model.unnormalized_bound)
+    bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
+    error_of_rows = bounds.std(ddof=1) / np.sqrt(len(bounds))
+    name = f"{'unnormalized_' if likelihood.scores_grey(run, data) else ''}log_prob_lower_bound"
+    return {
+        name: float(bounds.mean()) - forward.value,
+        f"{name}_standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
+        "by_backward_log_z": float(bounds.mean()) - backward.value,
+        "by_backward_log_z_standard_error": float(np.hypot(error_of_rows, backward.standard_error)),
+        "log_z": forward.value,
+        "log_z_standard_error": forward.standard_error,
+        "log_z_backward": backward.value,
+        "log_z_backward_standard_error": backward.standard_error,
+        "num_betas": options.num_betas,
+        "num_runs": options.num_runs,
+        "num_examples": len(bounds),
+    }
+
+
+def _bounds(title, model, data, options, num_examples, rows, directions=1):
+    """Bounds on log p(x) in nats, float64 [directions, num_examples], and what is to be kept with them.
+
+    The first is a lower bound in expectation, the second an upper one. `rows` is a function of how many fit into memory
+    that yields x, and for the second a draw of p(z|x) for each.
+    """
+    settings = {
+        "num_chains": options.num_ais_chains,
+        "num_temperatures": options.num_ais_temperatures,
+        "num_leapfrog_steps": options.num_ais_leapfrog_steps,
+    }
+    chains = annealing.DecoderAnnealing(
+        model.latent_prior, lambda x, z: model.p(z).log_prob(x), model.latent_size, seed=options.seed, **settings
+    )
+    side_by_side = max(options.num_ais_chains, annealing.PILOT_CHAINS)
+    size = min(options.batch_size, likelihood._rows_at_once(data) // side_by_side or 1)
+    num_transitions = chains.num_pilot_transitions + directions * chains.num_transitions
+    bar = progress(title, -(-num_examples // size) * num_transitions, "transition")
+    bounds, rates = [], []
+    for i, (x, z) in enumerate(rows(size)):
+        step_sizes = chains.step_sizes(x, i, bar.add)
+        for sign, samples in ((1.0, None), (-1.0, z))[:directions]:
+            log_w, rate = chains.log_weights(x, step_sizes, i, samples, bar.add)
+            bounds.append(sign * estimators.iwae(log_w))
+            rates += [float(rate)] * len(x)
+    bounds = [np.concatenate(bounds[i::directions]) for i in range(directions)]
+    return bounds, {"acceptance_rate": float(np.mean(rates)), **settings, "num_examples": num_examples}
