@@ -71,7 +71,8 @@ def define_options():
     absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll.", **count)
     absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps from prior to posterior in ais_nll.", **count)
     absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition of ais_nll.", **count)
-    number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes {coverage.NUM_SAMPLES}."
+    of_modes = f"{coverage.NUM_SAMPLES}, or of images {coverage.NUM_OF_MODE} a class where that is more"
+    number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes of points {of_modes}."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("num_betas", 10000, "Steps of annealed importance sampling.", **count)
     absl_flags.DEFINE_integer("num_runs", 100, "Runs of annealed importance sampling.", **count)

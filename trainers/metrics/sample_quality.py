@@ -16,6 +16,7 @@ from trainers.metrics.rows import kept_samples, real_rows, require, require_samp
 
 NUM_SAMPLES = 10_000
 NUM_DRAWS = 10  # of training rows, for what a measure gives of data and other data
+NUM_ROWS = 5000  # that a judge sees at once
 NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
 
 
@@ -36,21 +37,23 @@ def sample_metric(measure, space):
         require(num > two_samples.NUM_NEIGHBOURS, f"{num} rows are too few")
         draws = _draws(data, num)
         labels = data.train_labels[draws[0][0]] if run.model.conditional else None
-        samples, embed, facts = samples_of(run, num, options, labels), lambda x: x, {}
+        samples, judge, facts = samples_of(run, num, options, labels), None, {}
         if data.train.dtype == np.uint8:
             samples = np.rint(samples * np.float32(255.0)) / np.float32(255.0)
         if space == "features" and classifier.has_judge(data):
             judge = classifier.judge_of(data)
-            embed, facts = judge.features, {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
+            samples, facts = judge.features(samples), {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
 
         def flat(x):
-            return np.reshape(embed(x), [len(x), -1]).astype(np.float64)
+            return np.reshape(x, [len(x), -1]).astype(np.float64)
+
+        def real(split, of):
+            return flat(_features(run, data, split, judge)[of] if judge else real_rows(run, data, split, of))
 
         def floors():
-            train, test = (flat(real_rows(run, data, split)) for split in ("train", "test"))
-            return [measure(train[of_train], test[of_test]) for of_train, of_test in draws]
+            return [measure(real("train", of_train), real("test", of_test)) for of_train, of_test in draws]
 
-        found = measure(flat(samples), flat(real_rows(run, data, "test")[draws[0][1]]))
+        found = measure(flat(samples), real("test", draws[0][1]))
         binarized = run.settings.dynamic_binarization
         kept = _kept(data, [measure.__name__, num, binarized, *facts.values()], floors)
         report = {}
@@ -65,6 +68,16 @@ def sample_metric(measure, space):
 
     metric.__doc__ = measure.__doc__
     return metric
+
+
+def _features(run, data, split, judge):
+    """The judge's features of all rows of a split, which several metrics share; rows are never in memory as a whole."""
+    key = ("features", split, judge.checksum)
+    if key not in run.memory:
+        starts = range(0, len(getattr(data, split)), NUM_ROWS)
+        parts = (real_rows(run, data, split, np.s_[start : start + NUM_ROWS]) for start in starts)
+        run.memory[key] = np.concatenate([judge.features(rows) for rows in parts])
+    return run.memory[key]
 
 
 def _draws(data, num):
