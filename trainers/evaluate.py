@@ -1,6 +1,7 @@
 """Measures a trained model on held-out data: `python -m trainers.evaluate --run_dir=RUN_DIR`.
 
-`trainers.metrics.METRICS` names the metrics. Results are printed and kept in RUN_DIR/evaluation.json.
+`trainers.metrics.METRICS` names the metrics. Results are printed and kept in RUN_DIR/evaluation.json; of a directory
+that `trainers.run --seeds` has made, in that of each run, and together in RUN_DIR/summary.json.
 """
 
 import math
@@ -61,7 +62,7 @@ def define_options():
 
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
-    common_flags.define_path(options, "run_dir", None, "The run to evaluate.")
+    common_flags.define_path(options, "run_dir", None, "The run to evaluate, or a directory of --seeds.")
     common_flags.define_path(options, "data_dir", None, "Where the data lies, if not where the run found it.")
     text = f"Metrics to apply, separated by commas; default all but {' and '.join(sorted(ON_REQUEST))}."
     common_flags.define_list(options, "metrics", None, text, choices=sorted(METRICS))
@@ -100,9 +101,17 @@ def check_metrics(names):
 def main(argv):
     cli.require_tensorflow()
     with cli.quiet():
+        from trainers import seeds
+
         options = define_options()
     common_flags.parse(options, argv, __doc__, required="run_dir")
-    evaluate(options.run_dir, options, argv[1:])
+    if runs := seeds.runs(options.run_dir):
+        for path in runs.values():
+            print(path)
+            evaluate(path, options, argv[1:])
+        seeds.summarise(options.run_dir)
+    else:
+        evaluate(options.run_dir, options, argv[1:])
 
 
 if __name__ == "__main__":

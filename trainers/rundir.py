@@ -7,7 +7,7 @@ samples/          pictures of samples
 tensorboard/      the same for TensorBoard
 checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
 export/           SavedModels
-evaluation.json   results of trainers.evaluate
+evaluation.json   results of trainers.evaluate; --seeds has summary.json beside its runs, seed_0 and so on
 lock              while it is trained: who trains it
 """
 
