@@ -98,7 +98,7 @@ def modes_over_time(run, data, options):
     require(data.modes is not None and data.shape == (2,), "the data are no mixture in the plane")
     require(samples, "the run kept no samples")
     found = {step: coverage_of(modes_of(points, data), len(data.modes)) for step, points in samples.items()}
-    counts = {step: (each["modes_found"][0], each["high_quality_share"][0]) for step, each in found.items()}
+    counts = {step: (each["modes_found"][0], *each["high_quality_share"]) for step, each in found.items()}
     steps = np.array(list(counts))
     chosen = steps[np.unique(np.linspace(0, len(steps) - 1, NUM_PANELS).round().astype(int))]
     figure = Figure(figsize=(2.2 * len(chosen), 2.5), layout="constrained")
@@ -107,13 +107,14 @@ def modes_over_time(run, data, options):
         axes.scatter(*data.test[:1000].T, s=3, color="0.75")
         axes.scatter(*samples[step][:1000].T, s=1, color="C0")
         axes.set(xlim=(-radius, radius), ylim=(-radius, radius), xticks=[], yticks=[], aspect="equal")
-        found, share = counts[step]
+        found, share, _ = counts[step]
         axes.set_title(f"step {step}: {found} modes, {100 * share:.0f} %", fontsize=8)
     pictures.save(figure, run.path / "modes.png")
-    found, share = counts[steps[-1]]
+    found, share, error = counts[steps[-1]]
     return {
         "modes_found": found,
         "num_modes": len(data.modes),
         "high_quality_share": share,
+        "high_quality_share_standard_error": error,
         "fewest_modes_in_second_half": min(counts[step][0] for step in steps[len(steps) // 2 :]),
     }
