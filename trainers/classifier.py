@@ -53,6 +53,30 @@ class Judge:
         return tf.nn.softmax(logits).numpy()
 
 
+class StackedJudge:
+    """The judge of images whose channels are images of their own (`Data.channel`), by a `Judge` of one channel.
+
+    Attributes:
+        accuracy: float, the chance that it is right on all channels, which are independent.
+        checksum: str, that of the judge of a channel.
+    """
+
+    def __init__(self, judge, data):
+        self.accuracy, self.checksum = judge.accuracy ** data.shape[2], judge.checksum
+        self._judge, self._classes = judge, data.shape[2] * (data.channel.num_classes,)
+
+    def features(self, images):
+        """float32 [n, 128 * channels], those of the channels side by side, of images in [0, 1]."""
+        return np.concatenate(self._of_channels(self._judge.features, images), axis=1)
+
+    def classes(self, images):
+        """The label that the most probable class of each channel makes, int64 [n], of images in [0, 1]."""
+        return np.ravel_multi_index(self._of_channels(self._judge.classes, images), self._classes)
+
+    def _of_channels(self, function, images):
+        return [function(np.ascontiguousarray(channel)) for channel in np.split(images, images.shape[3], axis=3)]
+
+
 def cache(*names):
     """A path in the folder of what is made once for a dataset."""
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser().joinpath(*names)
@@ -64,11 +88,13 @@ def has_judge(data):
 
 
 def judge_of(data, num_steps=NUM_STEPS):
-    """The `Judge` of a dataset of images with labels, out of the cache or trained now.
+    """The `Judge` of a dataset of images with labels, out of the cache or trained now; of stacks a `StackedJudge`.
 
     Raises:
         UserError: if the cache can not be written.
     """
+    if data.channel is not None:
+        return StackedJudge(judge_of(data.channel, num_steps), data)
     keras.utils.set_random_seed(SEED)
     network = network_of(data.shape, data.num_classes)
     settings = (data.checksum, data.shape, inspect.getsource(network_of), BATCH_SIZE, RATE, SEED, num_steps)

@@ -3,7 +3,8 @@
 `trainers.metrics.METRICS` names the metrics. Results are printed as a table and kept in RUN_DIR/evaluation.json after
 each metric, with the command, the options that the metric read and the seconds it took; TensorBoard gets them, too. The
 same command again goes on where it was stopped, and other metrics join what is there. A metric is measured anew when
-the run has got further, the data are others, or an option that it read has changed.
+the run has got further, the data are others, or an option that it read has changed. Of a
+directory that `trainers.run --seeds` has made, each run is measured, and all together in summary.json.
 """
 
 import math
@@ -127,7 +128,7 @@ def define_options():
 
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
-    common_flags.define_path(options, "run_dir", None, "The run to evaluate.")
+    common_flags.define_path(options, "run_dir", None, "The run to evaluate, or a directory of --seeds.")
     common_flags.define_path(options, "data_dir", None, "Where the data lies, if not where the run found it.")
     text = f"Metrics to apply, separated by commas, or {ALL}; default all but {' and '.join(sorted(ON_REQUEST))}."
     common_flags.define_list(options, "metrics", None, text, choices=[*sorted(METRICS), ALL])
@@ -139,7 +140,8 @@ def define_options():
     absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll and ais_gap.", **count)
     absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps between prior and posterior in both.", **count)
     absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition in both.", **count)
-    number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes {coverage.NUM_SAMPLES}."
+    of_modes = f"{coverage.NUM_SAMPLES}, or of images {coverage.NUM_OF_MODE} a class where that is more"
+    number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes of points {of_modes}."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("num_betas", 10000, "Steps of annealed importance sampling.", **count)
     absl_flags.DEFINE_integer("num_runs", 100, "Runs of annealed importance sampling.", **count)
@@ -168,9 +170,17 @@ def check_metrics(names):
 def main(argv):
     cli.require_tensorflow()
     with cli.quiet():
+        from trainers import seeds
+
         options = define_options()
     common_flags.parse(options, argv, __doc__, required="run_dir")
-    evaluate(options.run_dir, options, argv[1:])
+    if runs := seeds.runs(options.run_dir):
+        for path in runs.values():
+            print(path)
+            evaluate(path, options, argv[1:])
+        seeds.summarise(options.run_dir)
+    else:
+        evaluate(options.run_dir, options, argv[1:])
 
 
 if __name__ == "__main__":

@@ -23,10 +23,12 @@ from zoo.optimizers import OPTIMIZERS
 # Flags that say how a run is carried out and not what it computes: they may change when a run is resumed.
 OPERATIONAL = {
     "run_dir", "data_dir", "num_steps", "checkpoint_every", "keep_checkpoints", "sample_every", "log_every", "export",
-    "metrics",
+    "metrics", "seeds",
 }  # fmt: skip
+NOT_KEPT = ("run_dir", "seeds")  # in the config.cfg of a run, which may be moved, and is of one seed
 # Flags that change the order of sums, and which replica draws which noise: a resumed run goes on, with other bits.
 NUMERICAL = {"jit_compile", "strategy", "num_replicas"}
+LARGEST_SEED = 2**32 - 1  # that NumPy takes
 INTEGER_OPTIMIZER_SETTINGS = {"ema_overwrite_frequency", "gradient_accumulation_steps"}
 
 
@@ -48,8 +50,10 @@ def define_shared(flags):
     define_path(flags, "run_dir", None, where)
     integer("num_steps", 2000, "Steps to train for, counted from the beginning of the run.", **count)
     integer("batch_size", 64, "Examples in a minibatch, over all replicas.", **count)
-    seeds = {"lower_bound": 0, "upper_bound": 2**32 - 1, "flag_values": flags}  # what NumPy takes
+    seeds = {"lower_bound": 0, "upper_bound": LARGEST_SEED, "flag_values": flags}
     integer("seed", 0, "Seed of the weights, the noise and the order of the data.", **seeds)
+    where = "a run for each, RUN_DIR/seed_0 and so on, and RUN_DIR/summary.json of their metrics."
+    integer("seeds", None, f"Train with so many seeds from --seed on: {where}", **count)
     define_choice(flags, "jit_compile", "auto", ["auto", "true", "false"], "Compile with XLA; auto: on a GPU.")
     precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
     define_choice(flags, "precision", "float32", precisions, "Keras's dtype policy.")
@@ -114,7 +118,7 @@ class Settings:
     """The resolved flags of a run.
 
     values: dict, flag -> value, of every flag that the run has.
-    lines: list of str, the same as lines of a flagfile, without `--run_dir`.
+    lines: list of str, the same as lines of a flagfile, without those in `NOT_KEPT`.
     """
 
     values: dict
@@ -209,7 +213,7 @@ def parse(argv):
     if flags.data_dir is not None:
         flags.data_dir = str(Path(flags.data_dir).absolute())  # the run may be moved, or be read from another place
     values = {name: flags[name].value for name in flags}
-    lines = [line_of(name, _text(flags[name])) for name in flags if name != "run_dir" and values[name] is not None]
+    lines = [line_of(name, _text(flags[name])) for name in flags if name not in NOT_KEPT and values[name] is not None]
     return Settings(values, lines)
 
 

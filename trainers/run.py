@@ -232,9 +232,13 @@ def train(settings):
 def main(argv):
     cli.require_tensorflow()
     with cli.quiet():
-        from trainers import flags
+        from trainers import flags, seeds
 
-    train(flags.parse(argv))
+    settings = flags.parse(argv)
+    if settings.seeds:
+        seeds.train_each(settings, train)
+    else:
+        train(settings)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ samples/          pictures of samples
 tensorboard/      the same for TensorBoard
 checkpoints/      step_NNNNNNNN.keras: weights, optimizers and step, as Keras files
 export/           SavedModels
-evaluation.json   results of trainers.evaluate, and how each was measured
+evaluation.json   results of trainers.evaluate, and how each was measured; of a run of several seeds summary.json
 lock              while it is trained: who trains it
 """
 

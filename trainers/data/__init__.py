@@ -22,6 +22,7 @@ DATASETS = {
     "digits": images.digits,
     "mnist": functools.partial(images.idx, "mnist"),
     "fashion_mnist": functools.partial(images.idx, "fashion_mnist"),
+    "stacked_mnist": images.stacked_mnist,
     "binarized_mnist": images.binarized_mnist,
     "cifar10": images.cifar10,
     "image_folder": image_folder.read,
@@ -64,6 +65,16 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
     side, channels = image_side or data.shape[0], image_channels or data.shape[2]
     if (side, side, channels) == data.shape:
         return data
-    resize = functools.partial(image_files.fit, shape=(side, side, channels))
-    train, test = ([resize(Image.fromarray(x.squeeze())) for x in split] for split in (data.train, data.test))
-    return replace(data, train=np.stack(train), test=np.stack(test))
+    if data.channel is not None and channels != data.shape[2]:  # each is an image of its own
+        raise UserError(f"{name} has {data.shape[2]} channels, each an image of its own: leave image_channels unset.")
+    return _resized(data, (side, side, channels))
+
+
+def _resized(data, shape):
+    """A dataset with its images, and those that its channels are drawn from, in another shape."""
+    train, test = (
+        np.stack([image_files.fit(Image.fromarray(x.squeeze()), shape) for x in split])
+        for split in (data.train, data.test)
+    )
+    channel = data.channel and _resized(data.channel, (*shape[:2], 1))
+    return replace(data, train=train, test=test, channel=channel)

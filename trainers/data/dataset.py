@@ -16,6 +16,8 @@ class Data:
       licence: one line for a model card.
       modes, mode_std: float32 [M, D] centres of a Gaussian mixture, label i being mode i, and its standard deviation.
       class_names: list of `num_classes` str, the name of label i; None where classes have no names.
+      channel: `Data` out of whose images the channels of one here are drawn, each on its own; the digits of a label, to
+        the base of its `num_classes`, are their labels. None where images are no such stacks.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Data:
     modes: np.ndarray | None = None
     mode_std: float | None = None
     class_names: list | None = None
+    channel: "Data | None" = None
 
     @property
     def shape(self):

@@ -7,7 +7,7 @@ from sklearn.neighbors import NearestNeighbors
 from common import pictures
 from trainers.metrics.rows import real_rows, require
 from trainers.metrics.sample_quality import NUM_SAMPLES, samples_like_data
-from trainers.metrics.spaces import vectors_in
+from trainers.metrics.spaces import Vectors
 
 NUM_PERMUTATIONS = 9999
 NUM_SHOWN = 8
@@ -27,12 +27,12 @@ def memorisation(run, data, options):
     """
     num = min(options.num_model_samples or NUM_SAMPLES, len(data.train), len(data.test))
     require(num > 1, f"{num} rows are too few")
-    samples, (vectors, facts) = samples_like_data(run, data, num, options), vectors_in("features", data)
-    train, test = (vectors(real_rows(run, data, split)) for split in ("train", "test"))
+    samples, vectors = samples_like_data(run, data, num, options), Vectors("features", run, data)
+    train, test = (vectors.of(split) for split in ("train", "test"))
     found, nearest, distances = data_copying(vectors(samples), train, test)
     if len(data.shape) == 3:
         shown = np.argsort(distances, kind="stable")[:NUM_SHOWN]
-        rows = real_rows(run, data, "train")[nearest[shown]]
+        rows = real_rows(run, data, "train", nearest[shown])
         pictures.comparison(rows, samples[shown], run.path / "nearest.png")
     report = {}
     for name, (value, error) in found.items():
@@ -40,7 +40,7 @@ def memorisation(run, data, options):
         if error is not None:
             report[f"{name}_standard_error"] = float(error)
     counts = {"num_train": len(train), "num_test": len(test), "num_model_samples": num}
-    return report | facts | counts | {"num_permutations": NUM_PERMUTATIONS}
+    return report | vectors.facts | counts | {"num_permutations": NUM_PERMUTATIONS}
 
 
 def data_copying(x, train, test, seed=0):

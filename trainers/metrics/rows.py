@@ -46,12 +46,14 @@ def samples_of(run, num, options, labels=None):
     return run.memory[key]
 
 
-def real_rows(run, data, split):
-    """All rows of a split as the model serves them, float32; binarised where the run's are."""
+def real_rows(run, data, split, of=np.s_[:]):
+    """Rows `of` a split, by default all, as the model serves them, float32; binarised where the run's are."""
+    if not run.settings.dynamic_binarization:
+        return served(getattr(data, split)[of])  # no more than these, as a split may be too large for memory
     if ("rows", split) not in run.memory:
-        rows = held_out_batches(data, 1000, binarize=run.settings.dynamic_binarization, split=split)
+        rows = held_out_batches(data, 1000, binarize=True, split=split)
         run.memory["rows", split] = np.concatenate([x.numpy() for x in rows])
-    return run.memory["rows", split]
+    return run.memory["rows", split][of]
 
 
 def share(name, values):

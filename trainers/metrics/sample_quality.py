@@ -12,8 +12,8 @@ from common import files, pictures
 from common.graph import graph
 from trainers import classifier, rundir
 from trainers.metrics import two_samples
-from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of, share
-from trainers.metrics.spaces import vectors_in
+from trainers.metrics.rows import kept_samples, require, require_samples, samples_of, share
+from trainers.metrics.spaces import Vectors
 
 NUM_SAMPLES = 10_000
 SMALLEST_NUM = 8  # of which all measures have errors
@@ -32,18 +32,17 @@ def sample_metric(measure, space):
         num = min(options.num_model_samples or NUM_SAMPLES, len(data.train), len(data.test))
         require(num >= SMALLEST_NUM, f"{num} rows are too few")
         draws = _draws(data, num)
-        samples, (vectors, facts) = samples_like_data(run, data, num, options), vectors_in(space, data)
+        samples, vectors = samples_like_data(run, data, num, options), Vectors(space, run, data)
 
-        def flat(x):
-            return vectors(x).astype(np.float64)
+        def measured(x, y):
+            return measure(x.astype(np.float64), y.astype(np.float64))
 
         def floors():
-            train, test = (flat(real_rows(run, data, split)) for split in ("train", "test"))
-            return [measure(train[of_train], test[of_test]) for of_train, of_test in draws]
+            return [measured(vectors.of("train", rows), vectors.of("test", others)) for rows, others in draws]
 
-        found = measure(flat(samples), flat(real_rows(run, data, "test")[draws[0][1]]))
+        found = measured(vectors(samples), vectors.of("test", draws[0][1]))
         binarized = run.settings.dynamic_binarization
-        kept = _kept(data, [measure.__name__, num, binarized, *facts.values()], floors)
+        kept = _kept(data, [measure.__name__, num, binarized, *vectors.facts.values()], floors)
         report = {}
         for name, (value, error) in found.items():
             of_draws = [draw[name][0] for draw in kept]
@@ -52,7 +51,7 @@ def sample_metric(measure, space):
                 report[f"{name}_standard_error"] = error
             if deviation := float(np.std(of_draws, ddof=1)):  # what is the same each time is a constant
                 report |= {f"{name}_floor": float(np.mean(of_draws)), f"{name}_floor_deviation": deviation}
-        return report | facts | {"num_draws_of_floor": NUM_DRAWS, "num_model_samples": num}
+        return report | vectors.facts | {"num_draws_of_floor": NUM_DRAWS, "num_model_samples": num}
 
     metric.__doc__ = measure.__doc__
     return metric

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from common.cli import UserError
 from tests.trainers.data.made import RNG
@@ -80,6 +81,26 @@ def test_files_are_downloaded_once_verified_and_parsed(name, published, tmp_path
         assert (len(one.train), one.train.dtype, one.shape, one.licence) == (20, np.uint8, images.shape[1:], "free")
         assert one.train_labels is not None or one.num_classes is None
         assert one.checksum == first.checksum
+
+
+@pytest.mark.parametrize("side", [None, 14])
+def test_channels_of_a_stack_are_the_images_that_the_digits_of_its_label_say(side, published, tmp_path, monkeypatch):
+    _, labels, _ = published("mnist")
+    monkeypatch.setattr(data.images, "NUM_STACKED", (600, 50))
+    one, mnist = (data.load(name, tmp_path, image_side=side) for name in ("stacked_mnist", "mnist"))
+    with pytest.raises(UserError, match="stacked_mnist has 3 channels, each an image of its own: leave image_channels"):
+        data.load("stacked_mnist", tmp_path, image_channels=1)
+    assert one.num_classes == 1000 and one.channel.checksum == mnist.checksum != one.checksum
+    for stacks, label, known, digits in (
+        (one.train, one.train_labels, mnist.train, labels[:20]), (one.test, one.test_labels, mnist.test, labels[20:])
+    ):  # fmt: skip
+        same = (stacks[:, None] == known[None]).all(axis=(2, 3))  # [stack, image, channel]
+        assert (same.sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(digits[same.argmax(axis=1)] @ np.array([100, 10, 1]), label)
+        np.testing.assert_array_equal(one.channel.test, mnist.test)
+        counts = np.sum(same, axis=0)  # each channel has each image equally often
+        assert stats.chisquare(counts).pvalue.min() > 1e-4
+        assert label.dtype == np.int64
 
 
 @pytest.mark.parametrize("mnist, fashion", [
