@@ -28,7 +28,7 @@ class Configured:
     """
 
     shared_arguments = {}
-    zero_allowed = ()
+    zero_allowed = ("num_halvings",)
     negative_allowed = ("seed",)
 
     def __init_subclass__(cls, **kwargs):

@@ -57,6 +57,8 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         "network": Argument(Literal["mlp", "convolutional"], "mlp", '"mlp", or "convolutional" for square images.'),
         "filters": Argument(int, NONE, "int, channels next to the image, doubled at each halving (convolutional)."),
         "activation": Argument(Activation, NONE, "str, the activation of hidden layers."),
+        "num_halvings": Argument(int, 0, "int, halvings of the side, each rounded up, as 28 by 3 to 4 pixels; 0 for as "
+                                 "many as go evenly, to 4 to 7 pixels (convolutional)."),
         "dropout": Argument(float, 0.0, "float in [0, 1), the share of hidden units that is dropped in training."),
         "seed": Argument(int, 0, "int, the seed of all noise drawn in training."),
         "name": Argument(str | None, None, "str or None."),

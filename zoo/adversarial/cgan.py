@@ -56,7 +56,8 @@ class CGAN(AdversarialGame):
         self, *, data_shape, num_classes, latent_size, prior, loss, loss_parameter, penalty, penalty_weight,
         penalty_decay, weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
         network, generator_units: tuple[int, ...] = (200, 1000, 1200),
-        discriminator_units: tuple[int, ...] = (240, 50, 240), dropout=0.5, filters=64, seed, name,
+        discriminator_units: tuple[int, ...] = (240, 50, 240), dropout=0.5, filters=64,
+        num_halvings, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -83,9 +84,10 @@ class CGAN(AdversarialGame):
                 activation="maxout", dropout=self.dropout, spectral_norm=spectral_norm,
             )  # fmt: skip
         else:
-            self.generator = dcgan.generator(self.latent_size + size, self.data_shape, self.filters)
+            sides = {"filters": self.filters, "num_halvings": self.num_halvings}
+            self.generator = dcgan.generator(self.latent_size + size, self.data_shape, **sides)
             self.discriminator = dcgan.discriminator(
-                self.packed_data_shape, self.filters, 1 + packed_size,
+                self.packed_data_shape, 1 + packed_size, **sides,
                 batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm,
             )  # fmt: skip
 

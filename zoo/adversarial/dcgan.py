@@ -42,7 +42,7 @@ class DCGAN(AdversarialGame):
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
         weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps, filters=128,
-        seed, name,
+        num_halvings, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -50,21 +50,22 @@ class DCGAN(AdversarialGame):
         penalties.check(self)
 
     def make_networks(self):
-        self.generator = generator(self.latent_size, self.data_shape, self.filters)
+        size = {"filters": self.filters, "num_halvings": self.num_halvings}
+        self.generator = generator(self.latent_size, self.data_shape, **size)
         spectral_norm = self.weight_constraint == "spectral_norm"
         self.discriminator = discriminator(
-            self.packed_data_shape, self.filters, batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm
+            self.packed_data_shape, **size, batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm
         )
 
 
-def generator(input_size, data_shape, filters):
+def generator(input_size, data_shape, **size):
     """G's network, from vectors [batch, input_size] to images [batch, *data_shape] in [-1, 1]."""
     return networks.convolutional_decoder(
-        input_size, data_shape, filters=filters, batch_norm=True, initializer=INITIALIZER, output_activation="tanh"
+        input_size, data_shape, **size, batch_norm=True, initializer=INITIALIZER, output_activation="tanh"
     )
 
 
-def discriminator(input_shape, filters, output_size=1, **options):
+def discriminator(input_shape, output_size=1, **options):
     """D's network, from images [batch, *input_shape] to [batch, output_size]; options of `convolutional_encoder`."""
-    options |= {"filters": filters, "initializer": INITIALIZER, "activation": "leaky_relu"}
+    options |= {"initializer": INITIALIZER, "activation": "leaky_relu"}
     return networks.convolutional_encoder(input_shape, output_size, **options)

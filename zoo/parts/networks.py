@@ -111,12 +111,19 @@ def over_leading_axes(network, x, training=False):
     return tf.reshape(y, tf.concat([tf.shape(x)[:-1], tf.shape(y)[1:]], 0))
 
 
-def convolutional_sides(side):
+def convolutional_sides(side, num_halvings=0):
     """The sides that stride 2 runs through, from the small end: `side` = base * 2^n with base 4..7 and n >= 1.
 
-    28 gives [7, 14, 28]. ValueError if there is no such base.
+    28 gives [7, 14, 28]. With `num_halvings` these are as many, each rounded up: 28 by 3 gives [4, 7, 14, 28].
+    ValueError if there is no such base, or if a halving would leave less than 2.
     """
     sides = [side]
+    if num_halvings:
+        while len(sides) <= num_halvings:
+            sides.insert(0, (sides[0] + 1) // 2)
+        if side <= 2**num_halvings:
+            raise ValueError(f"images of side {side} can not be halved {num_halvings} times: that leaves one pixel.")
+        return sides
     while sides[0] > 7 and sides[0] % 2 == 0:
         sides.insert(0, sides[0] // 2)
     if not 4 <= sides[0] <= 7 or len(sides) == 1:
@@ -125,16 +132,16 @@ def convolutional_sides(side):
     return sides
 
 
-def sides_of(data_shape):
+def sides_of(data_shape, num_halvings=0):
     """`convolutional_sides` of an image [side, side, channels]; ValueError if it is none or not square."""
     if len(data_shape) != 3 or data_shape[0] != data_shape[1]:
         raise ValueError(f"a convolutional network needs square images, not data of shape {tuple(data_shape)}.")
-    return convolutional_sides(data_shape[0])
+    return convolutional_sides(data_shape[0], num_halvings)
 
 
 def convolutional_encoder(
     data_shape, output_size, *,
-    filters, kernel_size=5, batch_norm=False, initializer=None, spectral_norm=False, **options,
+    filters, num_halvings=0, kernel_size=5, batch_norm=False, initializer=None, spectral_norm=False, **options,
 ):  # fmt: skip
     """Strided convolutions from images [batch, side, side, channels] down to vectors [batch, output_size].
 
@@ -142,6 +149,7 @@ def convolutional_encoder(
         data_shape: (side, side, channels), side as `convolutional_sides` allows.
         output_size: int, or None for the last convolution itself, flattened.
         filters: int, channels after the first convolution; they double with every further halving of the side.
+        num_halvings: int, as for `convolutional_sides`.
         batch_norm: bool, batch normalisation after each convolution but the first.
         initializer, spectral_norm, **options: as for `mlp`.
 
@@ -150,7 +158,7 @@ def convolutional_encoder(
     options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same", "data_format": "channels_last"}
     convolution = linear(keras.layers.Conv2D, initializer, spectral_norm, **options_of_all)
     stack = [keras.Input(data_shape)]
-    for i in range(len(sides_of(data_shape)) - 1):
+    for i in range(len(sides_of(data_shape, num_halvings)) - 1):
         stack += hidden(convolution, filters * 2**i, batch_norm=batch_norm and i > 0, **options)
     stack.append(keras.layers.Flatten(data_format="channels_last"))
     if output_size is not None:
@@ -159,8 +167,9 @@ def convolutional_encoder(
 
 
 def convolutional_decoder(
-    latent_size, data_shape, *, filters, kernel_size=5, output_activation=None, initializer=None, **options
-):
+    latent_size, data_shape, *,
+    filters, num_halvings=0, kernel_size=5, output_activation=None, initializer=None, **options,
+):  # fmt: skip
     """Transposed strided convolutions from vectors [batch, latent_size] up to images, the mirror of the encoder.
 
     `filters` is the number of channels before the last convolution, `options` are those of every layer but the last, as
@@ -169,11 +178,19 @@ def convolutional_decoder(
     dense = linear(keras.layers.Dense, initializer)
     options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same", "data_format": "channels_last"}
     convolution = linear(keras.layers.Conv2DTranspose, initializer, **options_of_all)
-    side, *sides = sides_of(data_shape)
+    side, *sides = sides_of(data_shape, num_halvings)
     width, *widths = [filters * 2**i for i in reversed(range(len(sides)))]
     projection, *others = hidden(dense, side * side * width, **options)
     stack = [keras.Input((latent_size,)), projection, keras.layers.Reshape((side, side, -1)), *others]
-    for width in widths:
-        stack += hidden(convolution, width, **options)
-    stack.append(convolution(data_shape[-1], activation=output_activation, dtype="float32"))
-    return keras.Sequential(stack)
+
+    def cropped(layers, i):  # where the side was rounded up on the way down
+        rest = (side, *sides)[i] * 2 - sides[i]
+        crop = keras.layers.Cropping2D(
+            ((0, rest), (0, rest)), data_format="channels_last", dtype=layers[-1].dtype_policy
+        )
+        return [*layers, crop] if rest else layers
+
+    for i, width in enumerate(widths):
+        stack += cropped(hidden(convolution, width, **options), i)
+    image = convolution(data_shape[-1], activation=output_activation, dtype="float32")
+    return keras.Sequential(stack + cropped([image], len(widths)))

@@ -106,6 +106,17 @@ def test_convolutional_sides(side):
             networks.convolutional_sides(side)
 
 
+def test_sides_that_are_rounded_up():
+    assert networks.convolutional_sides(28, 3) == [4, 7, 14, 28] and networks.convolutional_sides(8, 2) == [2, 4, 8]
+    with pytest.raises(ValueError, match="side 8 can not be halved 3 times"):
+        networks.convolutional_sides(8, 3)
+    shape, options = (28, 28, 1), {"filters": 2, "num_halvings": 3}
+    encoder = networks.convolutional_encoder(shape, 5, **options)
+    decoder = networks.convolutional_decoder(3, shape, **options)
+    assert encoder.output_shape == (None, 5) and decoder.output_shape == (None, 28, 28, 1)
+    assert encoder.layers[-1].kernel.shape[0] == 4 * 4 * 8 == decoder.layers[0].kernel.shape[1]
+
+
 @pytest.mark.parametrize("activation, factor", [("elu", 1), ("crelu", 2)])
 @pytest.mark.parametrize("side, blocks, channels", [(8, 1, 1), (12, 1, 3), (28, 2, 3), (32, 3, 1)])
 def test_convolutional_stacks_mirror_each_other(side, blocks, channels, activation, factor):
