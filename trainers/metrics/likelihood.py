@@ -9,6 +9,7 @@ import tensorflow as tf
 from common.graph import graph
 from trainers.metrics.rows import batches, held_out, progress, require, served
 from zoo.parts import annealing, estimators, noise
+from zoo.parts.levels import at_levels
 
 MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
 LAYER_SIZE = 500  # the least that a layer is taken to have for each example
@@ -33,18 +34,34 @@ def held_out_objectives(run, data, options):
 
 
 def is_density(model):
-    """Whether p(x|z) is a density of real numbers, so that 8-bit pixels are to be dequantised before it scores them."""
-    return model.likelihood == "gaussian"
+    """Whether p(x) is a density of real numbers, so that 8-bit pixels are to be dequantised before it scores them."""
+    return model.support == "reals"
+
+
+def require_density(run, data):
+    """Raises `DoesNotApply` for test rows that the model has no states for and no density."""
+    grey = run.model.support == "binary" and scores_grey(run, data)
+    require(not grey, "the model is of black and white pixels, and has no states and no density for grey pixels")
 
 
 def nll_name(run, data):
-    """What -log p(x) is called: `unnormalized_nll` where it is that of no density, as a Bernoulli's of grey pixels.
+    """What -log p(x) of the test rows is called: `nll` where it is that of a probability, or of a density of points.
 
-    p^x (1 - p)^(1 - x) has an integral of at most 1/2 over x in [0, 1]: -log p(x) of the density of that shape is
-    smaller by log 2 a pixel, or more. It is at least the mean -log p of black and white
-    images drawn from the grey.
+    dequantized_nll: of 8-bit pixels' density after `levels.dequantized`, an upper bound in expectation on that of their
+        probability.
+    rounded_nll: of the probability of images that are the rows rounded to the model's levels. More levels than these
+        were in the data, so that it can not be compared with models of the rows themselves; refused it is not, for
+        models of as many levels can be compared by it.
+    cross_entropy: no log-probability. p^x (1 - p)^(1 - x) of a grey pixel x under a Bernoulli likelihood has neither a
+        sum nor an integral of 1 over x: over [0, 1] it is at most 1 / 2.
     """
-    return "unnormalized_nll" if scores_grey(run, data) and not is_density(run.model) else "nll"
+    model, images = run.model, data.test.dtype == np.uint8
+    if model.support == "binary":
+        return "cross_entropy" if scores_grey(run, data) else "nll"
+    if model.support == "levels":
+        known = run.settings.dynamic_binarization or at_levels(data.test, model.num_levels).all()
+        return "nll" if known else "rounded_nll"
+    return "dequantized_nll" if images else "nll"
 
 
 def scores_grey(run, data):
@@ -55,20 +72,36 @@ def scores_grey(run, data):
 
 
 def summary(name, nll, model, data):
-    """The mean of -log p(x), nats [n], under its name, and its standard error; of 8-bit pixels' density in bits, too.
+    """The mean of -log p(x), nats [n], under its name, and its standard error; of grey levels in bits a number, too.
 
-    A pixel's density in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
+    A density of a pixel in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
     """
     found = {name: float(nll.mean()), f"{name}_standard_error": float(nll.std(ddof=1) / np.sqrt(len(nll)))}
-    if is_density(model) and data.test.dtype == np.uint8:
-        found["bits_per_dimension"] = found[name] / np.log(2.0) / int(np.prod(data.shape)) + 8.0
+    if name == "dequantized_nll" or (name == "nll" and model.support == "levels"):
+        bits = found[name] / np.log(2.0) / int(np.prod(data.shape))
+        found["bits_per_dimension"] = bits + (8.0 if is_density(model) else 0.0)
     return found
+
+
+def exact_nll(run, data, options):
+    """Negative log-likelihood in nats, of a model that can compute it: no bound and no estimate.
+
+    Of 8-bit pixels under a density it is the mean over one dequantisation of each row.
+    """
+    model = run.model
+    require(hasattr(model, "exact_log_prob"), "the model's log p(x) is no closed form")
+    require_density(run, data)
+    score = graph(model.exact_log_prob)
+    rows = batches(run, data, options, "exact NLL", dequantize=is_density(model))
+    nll = -np.concatenate([score(x) for x in rows])
+    return summary(nll_name(run, data), nll, model, data) | {"num_examples": len(nll)}
 
 
 def importance_weighted_nll(run, data, options):
     """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
 
-    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way.
+    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way. Its name tells what p(x) is of, see
+    `nll_name`; so does that of the bound -E log p(x, z) / q(z | x), `negative_elbo`.
     """
     model = run.model
     require(getattr(model, "has_proposal", False), "the model has no density to propose latents from")
@@ -81,14 +114,15 @@ def importance_weighted_nll(run, data, options):
 
     bounds, elbos, chunks = [], [], itertools.count()
     for x in batches(run, data, options, "importance-weighted NLL", dequantize=is_density(model)):
-        size = _rows_at_once(data) // len(x) or 1
+        size = _rows_at_once(data, model.family.num_parameters) // len(x) or 1
         sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
         log_w = tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
         bounds.append(estimators.iwae(log_w))
         elbos.append(estimators.elbo(log_w))
     nll = -np.concatenate(bounds)
     name = nll_name(run, data)
-    elbo = {name.replace("nll", "negative_elbo"): -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
+    elbo_name = name.replace("cross_entropy", "cross_entropy_nll").replace("nll", "negative_elbo")
+    elbo = {elbo_name: -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
     more = {"num_importance_samples": num_samples, "num_examples": len(nll)}
     return summary(name, nll, model, data) | elbo | more
 
@@ -100,6 +134,7 @@ def ais_nll(run, data, options):
     """
     model = run.model
     require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    require_density(run, data)
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
     chains, temperatures = options.num_ais_chains, options.num_ais_temperatures
@@ -136,13 +171,13 @@ def ais_log_likelihood(run, data, options):
     A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
     log Z are too small in expectation, so that `log_prob_lower_bound` is too high; backward ones, from states that
     training rows lead to, err the other way as far as these are samples of the machine. Standard errors have the part
-    of the test rows and that of log Z, which are independent. Of grey pixels, which the machine has no states for, the
-    bound is called `unnormalized_log_prob_lower_bound`.
+    of the test rows and that of log Z, which are independent.
 
     Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
     """
     model = run.model
     require(hasattr(model, "estimate_log_z"), "the model has no partition function")
+    require_density(run, data)
     settings = {"num_betas": options.num_betas, "num_runs": options.num_runs, "seed": options.seed}
     bar = progress("log Z forward", options.num_betas, "sweep")
     forward = model.estimate_log_z(**settings, progress=bar.update)
@@ -152,10 +187,9 @@ def ais_log_likelihood(run, data, options):
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
     error_of_rows = bounds.std(ddof=1) / np.sqrt(len(bounds))
-    name = f"{'unnormalized_' if scores_grey(run, data) else ''}log_prob_lower_bound"
     return {
-        name: float(bounds.mean()) - forward.value,
-        f"{name}_standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
+        "log_prob_lower_bound": float(bounds.mean()) - forward.value,
+        "log_prob_lower_bound_standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
         "by_backward_log_z": float(bounds.mean()) - backward.value,
         "by_backward_log_z_standard_error": float(np.hypot(error_of_rows, backward.standard_error)),
         "log_z": forward.value,
@@ -168,6 +202,6 @@ def ais_log_likelihood(run, data, options):
     }
 
 
-def _rows_at_once(data):
-    """Rows of data that a model may decode at once."""
-    return MAX_ELEMENTS // max(LAYER_SIZE, int(np.prod(data.shape)))
+def _rows_at_once(data, num_parameters=1):
+    """Rows of data that a model may decode at once, to so many parameters of each number."""
+    return MAX_ELEMENTS // max(LAYER_SIZE, num_parameters * int(np.prod(data.shape)))

@@ -21,13 +21,17 @@ from tensorflow_probability import distributions as tfd
 LEVELS, PARTS = 256, 4096  # of 8 bits, and of the width of one
 
 
-def dequantized(x, fraction):
-    """8-bit pixels in [0, 1], float32, moved to this fraction in [0, 1) of their level: k to (k, k + 1) / 256.
+def within_levels(x, fraction=0.5):
+    """8-bit pixels in [0, 1], float32, moved to this fraction of their level k, the interval (k / 256, (k + 1) / 256)."""
+    return (tf.round((LEVELS - 1) * x) + fraction) / LEVELS
 
-    To the middle of one of 4096 parts of it: float32 then holds the pixel and one minus the pixel exactly, and neither
-    is 0. (Theis et al. 2016, section 3.1.)
+
+def dequantized(x, uniform):
+    """The same by uniform numbers in [0, 1), to the middle of one of 4096 parts of the level.
+
+    float32 then holds the pixel and one minus it exactly, and neither is 0. (Theis et al. 2016, section 3.1.)
     """
-    return (tf.round((LEVELS - 1) * x) + (tf.floor(PARTS * fraction) + 0.5) / PARTS) / LEVELS
+    return within_levels(x, (tf.floor(PARTS * uniform) + 0.5) / PARTS)
 
 
 def at_levels(x, num_levels):
