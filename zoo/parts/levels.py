@@ -121,8 +121,10 @@ class DiscretizedLogistic(Levels):
         m, b = tf.unstack(self.given, axis=-1)
         inverse_scale = tf.exp(-8.0 * tf.tanh(b / 8.0))
         upper, lower = ((level / self.n + h - m) * inverse_scale for h in (0.5 / self.n, -0.5 / self.n))
-        # s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)), where no digits are lost; of an open end s is 1, and so is the last.
-        width = tf.math.log(-tf.math.expm1(-inverse_scale / self.n))
+        # s(u) - s(l) = s(u) s(-l) (1 - exp(l - u)) loses no digits, nor does 1 - exp(-w) = tanh(w / 2) / s(w), all of
+        # whose operations other runtimes have. At an open end the factors are 1, but for the s of the other end.
+        w = inverse_scale / self.n
+        width = tf.math.log(tf.tanh(w / 2.0)) - tf.math.log_sigmoid(w)
         first, last = level == 0.0, level == self.n
         return (
             tf.where(last, 0.0, tf.math.log_sigmoid(upper))
@@ -137,8 +139,9 @@ class Categorical(Levels):
         return num_levels
 
     def log_mass(self, level):
-        labels = tf.broadcast_to(tf.cast(level, tf.int32), tf.shape(self.given)[:-1])
-        return -tf.nn.sparse_softmax_cross_entropy_with_logits(labels, self.given)
+        # TensorFlow's sparse cross-entropy checks shapes by an operation that a server is not to have.
+        at = tf.one_hot(tf.cast(level, tf.int32), self.n + 1)
+        return tf.reduce_sum(at * tf.nn.log_softmax(self.given), axis=-1)
 
     def log_masses(self):
         return tf.experimental.numpy.moveaxis(tf.nn.log_softmax(self.given), -1, 0)
