@@ -21,7 +21,7 @@ from tests import models
 from tests.models import DIGITS, ROOT, SEEDS, batch_of, make, settings_of
 from tests.replicas import two_replicas
 from trainers import rundir
-from trainers.metrics.sample_quality import energy_distance
+from trainers.metrics.two_samples import energy_distance
 from trainers.run import train
 from zoo import MODELS
 from zoo.parts import adversarial, layers, levels, noise, penalties
@@ -399,7 +399,8 @@ def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, train
     drawn = graph(lambda: sample(model, seeds, seeds % 10))  # traced once, whatever the weights
 
     def distance():
-        return energy_distance(drawn(), DIGITS.train[:500] / 255.0)
+        x, y = (np.reshape(rows, [500, -1]) for rows in (drawn(), DIGITS.train[:500] / 255.0))
+        return float(energy_distance(x, y)["energy_distance"])
 
     def trained_distance():
         for variable, value in zip(model.variables, run.model.variables, strict=True):
