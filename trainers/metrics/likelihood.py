@@ -114,7 +114,7 @@ def importance_weighted_nll(run, data, options):
 
     bounds, elbos, chunks = [], [], itertools.count()
     for x in batches(run, data, options, "importance-weighted NLL", dequantize=is_density(model)):
-        size = _rows_at_once(data, model.family.num_parameters) // len(x) or 1
+        size = _rows_at_once(data, model) // len(x) or 1
         sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
         log_w = tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
         bounds.append(estimators.iwae(log_w))
@@ -147,7 +147,7 @@ def ais_nll(run, data, options):
         num_leapfrog_steps=options.num_ais_leapfrog_steps,
         seed=options.seed,
     )
-    size = min(options.batch_size, _rows_at_once(data) // chains or 1)
+    size = min(options.batch_size, _rows_at_once(data, model) // chains or 1)
     bar = progress("annealed importance sampling", -(-num_examples // size) * temperatures, "temperature")
     bounds, acceptance = [], []
     some = dataclasses.replace(data, test=data.test[rows], test_labels=None)
@@ -202,6 +202,7 @@ def ais_log_likelihood(run, data, options):
     }
 
 
-def _rows_at_once(data, num_parameters=1):
-    """Rows of data that a model may decode at once, to so many parameters of each number."""
-    return MAX_ELEMENTS // max(LAYER_SIZE, num_parameters * int(np.prod(data.shape)))
+def _rows_at_once(data, model):
+    """Rows of data that a model may decode at once."""
+    numbers = model.num_levels if model.support == "levels" else 1  # that a pixel may need to be scored
+    return MAX_ELEMENTS // max(LAYER_SIZE, numbers * int(np.prod(data.shape)))

@@ -41,8 +41,9 @@ PriorName = Literal[tuple(PRIORS)]
 def gaussian(parameters, event_ndims=1, variance=0.0):
     """The diagonal Gaussian whose mean and raw log-variance are the two halves of `parameters` along the last axis.
 
-    With a `variance`, which is that of all numbers then, they are the mean alone. The log-variance is 8 tanh(raw / 8), within (-8, 8): without a floor, the likelihood of a pixel that never changes
-    has no maximum, and unlike a clipped value this one always has a gradient.
+    With a `variance`, which is that of all numbers then, they are the mean alone. The log-variance is 8 tanh(raw / 8),
+    within (-8, 8): without a floor, the likelihood of a pixel that never changes has no maximum, and unlike a clipped
+    value this one always has a gradient.
     """
     if variance:
         return tfd.Independent(tfd.Normal(tf.cast(parameters, tf.float32), math.sqrt(variance)), event_ndims)

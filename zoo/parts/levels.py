@@ -1,12 +1,12 @@
 """Grey levels: probabilities of a pixel that has one of `num_levels` values, for the likelihoods p(x|z) of images.
 
-A pixel x in [0, 1] is level k = round(n x), n = num_levels - 1. Probabilities of 0 ... n sum to one, and -log of them is
-a code length of the pixel, as no density of real numbers and no cross-entropy is (Theis et al. 2016, arXiv:1511.01844).
+A pixel x in [0, 1] is level k = round(n x), n = num_levels - 1. Probabilities of 0 ... n sum to one, and -log of one is
+the length of a code for the pixel, as that of a density is not (Theis et al. 2016, arXiv:1511.01844).
 
     binomial              C(n, k) s(a)^k s(-a)^(n - k): of n trials k succeed; a is the logit of one, s the sigmoid
     poisson               r^k / k! over its sum over 0 ... n, log r = a: k photons, of no more than n
     discretized_logistic  s((x + h - m) / c) - s((x - h - m) / c), h = 1 / 2n, in which 0 reaches down to minus infinity
-                          and 1 up to infinity (Kingma et al. 2016, arXiv:1606.04934, appendix; Salimans et al. 2017,
+                          and 1 up to infinity (Kingma et al. 2016, arXiv:1606.04934; Salimans et al. 2017,
                           arXiv:1701.05517, equation 2); its scale c is exp(8 tanh(b / 8))
     categorical           exp(a_k) over its sum over 0 ... n
 
@@ -22,7 +22,7 @@ LEVELS, PARTS = 256, 4096  # of 8 bits, and of the width of one
 
 
 def within_levels(x, fraction=0.5):
-    """8-bit pixels in [0, 1], float32, moved to this fraction of their level k, the interval (k / 256, (k + 1) / 256)."""
+    """8-bit pixels in [0, 1], float32, moved to this fraction of their level k, the interval (k, k + 1) / 256."""
     return (tf.round((LEVELS - 1) * x) + fraction) / LEVELS
 
 
@@ -44,8 +44,8 @@ class Levels(tfd.Distribution):
     """Pixels in [0, 1] that have one of `num_levels` values, independent over the batch, each with its parameters.
 
     A subclass has `log_mass(level)`, log p of levels, float32, whose shape the batch's broadcasts with; and
-    `num_parameters(num_levels)`, numbers in `parameters` [*batch, num_parameters]. Mean and quantiles look at all levels
-    of all pixels, and need memory for these.
+    `num_parameters(num_levels)`, numbers in `parameters` [*batch, num_parameters]. Quantiles, and means but for the
+    binomial's, look at all levels of all pixels and need memory for these; so do Poisson's and categorical scores.
     """
 
     def __init__(self, parameters, num_levels):

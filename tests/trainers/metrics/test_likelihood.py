@@ -61,9 +61,10 @@ def test_the_density_of_8_bit_pixels_is_that_of_dequantised_ones():
     for metric in (importance_weighted_nll, ais_nll):
         ais = {"num_ais_examples": 400, "num_ais_chains": 2, "num_ais_temperatures": 2, "num_ais_leapfrog_steps": 1}
         result = metric(run_of(model), data_of(GREY, GREY), options(batch_size=70, num_importance_samples=3, **ais))
-        np.testing.assert_allclose(result["dequantized_nll"], nll, rtol=1e-5 if metric is importance_weighted_nll else 0.003)
-        np.testing.assert_allclose(result["bits_per_dimension"], result["dequantized_nll"] / np.log(2.0) / 4 + 8.0, rtol=1e-4)
-        assert abs(result["bits_per_dimension"] - exact) < 0.006  # the error of 1,600 pixels is 0.0014
+        found, bits = result["dequantized_nll"], result["bits_per_dimension"]
+        np.testing.assert_allclose(found, nll, rtol=1e-5 if metric is importance_weighted_nll else 0.003)
+        np.testing.assert_allclose(bits, found / np.log(2.0) / 4 + 8.0, rtol=1e-4)
+        assert abs(bits - exact) < 0.006  # the error of 1,600 pixels is 0.0014
 
 
 BLACK_AND_WHITE = GREY // 255 * 255
@@ -111,7 +112,8 @@ def test_exact_nll_is_scipys(function, rows):
     """Of logit-normal pixels, uniform within their levels, and of log-normal points."""
     data, mu, sigma = data_of(rows, rows), -0.4, 0.5
     model = Pushforward(data_shape=data.shape, function=function)
-    model.generator.mu.assign(np.full(data.shape, mu)), model.generator.log_sigma.assign(np.full(data.shape, np.log(sigma)))
+    model.generator.mu.assign(np.full(data.shape, mu))
+    model.generator.log_sigma.assign(np.full(data.shape, np.log(sigma)))
     (x,) = held_out_batches(data, 400, dequantize=True)
     x = x.numpy().astype(np.float64).reshape(len(rows), -1)
     u, slope = (special.logit(x), x * (1 - x)) if function == "sigmoid" else (np.log(x), x)

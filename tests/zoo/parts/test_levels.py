@@ -6,6 +6,7 @@ import tensorflow as tf
 from scipy import special, stats
 
 from common.graph import graph
+from export import gate
 from zoo.parts import distributions, levels, noise
 
 SIZE = 2  # pixels of one row, of two channels
@@ -32,8 +33,9 @@ def made(name, num_levels, num_rows=3, scale=1.0):
     family = distributions.likelihood(name, num_levels)
     rng = np.random.default_rng(0)
     by_parameter = rng.normal(0, scale, [num_rows, family.num_parameters, SIZE]).astype(np.float32)
-    truth = [[LOG_MASSES[name](row[:, c].astype(np.float64), num_levels - 1) for c in range(SIZE)] for row in by_parameter]
-    return family, tf.constant(by_parameter.reshape(num_rows, 1, 1, -1)), np.array(truth)
+    of_pixels = by_parameter.astype(np.float64).swapaxes(1, 2)
+    truth = np.array([[LOG_MASSES[name](p, num_levels - 1) for p in row] for row in of_pixels])
+    return family, tf.constant(by_parameter.reshape(num_rows, 1, 1, -1)), truth
 
 
 @pytest.mark.parametrize("num_levels", [2, 17, 256])
@@ -64,10 +66,10 @@ def test_draws_have_the_probabilities_and_come_of_their_own_seeds(name, num_leve
     num, seeds = 6000, tf.range(6000, dtype=tf.int64)
     x = family.rows(family.density(tf.tile(parameters, [num, 1, 1, 1]), 3), seeds).numpy()
     assert x.shape == (num, 1, 1, SIZE) and x.dtype == np.float32
-    level = x.reshape(num, SIZE) * (num_levels - 1)
-    np.testing.assert_allclose(level, np.rint(level), atol=1e-5)
+    level = np.rint(x.reshape(num, SIZE) * (num_levels - 1)).astype(int)
+    np.testing.assert_allclose(x.reshape(num, SIZE), level / (num_levels - 1), atol=1e-6)
     for c in range(SIZE):
-        counts, expected = np.bincount(np.rint(level[:, c]).astype(int), minlength=num_levels), num * np.exp(truth[0, c])
+        counts, expected = np.bincount(level[:, c], minlength=num_levels), num * np.exp(truth[0, c])
         often = expected >= 5
         found, wanted = ([*v[often], v[~often].sum()] for v in (counts, expected))
         if wanted[-1] < 5:
@@ -100,6 +102,21 @@ def test_scores_and_gradients_at_extremes_are_numbers(name):
     assert np.all((drawn >= 0) & (drawn <= 1))
     for eager, compiled in zip((log_p, slopes, drawn), graph(score, jit_compile=True)(parameters), strict=True):
         np.testing.assert_allclose(eager, compiled, rtol=1e-5, atol=1e-5)
+
+
+@every_family
+def test_servers_and_other_runtimes_have_every_operation(name):
+    """In batches of any size."""
+    family = distributions.likelihood(name, 17)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 1, 1, family.num_parameters]), tf.TensorSpec([None, 1, 1, 1])])
+    def serve(parameters, x):
+        p = family.density(parameters, 3)
+        return p.mean(), p.log_prob(x), family.rows(p, tf.range(tf.shape(x)[0]))
+
+    found = serve.get_concrete_function().graph.as_graph_def()
+    nodes = [*found.node, *(node for function in found.library.function for node in function.node_def)]
+    assert len(nodes) > 20 and not {node.op for node in nodes} & {*gate.REFUSED, "Expm1"}
 
 
 @pytest.mark.parametrize("pixel", [0, 1, 128, 254, 255])

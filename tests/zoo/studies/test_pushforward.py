@@ -160,5 +160,3 @@ def test_metric_finds_out_samples_of_another_density_of_one_number(tmp_path):
     np.testing.assert_allclose(report["distance_of_samples"], expected, atol=0.01)
     assert report["distance_of_test_data"] > 0.1  # sigma is 0.5 there
     assert "mu_of_data" not in report
-    assert report_of(model_of("exp", data_shape=(2,)), datasets.load("ring"), tmp_path) is None
-    assert report_of(object(), one, tmp_path) is None
