@@ -400,7 +400,7 @@ def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, train
 
     def distance():
         x, y = (np.reshape(rows, [500, -1]) for rows in (drawn(), DIGITS.train[:500] / 255.0))
-        return float(energy_distance(x, y)["energy_distance"])
+        return energy_distance(x, y)["energy_distance"][0]
 
     def trained_distance():
         for variable, value in zip(model.variables, run.model.variables, strict=True):
