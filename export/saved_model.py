@@ -27,7 +27,7 @@ RANDOM_NUMBERS = {
     "streams": "0 for the latent; draw number index of use 1, 2, ... of a seed has stream use * 2**32 + index; "
     "the likelihood's draw is use 2",
     "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes, but for a "
-    "black or white pixel whose probability is as near to its uniform",
+    "pixel drawn among levels, such as black and white, whose distribution function there is as near to its uniform",
 }
 
 

@@ -21,10 +21,10 @@ from tests import models
 from tests.models import DIGITS, ROOT, SEEDS, batch_of, make, settings_of
 from tests.replicas import two_replicas
 from trainers import rundir
-from trainers.metrics.sample_quality import energy_distance
+from trainers.metrics.two_samples import energy_distance
 from trainers.run import train
 from zoo import MODELS
-from zoo.parts import adversarial, layers, noise, penalties
+from zoo.parts import adversarial, layers, levels, noise, penalties
 
 CRITICS = [
     *(f"gan --loss=wasserstein --penalty={penalty}" for penalty in penalties.PENALTIES if penalty != "roth"),
@@ -32,6 +32,7 @@ CRITICS = [
     *(f"dcgan --weight_constraint={constraint}" for constraint in ("clipping", "spectral_norm")),
     *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali")),
 ]
+LEVELS = [f"vae --likelihood={family} --num_levels=17" for family in levels.FAMILIES]
 SPECTRAL_NORM = [name for name in CRITICS if "spectral_norm" in name]  # of all these, the one with state of its own
 
 
@@ -43,7 +44,7 @@ def check(function=None, *, variants=()):
     if function is None:
         return functools.partial(check, variants=variants)
     number = function.__name__.split("_")[1]
-    variants = CRITICS if variants and os.environ.get("ALL_VARIANTS") else variants
+    variants = CRITICS + LEVELS if variants and os.environ.get("ALL_VARIANTS") else variants
     parameters = models.of_each_model([*models.names(number), *variants])
     return pytest.mark.parametrize("name", parameters)(function)
 
@@ -348,7 +349,7 @@ def test_I10_replicas_draw_their_own_noise(name):
     assert not set(first) & set(drawn())
 
 
-@check(variants=CRITICS)
+@check(variants=CRITICS + LEVELS)
 def test_I11_sample_rows_depend_on_their_seed_only(name):
     model = make(name)
     together = sample(model, SEEDS).numpy()
@@ -398,7 +399,8 @@ def test_I13_the_flagfile_trains_and_samples_come_nearer_to_the_data(name, train
     drawn = graph(lambda: sample(model, seeds, seeds % 10))  # traced once, whatever the weights
 
     def distance():
-        return energy_distance(drawn(), DIGITS.train[:500] / 255.0)
+        x, y = (np.reshape(rows, [500, -1]) for rows in (drawn(), DIGITS.train[:500] / 255.0))
+        return energy_distance(x, y)["energy_distance"][0]
 
     def trained_distance():
         for variable, value in zip(model.variables, run.model.variables, strict=True):

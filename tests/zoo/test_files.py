@@ -22,7 +22,8 @@ def digest(variables):
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_file_gives_the_model_that_was_saved(name):
     model, expected = keras.models.load_model(FILES / f"{name}.keras"), EXPECTED[name]
-    assert type(model) is MODELS[name] and json.loads(json.dumps(model.get_config())) == expected["config"]
+    config = json.loads(json.dumps(model.get_config()))  # may have arguments that there were none of
+    assert type(model) is MODELS[name] and config == config | expected["config"]
     averages = {id(v) for v in model.state_averages.variables} if model.state_averages else {}  # there were none
     assert digest([v for v in model.variables if id(v) not in averages]) == expected["weights"]
     assert {move: digest(optimizer.variables) for move, optimizer in model.optimizers.items()} == expected["optimizers"]

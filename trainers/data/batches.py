@@ -10,6 +10,7 @@ import tensorflow as tf
 from common.cli import UserError
 from common.graph import as_written
 from zoo.parts import noise
+from zoo.parts.levels import dequantized
 
 ORDER, PIXELS = 0, 1  # the positions of the two keys of a step: of the epoch's permutation, of the binarisation
 TEST_STREAM, DEQUANTIZATION_STREAM = (noise.stream(noise.BINARIZATION, i) for i in range(2))  # no model's
@@ -97,8 +98,7 @@ def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequan
         uniform = noise.uniform_rows(tf.range(start, stop), images.shape[1:], TEST_STREAM) if binarize else None
         x = _served(images[start:stop], uniform)
         if dequantize and images.dtype == tf.uint8:
-            u = noise.uniform_rows(tf.range(start, stop), images.shape[1:], DEQUANTIZATION_STREAM)
-            x = (255.0 * x + u) / 256.0
+            x = dequantized(x, noise.uniform_rows(tf.range(start, stop), images.shape[1:], DEQUANTIZATION_STREAM))
         return (x, labels[start:stop]) if with_labels else x
 
     return tf.data.Dataset.range(0, num_rows, batch_size).map(as_written(batch)).prefetch(2)

@@ -32,6 +32,7 @@ METRICS = {
     "class_accuracy": sample_quality.class_accuracy,
     "density_against_theory": theory.density_against_theory,
     "density_ratio": density_ratio.density_ratio,
+    "exact_nll": likelihood.exact_nll,
     "frechet_distance": sample_metric(two_samples.frechet_distance, "features"),
     "held_out_objectives": likelihood.held_out_objectives,
     "histogram_kl": sample_quality.histogram_kl,

@@ -9,7 +9,6 @@ from common.graph import graph
 from trainers.metrics import likelihood
 from trainers.metrics.rows import batches, held_out, progress, require, served
 from zoo.parts import annealing, estimators
-from zoo.parts.distributions import LIKELIHOODS
 
 
 def ais_nll(run, data, options):
@@ -20,6 +19,7 @@ def ais_nll(run, data, options):
     """
     model = run.model
     require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    likelihood.require_density(run, data)
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
     some = dataclasses.replace(data, test=data.test[rows], test_labels=None)
@@ -50,7 +50,7 @@ def ais_gap(run, data, options):
         for first in range(0, num_examples, size):
             seeds = options.seed + tf.range(first, min(first + size, num_examples), dtype=tf.int64)
             z = model.latent(seeds)
-            yield LIKELIHOODS[model.likelihood].rows(model.p(z), seeds), z
+            yield model.family.rows(model.p(z), seeds), z
 
     (lower, upper), more = _bounds("bidirectional Monte Carlo", model, data, options, num_examples, drawn, directions=2)
     means = {}
@@ -66,13 +66,13 @@ def ais_log_likelihood(run, data, options):
     A lower bound on it is the mean-field bound minus log Z (of an RBM, the log-likelihood itself). Forward estimates of
     log Z are too small in expectation, so that `log_prob_lower_bound` is too high; backward ones, from states that
     training rows lead to, err the other way as far as these are samples of the machine. Standard errors have the part
-    of the test rows and that of log Z, which are independent. Of grey pixels, which the machine has no states for, the
-    bound is called `unnormalized_log_prob_lower_bound`.
+    of the test rows and that of log Z, which are independent.
 
     Salakhutdinov and Murray 2008; Salakhutdinov and Hinton 2009, section 3.3.
     """
     model = run.model
     require(hasattr(model, "estimate_log_z"), "the model has no partition function")
+    likelihood.require_density(run, data)
     settings = {"num_betas": options.num_betas, "num_runs": options.num_runs, "seed": options.seed}
     bar = progress("log Z forward", options.num_betas, "sweep")
     forward = model.estimate_log_z(**settings, progress=bar.add)
@@ -82,10 +82,9 @@ def ais_log_likelihood(run, data, options):
     bound = graph(model.unnormalized_bound)
     bounds = np.concatenate([bound(x) for x in batches(run, data, options, "bounds")])
     error_of_rows = bounds.std(ddof=1) / np.sqrt(len(bounds))
-    name = f"{'unnormalized_' if likelihood.scores_grey(run, data) else ''}log_prob_lower_bound"
     return {
-        name: float(bounds.mean()) - forward.value,
-        f"{name}_standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
+        "log_prob_lower_bound": float(bounds.mean()) - forward.value,
+        "log_prob_lower_bound_standard_error": float(np.hypot(error_of_rows, forward.standard_error)),
         "by_backward_log_z": float(bounds.mean()) - backward.value,
         "by_backward_log_z_standard_error": float(np.hypot(error_of_rows, backward.standard_error)),
         "log_z": forward.value,
@@ -113,7 +112,7 @@ def _bounds(title, model, data, options, num_examples, rows, directions=1):
         model.latent_prior, lambda x, z: model.p(z).log_prob(x), model.latent_size, seed=options.seed, **settings
     )
     side_by_side = max(options.num_ais_chains, annealing.PILOT_CHAINS)
-    size = min(options.batch_size, likelihood._rows_at_once(data) // side_by_side or 1)
+    size = min(options.batch_size, likelihood._rows_at_once(data, model) // side_by_side or 1)
     num_transitions = chains.num_pilot_transitions + directions * chains.num_transitions
     bar = progress(title, -(-num_examples // size) * num_transitions, "transition")
     bounds, rates = [], []

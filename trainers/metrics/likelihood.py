@@ -8,6 +8,7 @@ import tensorflow as tf
 from common.graph import graph
 from trainers.metrics.rows import batches, require
 from zoo.parts import estimators, noise
+from zoo.parts.levels import at_levels
 
 MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
 LAYER_SIZE = 500  # the least that a layer is taken to have for each example
@@ -32,18 +33,34 @@ def held_out_objectives(run, data, options):
 
 
 def is_density(model):
-    """Whether p(x|z) is a density of real numbers, so that 8-bit pixels are to be dequantised before it scores them."""
-    return model.likelihood == "gaussian"
+    """Whether p(x) is a density of real numbers, so that 8-bit pixels are to be dequantised before it scores them."""
+    return model.support == "reals"
+
+
+def require_density(run, data):
+    """Raises `DoesNotApply` for test rows that the model has no states for and no density."""
+    grey = run.model.support == "binary" and scores_grey(run, data)
+    require(not grey, "the model is of black and white pixels, and has no states and no density for grey pixels")
 
 
 def nll_name(run, data):
-    """What -log p(x) is called: `unnormalized_nll` where it is that of no density, as a Bernoulli's of grey pixels.
+    """What -log p(x) of the test rows is called: `nll` where it is that of a probability, or of a density of points.
 
-    p^x (1 - p)^(1 - x) has an integral of at most 1/2 over x in [0, 1]: -log p(x) of the density of that shape is
-    smaller by log 2 a pixel, or more. It is at least the mean -log p of black and white
-    images drawn from the grey.
+    dequantized_nll: of 8-bit pixels' density after `levels.dequantized`, an upper bound in expectation on that of their
+        probability.
+    rounded_nll: of the probability of images that are the rows rounded to the model's levels. More levels than these
+        were in the data, so that it can not be compared with models of the rows themselves; refused it is not, for
+        models of as many levels can be compared by it.
+    cross_entropy: no log-probability. p^x (1 - p)^(1 - x) of a grey pixel x under a Bernoulli likelihood has neither a
+        sum nor an integral of 1 over x: over [0, 1] it is at most 1 / 2.
     """
-    return "unnormalized_nll" if scores_grey(run, data) and not is_density(run.model) else "nll"
+    model, images = run.model, data.test.dtype == np.uint8
+    if model.support == "binary":
+        return "cross_entropy" if scores_grey(run, data) else "nll"
+    if model.support == "levels":
+        known = run.settings.dynamic_binarization or at_levels(data.test, model.num_levels).all()
+        return "nll" if known else "rounded_nll"
+    return "dequantized_nll" if images else "nll"
 
 
 def scores_grey(run, data):
@@ -54,20 +71,36 @@ def scores_grey(run, data):
 
 
 def summary(name, nll, model, data):
-    """The mean of -log p(x), nats [n], under its name, and its standard error; of 8-bit pixels' density in bits, too.
+    """The mean of -log p(x), nats [n], under its name, and its standard error; of grey levels in bits a number, too.
 
-    A pixel's density in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
+    A density of a pixel in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
     """
     found = {name: float(nll.mean()), f"{name}_standard_error": float(nll.std(ddof=1) / np.sqrt(len(nll)))}
-    if is_density(model) and data.test.dtype == np.uint8:
-        found["bits_per_dimension"] = found[name] / np.log(2.0) / int(np.prod(data.shape)) + 8.0
+    if name == "dequantized_nll" or (name == "nll" and model.support == "levels"):
+        bits = found[name] / np.log(2.0) / int(np.prod(data.shape))
+        found["bits_per_dimension"] = bits + (8.0 if is_density(model) else 0.0)
     return found
+
+
+def exact_nll(run, data, options):
+    """Negative log-likelihood in nats, of a model that can compute it: no bound and no estimate.
+
+    Of 8-bit pixels under a density it is the mean over one dequantisation of each row.
+    """
+    model = run.model
+    require(hasattr(model, "exact_log_prob"), "the model's log p(x) is no closed form")
+    require_density(run, data)
+    score = graph(model.exact_log_prob)
+    rows = batches(run, data, options, "exact NLL", dequantize=is_density(model))
+    nll = -np.concatenate([score(x) for x in rows])
+    return summary(nll_name(run, data), nll, model, data) | {"num_examples": len(nll)}
 
 
 def importance_weighted_nll(run, data, options):
     """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
 
-    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way.
+    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way. Its name tells what p(x) is of, see
+    `nll_name`; so does that of the bound -E log p(x, z) / q(z | x), `negative_elbo`.
     """
     model = run.model
     require(getattr(model, "has_proposal", False), "the model has no density to propose latents from")
@@ -80,18 +113,20 @@ def importance_weighted_nll(run, data, options):
 
     bounds, elbos, chunks = [], [], itertools.count()
     for x in batches(run, data, options, "importance-weighted NLL", dequantize=is_density(model)):
-        size = _rows_at_once(data) // len(x) or 1
+        size = _rows_at_once(data, model) // len(x) or 1
         sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
         log_w = tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
         bounds.append(estimators.iwae(log_w))
         elbos.append(estimators.elbo(log_w))
     nll = -np.concatenate(bounds)
     name = nll_name(run, data)
-    elbo = {name.replace("nll", "negative_elbo"): -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
+    elbo_name = name.replace("cross_entropy", "cross_entropy_nll").replace("nll", "negative_elbo")
+    elbo = {elbo_name: -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
     more = {"num_importance_samples": num_samples, "num_examples": len(nll)}
     return summary(name, nll, model, data) | elbo | more
 
 
-def _rows_at_once(data):
+def _rows_at_once(data, model):
     """Rows of data that a model may decode at once."""
-    return MAX_ELEMENTS // max(LAYER_SIZE, int(np.prod(data.shape)))
+    numbers = model.num_levels if model.support == "levels" else 1  # that a pixel may need to be scored
+    return MAX_ELEMENTS // max(LAYER_SIZE, numbers * int(np.prod(data.shape)))

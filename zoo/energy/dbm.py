@@ -112,6 +112,7 @@ class DBM(Game):
 
     default_optimizers = {"machine": {"optimizer": "sgd", "learning_rate": 0.005, "momentum": 0.9}}
     metric_names = ("reconstruction", "unnormalized_bound")
+    support = "binary"
 
     def __init__(
         self, *, data_shape, hidden_units: tuple[int, ...] = (500, 1000),

@@ -3,13 +3,15 @@
 TFP's own `sample(seed=...)` converts random bits in a way that differs between a graph and XLA, so it is not used.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
-from zoo.parts import noise
+from zoo.parts import levels, noise
 
 
 class Prior(NamedTuple):
@@ -36,12 +38,15 @@ PRIORS = {
 PriorName = Literal[tuple(PRIORS)]
 
 
-def gaussian(parameters, event_ndims=1):
+def gaussian(parameters, event_ndims=1, variance=0.0):
     """The diagonal Gaussian whose mean and raw log-variance are the two halves of `parameters` along the last axis.
 
-    The log-variance is 8 tanh(raw / 8), within (-8, 8): without a floor, the likelihood of a pixel that never changes
-    has no maximum, and unlike a clipped value this one always has a gradient.
+    With a `variance`, which is that of all numbers then, they are the mean alone. The log-variance is 8 tanh(raw / 8),
+    within (-8, 8): without a floor, the likelihood of a pixel that never changes has no maximum, and unlike a clipped
+    value this one always has a gradient.
     """
+    if variance:
+        return tfd.Independent(tfd.Normal(tf.cast(parameters, tf.float32), math.sqrt(variance)), event_ndims)
     mean, raw = tf.split(tf.cast(parameters, tf.float32), 2, axis=-1)
     return tfd.Independent(tfd.Normal(mean, tf.exp(4.0 * tf.tanh(raw / 8.0))), event_ndims)
 
@@ -55,21 +60,57 @@ def bernoulli(logits, event_ndims=1):
 class Likelihood(NamedTuple):
     """A family p(x|z) of distributions of data.
 
+    support: what it gives a probability or a density: "binary" numbers, "levels" of grey, or "reals".
     num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.
     density(parameters, event_ndims): the tfd distribution of x with these parameters.
     rows(density, seeds): a draw of it, float32 [batch, ...], row i a function of seeds[i] only, for serving.
     """
 
+    support: Literal["binary", "levels", "reals"]
     num_parameters: int
     density: Callable
     rows: Callable
 
 
 STREAM = noise.stream(noise.LIKELIHOOD)
-LIKELIHOODS = {
-    "bernoulli": Likelihood(1, bernoulli, lambda p, seeds: noise.bernoulli_rows(seeds, p.mean(), STREAM)),
-    "gaussian": Likelihood(
-        2, gaussian, lambda p, seeds: p.mean() + p.stddev() * noise.normal_rows(seeds, p.event_shape, STREAM)
-    ),
-}
-LikelihoodName = Literal[tuple(LIKELIHOODS)]
+
+
+def of_levels(family, num_levels):
+    """The likelihood of a class of `zoo/parts/levels.py`."""
+    size = family.num_parameters(num_levels)
+
+    def density(parameters, event_ndims=1):
+        by_parameter = tf.concat([tf.shape(parameters)[:-1], [size, parameters.shape[-1] // size]], axis=0)
+        of_each = tf.linalg.matrix_transpose(tf.reshape(parameters, by_parameter))
+        return tfd.Independent(family(of_each, num_levels), event_ndims)
+
+    def rows(p, seeds):
+        return p.distribution.quantile(noise.uniform_rows(seeds, p.event_shape, STREAM))
+
+    return Likelihood("levels", size, density, rows)
+
+
+def of_reals(variance):
+    density = functools.partial(gaussian, variance=variance)
+
+    def rows(p, seeds):
+        return p.mean() + p.stddev() * noise.normal_rows(seeds, p.event_shape, STREAM)
+
+    return Likelihood("reals", 1 if variance else 2, density, rows)
+
+
+BERNOULLI = Likelihood("binary", 1, bernoulli, lambda p, seeds: noise.bernoulli_rows(seeds, p.mean(), STREAM))
+LikelihoodName = Literal["bernoulli", "gaussian", *levels.FAMILIES]
+
+
+def likelihood(name, num_levels=256, variance=0.0):
+    """The `Likelihood` of a name.
+
+    Args:
+        name: "bernoulli", "gaussian", or a key of `levels.FAMILIES`.
+        num_levels: int >= 2, the grey levels of these.
+        variance: float, the variance of every number under a Gaussian; 0 for one each, which the decoder gives.
+    """
+    if name in levels.FAMILIES:
+        return of_levels(levels.FAMILIES[name], num_levels)
+    return of_reals(variance) if name == "gaussian" else BERNOULLI

@@ -19,9 +19,9 @@ Notation:
     x    data, [batch, *data_shape]; its elements are independent, each with its own h, mu and sigma
     h    latent, [batch, size of x]
 
-An image is not scored at its grey levels, of which p would make spikes, but at a uniform point within each: level k of
-256 is the interval (k / 256, (k + 1) / 256). (Theis, van den Oord and Bethge 2016, arXiv:1511.01844, section 3.1.) The
-point is the middle of one of 4096 parts of the interval: float32 then holds x and 1 - x exactly.
+An image is not scored at its grey levels, of which p would make spikes, but at a uniform point within each, as
+`levels.dequantized` moves it: level k of 256 is the interval (k / 256, (k + 1) / 256). (Theis, van den Oord and Bethge
+2016, arXiv:1511.01844, section 3.1.)
 """
 
 import math
@@ -33,7 +33,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.game import Game
-from zoo.parts import distributions, layers, noise
+from zoo.parts import distributions, layers, levels, noise
 
 
 class Function(NamedTuple):
@@ -57,7 +57,6 @@ FUNCTIONS = {
         lambda u: tf.math.log_sigmoid(u) + tf.math.log_sigmoid(-u),
     ),
 }  # fmt: skip
-LEVELS, PARTS = 256, 4096  # of grey, and of a level
 
 
 class Pushforward(Game):
@@ -82,6 +81,7 @@ class Pushforward(Game):
     metric_names = ("mu", "sigma")
     latent_prior = distributions.PRIORS["normal"]
     draws = ("level",)
+    support = "reals"
 
     def __init__(self, *, data_shape, function: Literal[tuple(FUNCTIONS)] = "sigmoid", seed, name):
         super().__init__(locals())
@@ -116,7 +116,7 @@ class Pushforward(Game):
         mu, log_sigma = (tf.convert_to_tensor(w.value) for w in (self.generator.mu, self.generator.log_sigma))
         return tfd.Normal(mu, tf.exp(log_sigma))
 
-    def density(self, x):
+    def exact_log_prob(self, x):
         """log p(x) in nats [batch], for x [batch, *data_shape] strictly among the values of f."""
         terms = [self.u().log_prob(u) - self.f.log_slope(u) for u in self.f.ends(x)]
         return tf.reduce_sum(tf.reduce_logsumexp(terms, axis=0), axis=list(range(1, len(self.data_shape) + 1)))
@@ -126,17 +126,14 @@ class Pushforward(Game):
         upper, *lower = [self.u().cdf(u) for u in self.f.ends(x)]
         return upper - lower[0] if lower else upper
 
-    def within_levels(self, x, fraction=0.5):
-        """Pixels in [0, 1], moved to this fraction of their grey level, the nearest; points as they are."""
-        return (tf.round((LEVELS - 1) * x) + fraction) / LEVELS if self.data_name == "images" else x
-
     def losses(self, x):
         u = self.u()
-        return {"generator": -self.density(x), "mu": u.loc, "sigma": u.scale}
+        return {"generator": -self.exact_log_prob(x), "mu": u.loc, "sigma": u.scale}
 
     def draw_within_levels(self, x):
+        """Pixels in [0, 1], moved to a uniform point of their grey level, the nearest; points as they are."""
         uniform = noise.uniform(self.key("level"), tf.shape(x))
-        return self.within_levels(x, (tf.floor(PARTS * uniform) + 0.5) / PARTS)
+        return levels.dequantized(x, uniform) if self.data_name == "images" else x
 
     def train_step(self, x):
         x = self.draw_within_levels(x)
@@ -153,7 +150,7 @@ class Pushforward(Game):
 
     def log_prob(self, x):
         """log p(x) of served data, in nats; of an image, at the middle of its grey levels."""
-        return {"log_prob": self.density(self.within_levels(x))}
+        return {"log_prob": self.exact_log_prob(levels.within_levels(x) if self.data_name == "images" else x)}
 
     def signatures(self):
         name = self.data_name

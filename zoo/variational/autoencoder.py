@@ -27,13 +27,26 @@ class Autoencoder(Game):
     """
 
     shared_arguments = Game.shared_arguments | {
-        "likelihood": Argument(distributions.LikelihoodName, "bernoulli", '"bernoulli" for data in [0, 1], or '
-                               '"gaussian" with a mean and a variance for every number in x.'),
+        "likelihood": Argument(distributions.LikelihoodName, "bernoulli", 'p(x|z): "bernoulli" for data in [0, 1], of '
+                               'which only 0 and 1 have a probability; "gaussian"; or, of grey levels of images, '
+                               '"binomial", "poisson", "discretized_logistic" or "categorical".'),
+        "num_levels": Argument(int, 256, "int >= 2, how many grey levels there are: a pixel x is level "
+                               "round((num_levels - 1) x). 17 for the digits."),
+        "likelihood_variance": Argument(float, 0.0, "float, the variance of every number under a gaussian likelihood; "
+                                        "0 for one each, which the decoder gives."),
         "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
     }  # fmt: skip
     latent_prior = distributions.PRIORS["normal"]
     encodes_by_draws = False
     has_proposal = proposes_by_q = True
+
+    def check_arguments(self):
+        if self.num_levels < 2:
+            raise ValueError(f"num_levels must be at least 2, not {self.num_levels}.")
+        if self.support == "levels" and self.data_name != "images":
+            raise ValueError(f"points have no grey levels, as the likelihood {self.likelihood} needs: choose gaussian.")
+        if self.likelihood_variance and self.likelihood != "gaussian":
+            raise ValueError(f"likelihood_variance is a gaussian's: leave it at 0 with {self.likelihood}.")
 
     # --- Networks ----------------------------------------------------------------------------------------------------
 
@@ -46,7 +59,7 @@ class Autoencoder(Game):
 
     def network_of_z(self):
         """The decoder's network, from z to the parameters of p(x|z)."""
-        num_parameters = distributions.LIKELIHOODS[self.likelihood].num_parameters
+        num_parameters = self.family.num_parameters
         output_shape, f = (*self.data_shape[:-1], num_parameters * self.data_shape[-1]), self.activation
         if self.network == "mlp":
             return networks.mlp((self.latent_size,), self.hidden_units[::-1], output_shape, activation=f)
@@ -56,7 +69,16 @@ class Autoencoder(Game):
 
     @property
     def data_range(self):
-        return (0.0, 1.0) if self.likelihood == "bernoulli" else super().data_range
+        return (0.0, 1.0) if self.support == "binary" else super().data_range
+
+    @property
+    def family(self):
+        """The `distributions.Likelihood` that p(x|z) is of."""
+        return distributions.likelihood(self.likelihood, self.num_levels, self.likelihood_variance)
+
+    @property
+    def support(self):
+        return self.family.support
 
     @property
     def prior(self):
@@ -70,7 +92,7 @@ class Autoencoder(Game):
     def p(self, z, training=False):
         """The likelihood p(x|z), for z [..., latent_size]."""
         parameters = networks.over_leading_axes(self.decoder, z, training=training)
-        return distributions.LIKELIHOODS[self.likelihood].density(parameters, event_ndims=len(self.data_shape))
+        return self.family.density(parameters, event_ndims=len(self.data_shape))
 
     def proposal(self, x):
         """What importance samples of z come from, a posterior with a density: q(z|x)."""
@@ -100,8 +122,7 @@ class Autoencoder(Game):
 
     def sample(self, seeds):
         """A draw x ~ p(x|z), z ~ p(z), for each int64 seed [batch], as it is served: pixels are clipped to [0, 1]."""
-        p = self.p(self.latent(seeds))
-        return self.to_served(distributions.LIKELIHOODS[self.likelihood].rows(p, seeds))
+        return self.to_served(self.family.rows(self.p(self.latent(seeds)), seeds))
 
     def sample_mean(self, seeds):
         """The mean of p(x|z), z ~ p(z), for each int64 seed [batch]: what `sample` scatters round."""
@@ -114,8 +135,9 @@ class Autoencoder(Game):
     def log_prob(self, x, seeds):
         """Bounds on log p(x) of served data, in nats, the ELBO and the importance-weighted; row i draws by seeds[i].
 
-        A Bernoulli likelihood scores grey pixels by their cross-entropy: the bounds then lie below those on the density
-        of that shape by log 2 a pixel, or more. A Gaussian one scores pixels as they are given, not dequantised.
+        Under grey levels log p(x) is that of the levels next to the pixels. Grey pixels have no probability under a
+        Bernoulli likelihood: in place of log p(x|z) stands minus their cross-entropy then, and what is bounded is no
+        log-probability. A Gaussian one scores pixels as they are given, not dequantised.
         """
         x = self.from_served(x)
         q = self.proposal(x)

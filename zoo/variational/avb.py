@@ -84,7 +84,7 @@ class AVB(Autoencoder):
     def __init__(
         self, *, data_shape, latent_size=32, network, hidden_units: tuple[int, ...] = (512, 512), filters=64,
         activation: Literal["elu", "relu", "leaky_relu", "tanh", "softplus"] = "elu", likelihood,
-        adaptive_contrast: bool = True, num_basis: int = 32, noise_size: int = 64,
+        num_levels, likelihood_variance, adaptive_contrast: bool = True, num_basis: int = 32, noise_size: int = 64,
         noise_units: tuple[int, ...] = (128, 128, 128), adversary_network: Literal["bilinear", "residual"] = "bilinear",
         adversary_units: tuple[int, ...] = (1024, 1024, 1024), num_adversary_steps: int = 1,
         log_prob_samples, seed, name,
@@ -92,6 +92,7 @@ class AVB(Autoencoder):
         super().__init__(locals())
 
     def check_arguments(self):
+        super().check_arguments()
         for argument in ("adversary_units", "hidden_units")[: 1 + (self.network == "convolutional")]:
             if not getattr(self, argument):
                 raise ValueError(f"{argument} must not be empty.")

@@ -9,7 +9,7 @@ Notation, beside that of `autoencoder.py`:
 
     epsilon    standard normal noise, [K, batch, latent_size]
     q          encoder: q_phi(z|x) = N(mu(x), diag sigma(x)^2)
-    p          decoder: p_theta(x|z), Bernoulli or diagonal Gaussian with learned variance; p(z) = N(0, I)
+    p          decoder: p_theta(x|z), of the family `likelihood`; p(z) = N(0, I)
 
 Departures from Kingma and Welling 2014: Adam instead of Adagrad; no weight decay on theta; for grey images the
 Bernoulli likelihood scores the grey value by its cross-entropy; the Gaussian's log-variance is kept within (-8, 8),
@@ -54,7 +54,8 @@ class VAE(Autoencoder):
 
     def __init__(
         self, *, data_shape, latent_size=20,
-        network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh", likelihood,
+        network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh",
+        likelihood, num_levels, likelihood_variance,
         estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", num_samples: int = 1, beta: float = 1.0,
         log_prob_samples, seed, name,
     ):  # fmt: skip

@@ -23,7 +23,8 @@ def run_of(model, path=Path()):
 
 def model_of(**parts):
     """A model that has nothing but these functions, which are its signatures too, and attributes."""
-    return SimpleNamespace(**{"conditional": False, "labelled": False, **parts}, signatures=lambda: parts)
+    lacking = {"conditional": False, "labelled": False, "support": None}
+    return SimpleNamespace(**(lacking | parts), signatures=lambda: parts)
 
 
 def encoder_of(function, space="z", draws=False):

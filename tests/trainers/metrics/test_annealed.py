@@ -8,7 +8,6 @@ from scipy import special, stats
 from tests.trainers.metrics.made import NUM_ROWS, data_of, model_of, options, run_of
 from trainers.metrics.annealed import ais_gap, ais_log_likelihood, ais_nll
 from zoo.parts import annealing
-from zoo.parts.distributions import LIKELIHOODS
 from zoo.variational.vae import VAE
 
 
@@ -40,7 +39,7 @@ def test_ais_gap_by_quadrature(likelihood, data_shape, kernel, batch_size):
     model = VAE(data_shape=data_shape, latent_size=1, hidden_units=(), likelihood=likelihood)
     model.decoder.set_weights([np.array([kernel]), np.array([0.5, 0.0, -1.0, -1.5])])
     seeds = tf.range(5, 5 + num, dtype=tf.int64)
-    x = LIKELIHOODS[likelihood].rows(model.p(model.latent(seeds)), seeds)
+    x = model.family.rows(model.p(model.latent(seeds)), seeds)
     z = np.linspace(-9, 9, 2001, dtype=np.float32)
     joint = model.p(z[:, None, None]).log_prob(x).numpy() + stats.norm.logpdf(z)[:, None]
     log_px = special.logsumexp(joint, axis=0) + np.log(z[1] - z[0])

@@ -3,16 +3,17 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import stats
+from scipy import special, stats
 
-from tests.trainers.metrics.made import NUM_ROWS, data_of, options, run_of
+from tests.trainers.metrics.made import NUM_ROWS, data_of, model_of, options, run_of
 from trainers.data import held_out_batches
 from trainers.metrics import DoesNotApply, likelihood
-from trainers.metrics.annealed import ais_nll
-from trainers.metrics.likelihood import held_out_objectives, importance_weighted_nll
+from trainers.metrics.annealed import ais_log_likelihood, ais_nll
+from trainers.metrics.likelihood import exact_nll, held_out_objectives, importance_weighted_nll, require_density
 from zoo.adversarial.gan import GAN
 from zoo.implicit.gmmn import GMMN
 from zoo.parts import estimators, noise
+from zoo.studies.pushforward import Pushforward
 from zoo.variational.avb import AVB
 from zoo.variational.vae import VAE
 
@@ -54,25 +55,80 @@ def test_the_density_of_8_bit_pixels_is_that_of_dequantised_ones():
     for metric in (importance_weighted_nll, ais_nll):
         ais = {"num_ais_examples": 400, "num_ais_chains": 2, "num_ais_temperatures": 2, "num_ais_leapfrog_steps": 1}
         result = metric(run_of(model), data_of(GREY, GREY), options(batch_size=70, num_importance_samples=3, **ais))
-        np.testing.assert_allclose(result["nll"], nll, rtol=1e-5 if metric is importance_weighted_nll else 0.003)
-        np.testing.assert_allclose(result["bits_per_dimension"], result["nll"] / np.log(2.0) / 4 + 8.0, rtol=1e-4)
-        assert abs(result["bits_per_dimension"] - exact) < 0.006  # the error of 1,600 pixels is 0.0014
+        found, bits = result["dequantized_nll"], result["bits_per_dimension"]
+        np.testing.assert_allclose(found, nll, rtol=1e-5 if metric is importance_weighted_nll else 0.003)
+        np.testing.assert_allclose(bits, found / np.log(2.0) / 4 + 8.0, rtol=1e-4)
+        assert abs(bits - exact) < 0.006  # the error of 1,600 pixels is 0.0014
 
 
-def test_a_likelihood_is_called_what_it_is(vae):
-    """Grey pixels have no Bernoulli density; of an AVB, r's bounds are not the model's ELBO, nor is p(z) a proposal."""
+BLACK_AND_WHITE = GREY // 255 * 255
+SEVENTEEN = np.rint(GREY // 15 * (255 / 16)).clip(0, 255).astype(np.uint8)
+BETA = np.random.default_rng(0).beta(2, 5, [9, 2]).astype(np.float32)
+
+
+@pytest.mark.parametrize("rows, likelihood, name, bits", [
+    (GREY, "bernoulli", "cross_entropy", None),
+    (BLACK_AND_WHITE, "bernoulli", "nll", None),
+    (BETA, "bernoulli", "cross_entropy", None),
+    (BETA.round(), "bernoulli", "nll", None),
+    (BETA, "gaussian", "nll", None),
+    (GREY, "gaussian", "dequantized_nll", 8.0),
+    (GREY, "poisson", "rounded_nll", None),
+    (SEVENTEEN, "poisson", "nll", 0.0),
+    (BLACK_AND_WHITE, "categorical", "nll", 0.0),
+])  # fmt: skip
+def test_a_likelihood_is_called_what_it_is(rows, likelihood, name, bits):
+    """Grey pixels have no Bernoulli probability, and 17 levels none of 256; bits are of probabilities of levels."""
+    shape = rows.shape[1:]
+    model = VAE(data_shape=shape, latent_size=1, hidden_units=(), likelihood=likelihood, num_levels=17)
+    found = importance_weighted_nll(run_of(model), data_of(rows, rows), options(num_importance_samples=3))
+    assert [key for key in found if key.endswith(("nll", "cross_entropy"))] == [name]
+    elbo = "cross_entropy_negative_elbo" if name == "cross_entropy" else name.replace("nll", "negative_elbo")
+    assert found[elbo] >= found[name]
+    assert ("bits_per_dimension" in found) == (bits is not None)
+    if bits is not None:
+        assert found["bits_per_dimension"] == pytest.approx(found[name] / np.log(2.0) / 4 + bits)
+
+
+@pytest.mark.parametrize("metric, parts", [
+    (ais_nll, {"p": None}), (ais_log_likelihood, {"estimate_log_z": None}), (exact_nll, {"exact_log_prob": None}),
+])  # fmt: skip
+def test_grey_pixels_have_no_likelihood_under_black_and_white_units(metric, parts):
+    run = run_of(model_of(support="binary", **parts))
+    with pytest.raises(DoesNotApply, match="no density for grey pixels"):
+        metric(run, data_of(GREY, GREY), options())
+    run.settings.dynamic_binarization = True
+    require_density(run, data_of(GREY, GREY))
+
+
+@pytest.mark.parametrize("function, rows", [("sigmoid", GREY), ("exp", BETA)])
+def test_exact_nll_is_scipys(function, rows):
+    """Of logit-normal pixels, uniform within their levels, and of log-normal points."""
+    data, mu, sigma = data_of(rows, rows), -0.4, 0.5
+    model = Pushforward(data_shape=data.shape, function=function)
+    model.generator.mu.assign(np.full(data.shape, mu))
+    model.generator.log_sigma.assign(np.full(data.shape, np.log(sigma)))
+    (x,) = held_out_batches(data, 400, dequantize=True)
+    x = x.numpy().astype(np.float64).reshape(len(rows), -1)
+    u, slope = (special.logit(x), x * (1 - x)) if function == "sigmoid" else (np.log(x), x)
+    nll = -(stats.norm.logpdf(u, mu, sigma) - np.log(slope)).sum(1)
+    found, name = exact_nll(run_of(model), data, options(batch_size=70)), {"sigmoid": "dequantized_nll", "exp": "nll"}
+    assert found[name[function]] == pytest.approx(nll.mean(), rel=1e-5)
+    assert found[f"{name[function]}_standard_error"] == pytest.approx(nll.std(ddof=1) / np.sqrt(len(rows)), rel=1e-4)
+    assert found["num_examples"] == len(rows)
+    if function == "sigmoid":
+        edges = stats.norm.cdf(special.logit(np.linspace(0, 1, 257)), mu, sigma)
+        assert abs(found["bits_per_dimension"] + np.log2(np.diff(edges)[GREY]).mean()) < 0.002
+
+
+def test_a_posterior_that_is_not_the_models_own():
+    """Of an AVB, r's bounds are not the model's ELBO, nor is p(z) a proposal."""
     given = options(num_importance_samples=3)
-    grey = importance_weighted_nll(run_of(vae), data_of(GREY, GREY), given)
-    assert {"unnormalized_nll", "unnormalized_negative_elbo"} < set(grey) and "nll" not in grey
-    beta = np.random.default_rng(0).beta(2, 5, [9, 2]).astype(np.float32)
-    for rows, name in ((beta, "unnormalized_nll"), (beta.round(), "nll")):
-        model = VAE(data_shape=(2,), latent_size=1, hidden_units=())
-        assert name in importance_weighted_nll(run_of(model), data_of(rows, rows), given)
     for adaptive_contrast in (True, False):
         small = dict.fromkeys(("hidden_units", "noise_units", "adversary_units"), (2,))
         model = AVB(data_shape=(2, 2, 1), latent_size=1, adaptive_contrast=adaptive_contrast, **small)
         if adaptive_contrast:
-            result = importance_weighted_nll(run_of(model), data_of(GREY, GREY // 255 * 255), given)
+            result = importance_weighted_nll(run_of(model), data_of(GREY, BLACK_AND_WHITE), given)
             assert "nll" in result and "negative_elbo" not in result
         else:
             with pytest.raises(DoesNotApply):

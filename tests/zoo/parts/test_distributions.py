@@ -60,13 +60,15 @@ def test_bernoulli_scores_grey_values_by_cross_entropy(logit):
     np.testing.assert_allclose(p.mean(), np.full([4, 1], special.expit(logit)), rtol=1e-5, atol=1e-30)
 
 
-@pytest.mark.parametrize("name, cdf", [
-    ("bernoulli", lambda p, x: np.where(x < 0, 0.0, np.where(x < 1, 1.0 - p.mean(), 1.0))),
-    ("gaussian", lambda p, x: stats.norm.cdf(x, p.mean(), p.stddev())),
+@pytest.mark.parametrize("name, variance, cdf", [
+    ("bernoulli", 0.0, lambda p, x: np.where(x < 0, 0.0, np.where(x < 1, 1.0 - p.mean(), 1.0))),
+    ("gaussian", 0.0, lambda p, x: stats.norm.cdf(x, p.mean(), p.stddev())),
+    ("gaussian", 0.025, lambda p, x: stats.norm.cdf(x, p.mean(), np.sqrt(0.025))),
 ])  # fmt: skip
-def test_likelihoods_draw_from_their_density(name, cdf):
+def test_likelihoods_draw_from_their_density(name, variance, cdf):
     """Each row by its seed alone, and apart from the latent point of the same seed."""
-    likelihood, seeds = distributions.LIKELIHOODS[name], tf.range(6000, dtype=tf.int64)
+    likelihood = distributions.likelihood(name, variance=variance)
+    seeds = tf.range(6000, dtype=tf.int64)
     parameters = np.random.default_rng(0).normal(size=[3, likelihood.num_parameters * 4]).astype(np.float32)
     p = likelihood.density(tf.constant(np.tile(parameters, [2000, 1])))
     x = likelihood.rows(p, seeds).numpy()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from trainers.metrics import theory
+from trainers.metrics import DoesNotApply, theory
 from zoo.studies.bilinear import Bilinear
 
 ETA, NUM_STEPS = 0.1, 150
@@ -112,5 +112,7 @@ def test_metric_agrees_with_the_play_and_finds_out_another(play, tmp_path):
 def test_metric_needs_every_step_of_a_linear_game(tmp_path):
     model = game("alternating")
     path = path_of(model, 4)
-    assert report_of(model, path, tmp_path, every=2) is None and report_of(object(), path, tmp_path) is None
-    assert report_of(model, path, tmp_path) and report_of(model, path, tmp_path, more='{"step"') is None
+    assert report_of(model, path, tmp_path)
+    for other, more in ((model, {"every": 2}), (object(), {}), (model, {"more": '{"step"'})):
+        with pytest.raises(DoesNotApply):
+            report_of(other, path, tmp_path, **more)

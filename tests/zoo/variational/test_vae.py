@@ -140,6 +140,50 @@ def test_bernoulli_likelihood_by_quadrature():
     assert np.all(abs(scores["elbo"] - log_w.mean(0)) < 5 * log_w.std(0) / np.sqrt(1000))
 
 
+FAMILIES = {  # log p of levels 0, 1, 2 given a decoder's numbers [..., pixel, parameter]
+    "binomial": lambda a: stats.binom.logpmf(np.arange(3), 2, special.expit(a)),
+    "poisson": lambda a: special.log_softmax(stats.poisson.logpmf(np.arange(3), np.exp(a)), axis=-1),
+    "categorical": lambda a: special.log_softmax(a, axis=-1),
+    "discretized_logistic": lambda a: np.log(1e-300 + np.diff(
+        special.expit((np.array([-np.inf, 0.25, 0.75, np.inf]) - a[..., :1]) / np.exp(8 * np.tanh(a[..., 1:] / 8)))
+    )),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("likelihood", FAMILIES)
+def test_likelihoods_of_levels_by_quadrature(likelihood):
+    """All images of two pixels of three levels, one latent: the p(x) sum to one, and the bounds are below them."""
+    keras.utils.set_random_seed(2)
+    model = make(
+        data_shape=(2, 1, 1), latent_size=1, hidden_units=(), likelihood=likelihood, num_levels=3, log_prob_samples=3000
+    )
+    model.encoder.set_weights([0.3 * model.encoder.get_weights()[0], np.array([0.2, 0.5])])
+    kernel, bias = (w.astype(np.float64) for w in model.decoder.get_weights())
+    z = np.linspace(-9, 9, 2001)
+    log_p = FAMILIES[likelihood]((z[:, None] * kernel + bias).reshape(2001, 2, -1))  # [z, pixel, level]
+    levels = np.array(list(itertools.product(range(3), repeat=2)))
+    log_px_z = log_p[:, 0, levels[:, 0]] + log_p[:, 1, levels[:, 1]]
+    p_x = np.trapezoid(np.exp(log_px_z) * stats.norm.pdf(z)[:, None], z, axis=0)
+    np.testing.assert_allclose(p_x.sum(), 1, rtol=1e-9)
+    images = (levels / 2).astype(np.float32).reshape(9, 2, 1, 1)
+    log_w = log_weight(model, images, noise.normal([0, 0], [20000, 9, 1])).numpy().astype(np.float64)
+    error = np.exp(log_w).std(0) / p_x
+    assert np.all(error > 0.01) and np.all(abs(estimators.iwae(log_w) - np.log(p_x)) < 5 * error / np.sqrt(20000))
+    scores = tf.function(model.log_prob)(images, tf.range(9, dtype=tf.int64))
+    assert np.all(abs(scores["log_prob_lower_bound"] - np.log(p_x)) < 5 * error / np.sqrt(3000))
+    assert np.all(scores["elbo"] < np.log(p_x))
+
+
+@pytest.mark.parametrize("arguments, why", [
+    ({"data_shape": (2,), "likelihood": "binomial"}, "points have no grey levels"),
+    ({"likelihood": "binomial", "num_levels": 1}, "at least 2"),
+    ({"likelihood": "binomial", "likelihood_variance": 0.025}, "a gaussian's"),
+])  # fmt: skip
+def test_likelihoods_that_can_not_be(arguments, why):
+    with pytest.raises(ValueError, match=why):
+        make(**arguments)
+
+
 @pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
 @pytest.mark.parametrize("network", ["mlp", "convolutional"])
 def test_bound_of_several_draws_is_made_of_single_ones_and_its_gradient_of_finite_differences(estimator, network):
@@ -170,10 +214,11 @@ def test_bound_of_several_draws_is_made_of_single_ones_and_its_gradient_of_finit
 
 
 @pytest.mark.parametrize("network", ["mlp", "convolutional"])
-@pytest.mark.parametrize("likelihood, channels", [("bernoulli", 1), ("gaussian", 1), ("gaussian", 3)])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "categorical"])
+@pytest.mark.parametrize("channels", [1, 3])
 def test_decoder_gives_every_pixel_its_parameters(network, likelihood, channels):
     rng = np.random.default_rng(0)
-    model = make(data_shape=(8, 8, channels), latent_size=3, network=network, likelihood=likelihood)
+    model = make(data_shape=(8, 8, channels), latent_size=3, network=network, likelihood=likelihood, num_levels=4)
     z = rng.normal(size=[2, 4, 3]).astype(np.float32)
     p = model.p(z)
     assert p.batch_shape == (2, 4) and p.event_shape == (8, 8, channels)
@@ -182,6 +227,11 @@ def test_decoder_gives_every_pixel_its_parameters(network, likelihood, channels)
         out = model.decoder(z[k]).numpy().astype(np.float64)
         if likelihood == "bernoulli":
             mean, log_p = special.expit(out), x * special.log_expit(out) + (1 - x) * special.log_expit(-out)
+        elif likelihood == "categorical":
+            log_masses = special.log_softmax(out.reshape(4, 8, 8, 4, channels), axis=3)
+            level = np.rint(3 * x).astype(int)
+            log_p = np.take_along_axis(log_masses, level[..., None, :], axis=3)[..., 0, :]
+            mean = np.einsum("bhwlc,l->bhwc", np.exp(log_masses), np.arange(4) / 3)
         else:
             mean, raw = out[..., :channels], out[..., channels:]
             log_p = stats.norm.logpdf(x, mean, np.exp(4 * np.tanh(raw / 8)))
