@@ -16,7 +16,7 @@ from zoo.studies.pushforward import Pushforward
 from zoo.variational.avb import AVB
 from zoo.variational.vae import VAE
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 MODELS = {
     "ali": ALI,
