@@ -77,7 +77,12 @@ MISTAKES = {  # model and arguments, what it is given, what it says
     "labels in a column": ("cgan", {}, [IMAGES, np.zeros([8, 1], int)], r"integers \[n\], not int64 of rank 2"),
     "nothing": ("vae", {}, [IMAGES[:0]], "there are no rows"),
     "k": ("gan", {"num_discriminator_steps": 3}, [IMAGES], "3 minibatches of one size, which 8 rows do not give"),
-    "points": ("vae", {"data_shape": (2,)}, [np.full([4, 2], 1.5)], "points in .0, 1.*gaussian likelihood"),
+    "points": (
+        "vae",
+        {"data_shape": (2,), "likelihood": "bernoulli"},
+        [np.full([4, 2], 1.5)],
+        "points in .0, 1.*gaussian likelihood",
+    ),
 }
 
 
