@@ -20,7 +20,7 @@ from pathlib import Path
 
 from common import cli
 
-FLAGFILES = {"vae": "configs/vae_binarized_mnist.cfg", "dcgan": "configs/dcgan_mnist.cfg"}
+FLAGFILES = {"vae": "configs/vae_binarized_mnist.cfg", "dcgan": "configs/dcgan_mnist_original.cfg"}
 BATCHES = (1, 64, 512)
 
 
