@@ -59,6 +59,9 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = self.number is not None
 
 
+PACE = "steps_per_second", "cpu_seconds_per_step"  # a line of metrics.jsonl ends with them; of all threads
+
+
 class _EverySteps(keras.callbacks.Callback):
     """Calls `act(step, logs)` after every `every` steps and after the last one, be it because of `Stop`."""
 
@@ -96,7 +99,7 @@ class Log(_EverySteps):
         self.terminal, self.unfinished = bool(board) and sys.stdout.isatty(), False
 
     def on_train_begin(self, logs=None):
-        self.last_step, self.last_time, self.last_shown = self.first_step, time.perf_counter(), -math.inf
+        self.last_step, self.last_shown, self.last_times = self.first_step, -math.inf, self.times()
         if self.board:
             self.file = self.path / "metrics.jsonl"
             lines = self.file.read_bytes().splitlines() if self.file.exists() else []
@@ -115,23 +118,29 @@ class Log(_EverySteps):
 
     def act(self, step, logs):
         self.check(step, logs)
-        speed = self.speed(step)
+        speed, cpu = self.pace(step)
         if self.board:
             self.show(step, logs)
             with self.writing(step):
                 with open(self.file, "a") as file:
-                    file.write(to_json({"step": step, **logs, "steps_per_second": float(f"{speed:.4g}")}) + "\n")
+                    pace = {name: float(f"{value:.4g}") for name, value in zip(PACE, (speed, cpu), strict=True)}
+                    file.write(to_json({"step": step, **logs, **pace}) + "\n")
                 self.board.write(step, logs)
-        self.last_step, self.last_time = step, time.perf_counter()
+        self.last_step, self.last_times = step, self.times()
         self.model.reset_metrics()
 
-    def speed(self, step):
-        """Steps per second since the last line."""
-        return (step - self.last_step) / (time.perf_counter() - self.last_time)
+    @staticmethod
+    def times():
+        return time.perf_counter(), time.process_time()
+
+    def pace(self, step):
+        """What `PACE` names, since the last line."""
+        seconds, cpu_seconds = (now - last for now, last in zip(self.times(), self.last_times, strict=True))
+        return (step - self.last_step) / seconds, cpu_seconds / (step - self.last_step)
 
     def show(self, step, logs):
         values = "  ".join(f"{name} {np.mean(value):.4f}" for name, value in logs.items())
-        speed, is_last = self.speed(step), step == self.num_steps or self.model.stop_training
+        (speed, _), is_last = self.pace(step), step == self.num_steps or self.model.stop_training
         pace = f"{1000 / speed:.1f} ms/step  {(self.num_steps - step) / speed:.0f} s left"
         line = f"step {step}/{self.num_steps}  {values}  {pace}"
         if self.terminal:

@@ -113,6 +113,8 @@ def _how(name, found):
     runs, machine = found["runs"], found["machine"]
     seconds = [run["training_seconds"] for run in runs]
     took = "" if None in seconds else f" in {_duration(statistics.fmean(seconds))}" + " each" * (len(runs) > 1)
+    cpu = [run["cpu_seconds"] for run in runs]
+    took += "" if None in cpu else f" ({_duration(statistics.fmean(cpu))} of CPU)"
     seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run['seed']) for run in runs)}"
     devices = [f"{machine['num_cores']} cores of {machine['cpu']}", *machine["gpus"]]
     memory = f" ({machine['memory_gib']} GiB)" if machine.get("memory_gib") else ""

@@ -41,8 +41,8 @@ def record(path, name):
     """What results/NAME.json holds of a run that has been measured, or of one for each seed.
 
     Returns:
-        dict of the names `NEEDED`; `runs` is a list of dicts of seed, training_seconds (None if unknown) and what
-        evaluation.json has: `results` and `measured`. No name of this machine and no path on it is among them.
+        dict of the names `NEEDED`; `runs` is a list of dicts of seed, `training_seconds`, and what evaluation.json
+        has: `results` and `measured`. No name of this machine and no path on it is among them.
 
     Raises:
         UserError: if there is no run, or one that has not been measured since it was trained.
@@ -84,10 +84,9 @@ def _of_one(run, place):
     measured = {
         metric: {**how, "command": portable(how["command"], place)} for metric, how in report["measured"].items()
     }
-    seconds = training_seconds(run.path / "metrics.jsonl")
     return {
         "seed": run.settings.seed,
-        "training_seconds": seconds,
+        **training_seconds(run.path / "metrics.jsonl"),
         "results": dict(sorted(report["results"].items())),
         "measured": dict(sorted(measured.items())),
     }
@@ -112,14 +111,22 @@ def portable(command, place):
 
 
 def training_seconds(log):
-    """How long the steps in a metrics.jsonl took, pictures and checkpoints included; None where it does not say."""
-    from trainers.callbacks import logged_step
+    """How long the steps in a metrics.jsonl took, pictures and checkpoints included, and how much CPU.
 
-    seconds, before = 0.0, 0
+    Returns:
+        dict of `training_seconds` and `cpu_seconds`, which do not depend on what else the machine did; None each where
+        a line does not say.
+    """
+    from trainers.callbacks import PACE, logged_step
+
+    totals, before = dict.fromkeys(("training_seconds", "cpu_seconds"), 0.0), 0
     for line in log.read_bytes().splitlines() if log.exists() else []:
-        if (step := logged_step(line)) > before and (speed := json.loads(line).get("steps_per_second")):
-            seconds, before = seconds + (step - before) / speed, step
-    return round(seconds, 1) if before else None
+        if (step := logged_step(line)) > before:
+            speed, cpu = (json.loads(line).get(name) for name in PACE)
+            for name, of_a_step in zip(totals, (1.0 / speed if speed else math.nan, cpu or math.nan), strict=True):
+                totals[name] += (step - before) * of_a_step
+            before = step
+    return {name: round(total, 1) if total > 0.0 else None for name, total in totals.items()}
 
 
 def newest_picture(run_dir):

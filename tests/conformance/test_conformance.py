@@ -20,7 +20,7 @@ from common.graph import graph
 from tests import models
 from tests.models import DIGITS, ROOT, SEEDS, batch_of, make, settings_of
 from tests.replicas import two_replicas
-from trainers import rundir
+from trainers import callbacks, rundir
 from trainers.metrics.two_samples import energy_distance
 from trainers.run import train
 from zoo import MODELS
@@ -253,7 +253,7 @@ def test_I6_same_seed_same_bits_interrupted_or_not(name, trained, resumed):
     ]
     assert_equal(*states)
     lines = [(run.path / "metrics.jsonl").read_text().splitlines() for run in (whole, again)]
-    logs = [[{k: v for k, v in json.loads(line).items() if k != "steps_per_second"} for line in run] for run in lines]
+    logs = [[{k: v for k, v in json.loads(line).items() if k not in callbacks.PACE} for line in run] for run in lines]
     assert logs[0] == logs[1] and len(logs[0]) == NUM_STEPS // EVERY
 
 

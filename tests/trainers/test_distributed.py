@@ -14,7 +14,7 @@ import pytest
 import tensorflow as tf
 
 from common.cli import UserError
-from trainers import flags, run, rundir
+from trainers import callbacks, flags, run, rundir
 from zoo import MODELS
 from zoo.game import Game
 from zoo.parts import distributions, networks
@@ -79,7 +79,7 @@ def train(model, run_dir, num_steps, *more):
 
 def logs(run_dir):
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "steps_per_second"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in callbacks.PACE} for line in lines]
 
 
 def assert_trained(run_dir, num_steps):

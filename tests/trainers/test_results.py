@@ -27,7 +27,8 @@ LINK = "[`vae_binarized_mnist`](../configs/vae_binarized_mnist.cfg)"
 def one_run(seed=0, results=None, command="python -m trainers.evaluate --run_dir=runs/made"):
     results = {"importance_weighted_nll": NLL, "held_out_objectives": {"loss": 99.5}} if results is None else results
     measured = {metric: {"command": command, "options": {}, "seconds": 1.0} for metric in results}
-    return {"seed": seed, "training_seconds": 2100.0 + seed, "results": results, "measured": measured}
+    times = {"training_seconds": 2100.0 + seed, "cpu_seconds": 4000.0}
+    return {"seed": seed, **times, "results": results, "measured": measured}
 
 
 def a_record(*runs, **more):
@@ -102,7 +103,8 @@ def test_a_line_has_each_column(root):
     assert readme.startswith("above\n<!-- results -->\n|") and readme.endswith("\n<!-- /results -->\nbelow\n")
     assert "## Variational\n" in text and "### importance_weighted_nll\n\nNegative log-likelihood -log 1/S" in text
     assert text.partition("\n- ")[2].partition("\n\n")[0].splitlines() == [
-        "`vae_binarized_mnist`: 1,234,567 weights, 250,000 steps in 35 min on 2 cores of Fast CPU (7.6 GiB);",
+        "`vae_binarized_mnist`: 1,234,567 weights, 250,000 steps in 35 min (67 min of CPU) on 2 cores of Fast CPU "
+        "(7.6 GiB);",
         "  seed 0; commit abc-dirty, added 2026-11-26.",
         f"  By `{COMMAND}`, measured by `python -m trainers.evaluate --run_dir=runs/made`.",
         "  With judge 0123456789abcdef: `frechet_distance`.",
@@ -124,7 +126,7 @@ def test_several_seeds_are_a_mean_and_its_deviation(root):
         "[`modes_found`](#modes_found)": ["22.5 +- 3.5 (2 seeds)", ""],
         "[`frechet_distance`](#frechet_distance)": ["3.72 +- 0.71 (2 seeds)", "0.812 +- 0.032"],
     }
-    assert "in 35 min each on" in text and "  seeds 0, 1; commit" in text
+    assert "in 35 min each (67 min of CPU) on" in text and "  seeds 0, 1; commit" in text
 
 
 def test_there_is_a_table_for_each_family_and_nothing_is_said_in_one_line(root):
@@ -212,7 +214,7 @@ def test_a_record_of_a_run(make_run, root, monkeypatch, capsys):
     assert record["command"] == "python -m trainers.run --flagfile=configs/labs/ring.cfg --run_dir=runs/pretty"
     assert record["flagfile"] == "configs/labs/ring.cfg" and record["num_weights"] == 17 and record["step"] == 20
     (run,) = record["runs"]
-    assert run["seed"] == 0 and run["training_seconds"] == 7.0
+    assert run["seed"] == 0 and run["training_seconds"] == 7.0 and run["cpu_seconds"] is None
     assert run["measured"]["modes_found"]["command"] == "python -m trainers.evaluate --run_dir=runs/pretty"
     with PIL.Image.open(root / "docs" / "results" / "pretty.png") as picture:
         assert picture.size == (530, 530) and picture.mode == "RGB"
@@ -237,15 +239,16 @@ def test_commands_name_no_place_of_this_machine(command, kept):
     assert results.portable(command, "P") == kept
 
 
-@pytest.mark.parametrize("log, seconds", [
-    (None, None), ("", None), ('{"step": 10}\n', None), ('{"step": 10, "steps_per_second": 0.0}\n', None),
-    ('{"step": 5, "steps_per_second": 1}\n{"step": 10, "steps_per_second": 0.5}\n{"st', 15.0),
+@pytest.mark.parametrize("log, seconds, cpu", [
+    (None, None, None), ("", None, None), ('{"step": 10}\n', None, None),
+    ('{"step": 10, "steps_per_second": 0.0, "cpu_seconds_per_step": 3}\n', None, 30.0),
+    ('{"step": 5, "steps_per_second": 1}\n{"step": 10, "steps_per_second": 0.5}\n{"st', 15.0, None),
 ])  # fmt: skip
-def test_the_seconds_that_a_log_tells(log, seconds, tmp_path):
+def test_the_seconds_that_a_log_tells(log, seconds, cpu, tmp_path):
     file = tmp_path / "metrics.jsonl"
     if log is not None:
         file.write_text(log)
-    assert results.training_seconds(file) == seconds
+    assert results.training_seconds(file) == {"training_seconds": seconds, "cpu_seconds": cpu}
 
 
 @pytest.mark.parametrize("flags, told", [
