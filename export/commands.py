@@ -13,9 +13,15 @@ from absl import flags as absl_flags
 
 from common import cli, image_files, pictures
 from common import flags as common_flags
-from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds, shows_means
+from export.tasks import ask_about, between, combine, complete, data_name, draw, latents, seeds, shows_means
 
 POINTS_OF_A_PATH = 100
+MISSING = {  # half of a picture, as an index of (height, width)
+    "lower": lambda height, width: np.s_[height // 2 :],
+    "upper": lambda height, width: np.s_[: height // 2],
+    "left": lambda height, width: np.s_[:, : width // 2],
+    "right": lambda height, width: np.s_[:, width // 2 :],
+}
 
 
 def define_flags(flags):
@@ -23,14 +29,15 @@ def define_flags(flags):
     define_integer = functools.partial(absl_flags.DEFINE_integer, flag_values=flags)
     int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1}
     tasks = (
-        "Samples; reconstructions of --data, or its scores; lines of pictures between latent points, those of seeds or "
-        "of --data; or A - B + C for three groups of --data."
+        "Samples; reconstructions of --data, or its scores; completions of its missing half; lines of pictures between "
+        "latent points, those of seeds or of --data; or A - B + C for three groups of --data."
     )
     common_flags.define_choice(flags, "task", "sample", TASKS, tasks)
     num = "How many samples (default 64, or 8 of each class), or lines (8, or one of each class)."
     define_integer("num", None, num, lower_bound=1)
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
     define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
+    common_flags.define_choice(flags, "missing", "lower", MISSING, "Which half of --data --task=inpaint completes.")
     draws = "Show draws of a model that has a likelihood p(x|z), not the means of it."
     absl_flags.DEFINE_bool("draws", False, draws, flag_values=flags)
     data = (
@@ -45,18 +52,18 @@ def check_flags(flags):
     """Raises `UserError` for flags that contradict each other."""
     if Path(flags.out).suffix.lower() != ".png":
         raise cli.UserError(f"--out={flags.out} must end in .png.")
-    if flags.draws and flags.task != "sample":
-        raise cli.UserError(f"--draws is for --task=sample: --task={flags.task} shows means.")
+    if flags.draws and flags.task not in ("sample", "inpaint"):
+        raise cli.UserError(f"--draws is for --task=sample and inpaint: --task={flags.task} shows means.")
     if flags.task == "sample" and flags.data:
         raise cli.UserError("--data is for the other tasks: samples need none.")
-    if flags.task in ("reconstruct", "score", "arithmetic") and not flags.data:
+    if flags.task in ("reconstruct", "score", "inpaint", "arithmetic") and not flags.data:
         raise cli.UserError(f"--task={flags.task} needs --data: pictures, folders of them, or .npy files.")
     if flags.task == "arithmetic" and len(flags.data) != 3:
         raise cli.UserError(
             f"--data={','.join(flags.data)} must name three groups for --task=arithmetic, A,B,C: "
             "each a folder of pictures or one .npy file."
         )
-    if flags.num is not None and flags.data and flags.task != "arithmetic":
+    if flags.num is not None and flags.data and flags.task not in ("inpaint", "arithmetic"):
         raise cli.UserError(f"--num={flags.num} is for seeds: --task={flags.task} takes all of --data.")
 
 
@@ -92,6 +99,18 @@ def reconstruct(flags, model):
     answer = ask_about(model, "reconstruct", data, flags.seed, flags.label)
     with writing(flags.out):
         pictures.comparison(data, next(iter(answer.values())), flags.out)
+
+
+def inpaint(flags, model):
+    data, _ = load(flags.data, model.require("inpaint"))
+    if data.ndim != 4:
+        raise cli.UserError(f"--task=inpaint completes halves of pictures, and {model} is of points.")
+    known = np.ones(data.shape[1:], np.float32)
+    known[MISSING[flags.missing](*data.shape[1:3])] = 0.0
+    found = complete(model, data, known, flags.num or pictures.COLUMNS - 2, flags.seed, means=not flags.draws)
+    seen = np.where(known, data, 0.5)
+    with writing(flags.out):
+        pictures.lines([np.stack([*pair, *rows]) for *pair, rows in zip(data, seen, found, strict=True)], flags.out)
 
 
 def score(flags, model):
@@ -131,6 +150,7 @@ TASKS = {
     "sample": sample,
     "reconstruct": reconstruct,
     "score": score,
+    "inpaint": inpaint,
     "interpolate": interpolate,
     "arithmetic": arithmetic,
 }

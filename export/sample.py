@@ -3,11 +3,14 @@
 python -m export.sample --model_dir=EXPORT_DIR [--num=64] [--seed=0] [--label=3] [--draws] [--out=grid.png]
 python -m export.sample --model_dir=EXPORT_DIR --task=reconstruct --data=PICTURES [--out=grid.png]
 python -m export.sample --model_dir=EXPORT_DIR --task=score --data=PICTURES
+python -m export.sample --model_dir=EXPORT_DIR --task=inpaint --data=PICTURES [--missing=lower] [--num=6] [--draws]
 python -m export.sample --model_dir=EXPORT_DIR --task=interpolate [--data=PICTURES] [--num=8]
 python -m export.sample --model_dir=EXPORT_DIR --task=arithmetic --data=A,B,C
 
 A conditional model draws the class --label; without it, one class for each line of the picture. Of a model that has a
 likelihood p(x|z), pictures show its means at the samples' latent points, and with --draws the samples themselves.
+
+--task=inpaint shows a line for each picture: the picture, what is left of it, and completions by the next seeds.
 
 --task=interpolate walks straight through the latent space, a line of the picture for each walk: from the latent point
 of one seed to that of the next, or with --data from the encoding of one picture to that of the next. --task=arithmetic

@@ -87,6 +87,28 @@ def combine(model, groups, num, seed=0, label=None):
     return np.split(rows, np.cumsum([len(line) for line in lines])[:-1])
 
 
+def complete(model, data, known, num, seed=0, means=True):
+    """What `inpaint` makes of rows of data, each `num` times: array [n, num, ...].
+
+    Args:
+        model: `export.runtimes.Runtime`.
+        data: float32 [n, ...].
+        known: float32 of the shape of one row, 1 where it is known, 0 where it is missing.
+        num, seed: int; the first row of the data takes the seeds from `seed` on, the next those that follow.
+        means: bool, whether to return the means that the draws are of.
+
+    Raises:
+        UserError: if the model has no `inpaint`, or calls rows invalid.
+    """
+    rows = data.repeat(num, axis=0)
+    asked = {data_name(model.require("inpaint").inputs): rows, "mask": np.tile(known, [len(rows)] + [1] * known.ndim)}
+    answer = model.ask("inpaint", asked | {"seed": seeds(seed, len(rows))})
+    if not answer["valid"].all():
+        raise cli.UserError(f"{model} calls rows of --data invalid.")
+    found = answer["mean" if means else data_name(answer)]
+    return found.reshape(len(data), num, *data.shape[1:])
+
+
 def generate(model, name, inputs, label, default=None):
     """The rows of data that a signature gives for inputs and, where it takes them, for labels as of `labels`.
 

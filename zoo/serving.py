@@ -132,6 +132,16 @@ class Serving:
         specs = self.data_spec | (self.seed_spec if draws else {})
         return {"encode": (encode, specs), "reconstruct": (reconstruct, specs)}
 
+    def inpaint_signature(self):
+        """`inpaint`, for a model with a method `inpaint(x, known, seeds)` that returns a draw and its mean."""
+
+        def inpaint(mask, seed, **inputs):
+            draw, mean = self.inpaint(inputs[self.data_name], mask > 0.5, seed)
+            return {self.data_name: draw, "mean": mean}
+
+        mask = {"mask": tf.TensorSpec([None, *self.data_shape], tf.float32)}
+        return {"inpaint": (inpaint, self.data_spec | mask | self.seed_spec)}
+
     def before_export(self, results):
         """Completes a trained model that needs more than its weights to be served; returns numbers for the model card.
 

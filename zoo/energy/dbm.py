@@ -252,15 +252,30 @@ class DBM(Game):
         """Probabilities of ones, given the state that `sample` draws them from."""
         return self.to_served(tf.reshape(self.pixels_of(seeds), [-1, *self.data_shape]))
 
-    def pixels_of(self, seeds):
-        """p(v = 1 | h1), float64 [batch, n0], h1 being where an annealed path with noise of the seeds ends."""
+    def inpaint(self, images, known, seeds):
+        """Completes images, of which bool `known`, of their shape, says what is given: a draw, and its mean.
+
+        The path is that of `sample` with the known pixels held, so that it ends near p(missing | known).
+        """
+        flat = [tf.reshape(each, [-1, self.sizes[0]]) for each in (known, images)]
+        mean = tf.where(flat[0], tf.cast(flat[1], tf.float64), self.pixels_of(seeds, *flat))
+        draw = noise.bernoulli_rows(seeds, mean, noise.stream(noise.LIKELIHOOD))
+        draw = tf.where(flat[0], flat[1], draw)
+        return [self.to_served(tf.reshape(values, [-1, *self.data_shape])) for values in (draw, mean)]
+
+    def pixels_of(self, seeds, known=None, V=None):
+        """p(v = 1 | h1), float64 [batch, n0], h1 being where an annealed path with noise of the seeds ends.
+
+        On the path the pixels `known` are those of V, where they are given, both [batch, n0].
+        """
         # In float64: a rounding error that depends on the batch would flip a unit, and lead the row elsewhere.
         machine = self.machine.tensors("float64")
         base = [tf.cast(a, tf.float64) for a in gibbs.base_rates(self.particles)]
 
         def draw(k):
             uniform = noise.uniform_rows(seeds, sum(self.sizes), noise.stream(noise.CHAIN, k))
-            return gibbs.sampler(uniform, machine)
+            draw = gibbs.sampler(uniform, machine)
+            return draw if known is None else gibbs.clamped(draw, known, tf.cast(V, tf.float64))
 
         path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
         _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), gibbs.independent(base, draw(0)))
@@ -281,6 +296,7 @@ class DBM(Game):
 
     def signatures(self):
         signatures = super().signatures() | {
+            **self.inpaint_signature(),
             "encode": (self.encode, self.data_spec),
             "reconstruct": (lambda images: {"images": self.reconstruct(images)}, self.data_spec),
         }

@@ -63,7 +63,7 @@ class Likelihood(NamedTuple):
     support: what it gives a probability or a density: "binary" numbers, "levels" of grey, or "reals".
     num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.
     density(parameters, event_ndims): the tfd distribution of x with these parameters.
-    rows(density, seeds): a draw of it, float32 [batch, ...], row i a function of seeds[i] only, for serving.
+    rows(density, seeds, stream): a draw of it, float32 [batch, ...], row i a function of seeds[i] only, for serving.
     """
 
     support: Literal["binary", "levels", "reals"]
@@ -84,8 +84,8 @@ def of_levels(family, num_levels):
         of_each = tf.linalg.matrix_transpose(tf.reshape(parameters, by_parameter))
         return tfd.Independent(family(of_each, num_levels), event_ndims)
 
-    def rows(p, seeds):
-        return p.distribution.quantile(noise.uniform_rows(seeds, p.event_shape, STREAM))
+    def rows(p, seeds, stream=STREAM):
+        return p.distribution.quantile(noise.uniform_rows(seeds, p.event_shape, stream))
 
     return Likelihood("levels", size, density, rows)
 
@@ -93,13 +93,19 @@ def of_levels(family, num_levels):
 def of_reals(variance):
     density = functools.partial(gaussian, variance=variance)
 
-    def rows(p, seeds):
-        return p.mean() + p.stddev() * noise.normal_rows(seeds, p.event_shape, STREAM)
+    def rows(p, seeds, stream=STREAM):
+        return p.mean() + p.stddev() * noise.normal_rows(seeds, p.event_shape, stream)
 
     return Likelihood("reals", 1 if variance else 2, density, rows)
 
 
-BERNOULLI = Likelihood("binary", 1, bernoulli, lambda p, seeds: noise.bernoulli_rows(seeds, p.mean(), STREAM))
+def of_bits():
+    def rows(p, seeds, stream=STREAM):
+        return noise.bernoulli_rows(seeds, p.mean(), stream)
+
+    return Likelihood("binary", 1, bernoulli, rows)
+
+
 LikelihoodName = Literal["bernoulli", "gaussian", *levels.FAMILIES]
 
 
@@ -113,4 +119,4 @@ def likelihood(name, num_levels=256, variance=0.0):
     """
     if name in levels.FAMILIES:
         return of_levels(levels.FAMILIES[name], num_levels)
-    return of_reals(variance) if name == "gaussian" else BERNOULLI
+    return of_reals(variance) if name == "gaussian" else of_bits()

@@ -16,6 +16,11 @@ def sampler(uniform, machine):
     return lambda probs, layer: tf.cast(tf.cast(uniforms[layer], probs.dtype) < probs, probs.dtype)
 
 
+def clamped(draw, known, x):
+    """A `draw` whose visible units are x [batch, n_0] where bool `known` says so."""
+    return lambda probs, layer: draw(probs, layer) if layer else tf.where(known, x, draw(probs, layer))
+
+
 def independent(biases, draw):
     """A state of the machine that has these biases [n_l] and no weights."""
     return [draw(tf.sigmoid(b), layer) for layer, b in enumerate(biases)]

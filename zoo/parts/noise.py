@@ -20,7 +20,7 @@ from common.graph import graph
 TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS, DATA = 0, 1024, 2048, 2560, 3072, 3584, 4095
 
 # What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0.
-LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, BINARIZATION = 0, 1, 2, 3, 4, 2**30
+LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, INPAINTING, COMPLETION, BINARIZATION = 0, 1, 2, 3, 4, 5, 6, 2**30
 
 
 def stream(use, index=0):

@@ -34,6 +34,8 @@ class Autoencoder(Game):
                                "round((num_levels - 1) x). 17 for the digits."),
         "likelihood_variance": Argument(float, 0.0, "float, the variance of every number under a gaussian likelihood; "
                                         "0 for one each, which the decoder gives."),
+        "inpaint_steps": Argument(int, 100, "int, draws of z and x, in turns, behind each row that the exported "
+                                  "`inpaint` completes."),
         "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
     }  # fmt: skip
     latent_prior = distributions.PRIORS["normal"]
@@ -132,6 +134,34 @@ class Autoencoder(Game):
         """Mean and log-variance of q(z|x) for served data x; of a q without a mean a draw, row i by seeds[i] alone."""
         return self.q(self.from_served(x)).encoding(seeds)
 
+    def inpaint(self, x, known, seeds):
+        """Completes served data x, of which bool `known`, of its shape, says what is given; row i draws by seeds[i].
+
+        A chain from the sample of the seed: z ~ q(z|x), then of p(x|z) what is missing, `inpaint_steps` times. Were q
+        the exact posterior, it would be Gibbs sampling of p(missing | known); where it is near, so is what the chain
+        converges to (Rezende et al. 2014, arXiv:1401.4082, appendix F). Two batches may round a probability to two
+        sides of a uniform number, in one of ten million draws, and part there.
+
+        Returns:
+            The last draw of x, and the mean of p(x|z) that it is of; both are x where it is known.
+        """
+        given = self.from_served(x)
+
+        def completed(values):
+            return tf.where(known, given, values)
+
+        def step(k, x, mean):
+            q = self.q(x)
+            z, _ = q.draw(noise.of_rows(q.noise, seeds, noise.INPAINTING, k))
+            p = self.p(z)
+            draw = self.family.rows(p, seeds, noise.stream(noise.COMPLETION, k))
+            return k + 1, completed(draw), completed(p.mean())
+
+        first = self.p(self.latent(seeds))
+        start = completed(self.family.rows(first, seeds)), completed(first.mean())
+        _, *found = tf.while_loop(lambda k, *_: k < self.inpaint_steps, step, [0, *start])
+        return [self.to_served(values) for values in found]
+
     def log_prob(self, x, seeds):
         """Bounds on log p(x) of served data, in nats, the ELBO and the importance-weighted; row i draws by seeds[i].
 
@@ -152,6 +182,6 @@ class Autoencoder(Game):
         def log_prob(seed, **inputs):
             return self.log_prob(inputs[self.data_name], seed)
 
-        signatures = super().signatures() | self.encoder_signatures(draws=self.encodes_by_draws)
+        signatures = super().signatures() | self.encoder_signatures(self.encodes_by_draws) | self.inpaint_signature()
         scores = {"log_prob": (log_prob, self.data_spec | self.seed_spec)}
         return signatures | (scores if self.has_proposal else {})

@@ -87,7 +87,7 @@ class AVB(Autoencoder):
         num_levels, likelihood_variance, adaptive_contrast: bool = True, num_basis: int = 32, noise_size: int = 64,
         noise_units: tuple[int, ...] = (128, 128, 128), adversary_network: Literal["bilinear", "residual"] = "bilinear",
         adversary_units: tuple[int, ...] = (1024, 1024, 1024), num_adversary_steps: int = 1,
-        log_prob_samples, seed, name,
+        inpaint_steps, log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 

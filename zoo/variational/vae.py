@@ -57,7 +57,7 @@ class VAE(Autoencoder):
         network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh",
         likelihood, num_levels, likelihood_variance,
         estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", num_samples: int = 1, beta: float = 1.0,
-        log_prob_samples, seed, name,
+        inpaint_steps, log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 

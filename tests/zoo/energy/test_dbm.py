@@ -6,7 +6,15 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
-from tests.zoo.enumeration import all_states, assert_close, exact_samples, expectations, log_joint, slopes
+from tests.zoo.enumeration import (
+    all_states,
+    assert_close,
+    exact_samples,
+    expectations,
+    log_joint,
+    marginal,
+    slopes,
+)
 from tests.zoo.steps import train_by_adam
 from zoo.energy.dbm import DBM
 from zoo.parts import boltzmann
@@ -116,6 +124,23 @@ def test_sparsity_penalty_is_a_cross_entropy(cost):
     numeric = [slopes(penalty, array) for array in sum(theta, [])]
     assert not np.any(numeric[1])  # the biases of the image
     assert_close(differences(found, without), numeric, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden_units", [(3,), (3, 2)])
+def test_inpainting_draws_what_is_missing_given_what_is_known(hidden_units):
+    """Frequencies of all completions against enumeration; with nothing known it is `sample`."""
+    model, num = make(hidden_units, sample_steps=60), 4000
+    v = all_states([4])[0]
+    log_p = marginal(log_joint(*parameters(model)), model.sizes, [0])
+    known, x = np.array([True, False, True, False]), np.array([1.0, 0.0, 0.0, 0.0], np.float32)
+    expected = special.softmax(np.where((v == x)[:, known].all(1), log_p, -np.inf))
+    inpaint = model.signatures()["inpaint"][0]
+    rows = {"images": np.tile(x.reshape(1, *model.data_shape), [num, 1, 1, 1]), "seed": tf.range(num, dtype=tf.int64)}
+    found = inpaint(**rows, mask=tf.broadcast_to(known.reshape(1, *model.data_shape) * 1.0, rows["images"].shape))
+    counts = np.bincount(found["images"].numpy().astype(int).reshape(num, 4) @ [8, 4, 2, 1], minlength=16) / num
+    assert np.all(abs(counts - expected) < 4 * np.sqrt(expected * (1 - expected) / num) + 1e-9)
+    nothing = inpaint(**rows, mask=tf.zeros_like(rows["images"]))["images"]
+    np.testing.assert_array_equal(nothing, model.sample(rows["seed"]))
 
 
 @pytest.mark.parametrize("layer, copies", [(1, (2, 1)), (2, (2, 2)), (3, (1, 2))])

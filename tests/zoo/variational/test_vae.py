@@ -102,6 +102,26 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(data_shape, shift
         np.testing.assert_allclose(found, truth.log_px, atol=1e-4)
 
 
+def test_inpainting_draws_what_is_missing_given_what_is_known():
+    """Where q is the posterior, from the Gaussian p(missing | known), for each row with its own mask."""
+    truth, num = LinearGaussian(3), 2000
+    known = np.array([[1, 0, 0], [0, 1, 1]], np.float32)
+    x = np.tile(truth.x[:2], [num, 1])
+    model = truth.vae((3,), inpaint_steps=20)
+    found = model.signatures()["inpaint"][0](points=x, mask=np.tile(known, [num, 1]), seed=tf.range(2 * num))
+    for i, k in enumerate(known.astype(bool)):
+        draws, means = found["points"][i::2].numpy(), found["mean"][i::2].numpy()
+        np.testing.assert_array_equal(draws[:, k], x[i::2][:, k])
+        cov, gain = truth.data.cov, np.linalg.solve(truth.data.cov[k][:, k], truth.data.cov[k][:, ~k])
+        mean = truth.b[~k] + (truth.x[i, k] - truth.b[k]) @ gain
+        expected = cov[~k][:, ~k] - cov[~k][:, k] @ gain
+        error = np.sqrt(np.diag(expected) / num)
+        assert np.all(abs(draws[:, ~k].mean(0) - mean) < 4 * error) and np.all(
+            abs(means[:, ~k].mean(0) - mean) < 4 * error
+        )
+        np.testing.assert_allclose(np.cov(draws[:, ~k].T), expected, atol=0.1 * np.max(expected))
+
+
 def test_log_weights_draw_noise_of_their_own():
     """By the keys of a use, a step and a seed, once for each."""
     truth = LinearGaussian(3)
