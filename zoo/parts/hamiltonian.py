@@ -27,8 +27,9 @@ def leapfrog(log_density, z, momentum, step_size, num_steps, unroll=False):
         z, momentum: float [..., size].
         step_size: float tensor that broadcasts to z. A diagonal mass matrix M is none but another step size for each
             coordinate, step_size / sqrt(M), for the momentum M^(-1/2) times that of mass M.
-        num_steps: int, and `unroll` whether the graph has them one after the other. A loop of the graph is traced in the
-            time of one, but XLA does not go back through it where the density computes shapes.
+        num_steps: int.
+        unroll: bool, whether the graph has all steps, not one and a loop. That takes longer to trace, but gradients go
+            back through it under XLA, too, where the density computes shapes.
 
     Returns:
         z and the momentum after them, and the values [...] of `log_density` before and after.

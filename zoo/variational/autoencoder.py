@@ -21,7 +21,7 @@ from zoo.parts import distributions, estimators, networks, noise
 
 
 class Autoencoder(Game):
-    """An encoder and a decoder; a subclass says by `q` what the posterior is, and may learn by other losses than the bound.
+    """An encoder and a decoder; a subclass says by `q` what the posterior is, and what it learns by if not its bound.
 
     Class attributes that a subclass may set:
         encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
