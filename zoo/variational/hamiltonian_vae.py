@@ -106,13 +106,13 @@ class HamiltonianVAE(Autoencoder):
             return self.p(z, training).log_prob(x) + self.prior.log_prob(z)
 
         step_size = tf.exp(self.dynamics[t].log_step_size)
-        return hamiltonian.leapfrog(log_joint, z, v, step_size, num_steps, unroll=True)[:2]
+        return hamiltonian.leapfrog(log_joint, z, v, step_size, num_steps, unroll=training)[:2]
 
     def r(self, t, x, z, training=False):
         """The reverse model of the momentum that led to z [..., batch, latent_size] in the t-th transition."""
         return Gaussian.of(networks.of_x_and_vectors(self.reverse[t], x, z, training))
 
-    def path(self, x, noise):
+    def trajectory(self, x, noise):
         """The way of a draw from q, [1 + T num_leapfrog_steps, ..., batch, latent_size], for noise as `q` takes it."""
         epsilon, *momenta = noise
         points = [self.q_0(x).draw(epsilon)[0]]

@@ -52,7 +52,7 @@ def test_bound_of_the_harmonic_oscillator(num_steps, step_sizes):
 
 
 def test_weights_of_several_transitions_have_the_mean_p_of_x():
-    """However poor r is; and `path` leads where the draws are."""
+    """However poor r is; and `trajectory` leads where the draws are."""
     truth, num = LinearGaussian(3), 2**14
     model = make(num_transitions=2, num_leapfrog_steps=3, step_size=0.3)
     set_linear(model.decoder, truth.W, truth.b, truth.log_S)
@@ -67,7 +67,7 @@ def test_weights_of_several_transitions_have_the_mean_p_of_x():
     assert np.all(abs(estimators.iwae(log_w) - truth.log_px) < 5 * error)
     assert np.all(log_w.mean(0) < truth.log_px)
     few = [draw[:2] for draw in epsilon]
-    path = model.path(truth.x, few)
+    path = model.trajectory(truth.x, few)
     assert path.shape == (7, 2, 5, 2)
     np.testing.assert_allclose(path[-1], q.draw(few)[0], atol=1e-5)
 
