@@ -13,13 +13,17 @@ from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
+from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
+from zoo.variational.hamiltonian_vae import HamiltonianVAE
+from zoo.variational.hierarchical_vae import HierarchicalVAE
 from zoo.variational.vae import VAE
 
 __version__ = "0.3.0"
 
 MODELS = {
     "ali": ALI,
+    "auxiliary_vae": AuxiliaryVAE,
     "avb": AVB,
     "bilinear": Bilinear,
     "cgan": CGAN,
@@ -28,6 +32,8 @@ MODELS = {
     "density_ratio": DensityRatio,
     "gan": GAN,
     "gmmn": GMMN,
+    "hamiltonian_vae": HamiltonianVAE,
+    "hierarchical_vae": HierarchicalVAE,
     "pushforward": Pushforward,
     "vae": VAE,
 }

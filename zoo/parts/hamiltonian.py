@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo: Markov chains that follow the gradient of a log-density, and step sizes for them.
+"""Hamiltonian dynamics: leapfrog steps along the gradient of a log-density, Markov chains by them, and step sizes.
 
 References:
     R. M. Neal. MCMC using Hamiltonian dynamics. Handbook of Markov chain Monte Carlo, 2011. arXiv:1206.1901.
@@ -17,6 +17,41 @@ SMALLEST_STEP_SIZE, LARGEST_STEP_SIZE = 1e-4, 0.5
 ADAPTATION_RATE = 0.2
 
 
+def leapfrog(log_density, z, momentum, step_size, num_steps, unroll=False):
+    """Steps of the leapfrog integrator of the energy -log_density(z) + |momentum|^2 / 2 (Neal 2011, section 5.2.3).
+
+    They keep the volume of (z, momentum), and lead back to their start where the momentum is turned round.
+
+    Args:
+        log_density: function of z that gives the logarithm [...] of a density, up to a constant.
+        z, momentum: float [..., size].
+        step_size: float tensor that broadcasts to z. A diagonal mass matrix M is none but another step size for each
+            coordinate, step_size / sqrt(M), for the momentum M^(-1/2) times that of mass M.
+        num_steps: int.
+        unroll: bool, whether the graph has all steps, not one and a loop. That takes longer to trace, but gradients go
+            back through it under XLA, too, where the density computes shapes.
+
+    Returns:
+        z and the momentum after them, and the values [...] of `log_density` before and after.
+    """
+
+    def step(z, momentum, _, gradient):
+        momentum += 0.5 * step_size * gradient
+        z += step_size * momentum
+        log_p, gradient = tfp.math.value_and_gradient(log_density, z)
+        return z, momentum + 0.5 * step_size * gradient, log_p, gradient
+
+    log_p, gradient = tfp.math.value_and_gradient(log_density, z)
+    state = (z, tf.ensure_shape(momentum, z.shape), log_p, gradient)
+    if unroll:
+        for _ in range(num_steps):
+            state = step(*state)
+    else:
+        state = tf.while_loop(lambda *_: True, step, state, maximum_iterations=num_steps)
+    z, momentum, end, _ = state
+    return z, momentum, (log_p, end)
+
+
 def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps):
     """One transition, which leaves exp(log_density) unchanged (Neal 2011, section 5.3.2).
 
@@ -31,20 +66,9 @@ def transition(log_density, z, momentum, uniform, step_size, num_leapfrog_steps)
     Returns:
         The chains after it, and the probability [...] with which each proposal was accepted.
     """
-    step_size, momentum = step_size[..., None], tf.ensure_shape(momentum, z.shape)
-
-    def leapfrog(i, z, momentum, _, gradient):
-        momentum += 0.5 * step_size * gradient
-        z += step_size * momentum
-        log_p, gradient = tfp.math.value_and_gradient(log_density, z)
-        return i + 1, z, momentum + 0.5 * step_size * gradient, log_p, gradient
-
-    log_p, gradient = tfp.math.value_and_gradient(log_density, z)
-    start = log_p - 0.5 * tf.reduce_sum(momentum**2, -1)
-    trajectory = (0, z, momentum, log_p, gradient)
-    # A loop of the graph: unrolled, it takes seconds to trace.
-    _, proposal, momentum, log_p, _ = tf.while_loop(lambda i, *_: i < num_leapfrog_steps, leapfrog, trajectory)
-    acceptance = tf.exp(tf.minimum(log_p - 0.5 * tf.reduce_sum(momentum**2, -1) - start, 0.0))
+    proposal, end, (before, after) = leapfrog(log_density, z, momentum, step_size[..., None], num_leapfrog_steps)
+    start = before - 0.5 * tf.reduce_sum(momentum**2, -1)
+    acceptance = tf.exp(tf.minimum(after - 0.5 * tf.reduce_sum(end**2, -1) - start, 0.0))
     acceptance = tf.where(tf.math.is_nan(acceptance), 0.0, acceptance)  # a trajectory that left the world
     return tf.where((uniform < acceptance)[..., None], proposal, z), acceptance
 

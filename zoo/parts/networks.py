@@ -111,6 +111,15 @@ def over_leading_axes(network, x, training=False):
     return tf.reshape(y, tf.concat([tf.shape(x)[:-1], tf.shape(y)[1:]], 0))
 
 
+def of_x_and_vectors(network, x, vectors, training=False):
+    """A network of pairs (x, vector), of x [batch, *shape] and vectors [..., batch, size]: [..., batch, outputs]."""
+    vectors = tf.convert_to_tensor(vectors)
+    x = tf.broadcast_to(x, tf.concat([tf.shape(vectors)[:-2], tf.shape(x)], 0))
+    shape, size = x.shape[vectors.shape.rank - 1 :], vectors.shape[-1]
+    y = network([tf.reshape(x, [-1, *shape]), tf.reshape(vectors, [-1, size])], training=training)
+    return tf.reshape(y, tf.concat([tf.shape(vectors)[:-1], tf.shape(y)[1:]], 0))
+
+
 def convolutional_sides(side, num_halvings=0):
     """The sides that stride 2 runs through, from the small end: `side` = base * 2^n with base 4..7 and n >= 1.
 

@@ -3,8 +3,9 @@
 They own no weights. Each has
 
     noise              what one row of a draw takes: a nest of `noise.Noise`
-    draw(noise)        (z, log q(z|x)), z [..., batch, size] and nats [..., batch]; None where no density is known
-
+    draw(noise)        (z, log q(z|x)), z [..., batch, size] and nats [..., batch]; None where no density is known. What
+                       draws an auxiliary variable a, too, returns log q(a, z|x) - log r(a|x, z) instead, for a density
+                       r of its choice: the mean of p(x, z) over the exponential of that is p(x) all the same
     encoding(seeds)    what is served of it, dict of [batch, size]: the mean and, of a Gaussian, the log-variance; where
                        there is no mean, a draw, row i by seeds[i] alone
 
@@ -68,14 +69,18 @@ class Deterministic:
         return {"z": self.z}
 
 
-class Implicit:
-    """z = function(noise) [batch, size] of standard normal noise [batch, *shape], and nothing else is known of it."""
+class ByDraws:
+    """What `draw` makes of noise, and nothing else is known of it."""
 
-    def __init__(self, function, shape):
-        self.function, self.noise = function, Noise("normal", tuple(shape))
-
-    def draw(self, epsilon):
-        return self.function(epsilon), None
+    def __init__(self, draw, noise):
+        self.draw, self.noise = draw, noise
 
     def encoding(self, seeds):
-        return {"z": self.function(noise.of_rows(self.noise, seeds, noise.POSTERIOR))}
+        return {"z": self.draw(noise.of_rows(self.noise, seeds, noise.POSTERIOR))[0]}
+
+
+class Implicit(ByDraws):
+    """z = function(noise) [batch, size] of standard normal noise [batch, *shape], without a density that is known."""
+
+    def __init__(self, function, shape):
+        super().__init__(lambda epsilon: (function(epsilon), None), Noise("normal", tuple(shape)))

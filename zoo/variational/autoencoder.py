@@ -10,6 +10,9 @@ Notation:
     p    likelihood, a `tfd.Distribution` of x
 """
 
+from typing import Literal
+
+import keras
 import tensorflow as tf
 
 from zoo.configuration import Argument
@@ -18,7 +21,7 @@ from zoo.parts import distributions, estimators, networks, noise
 
 
 class Autoencoder(Game):
-    """An encoder and a decoder; a subclass says what they descend and, by `q`, what the posterior is.
+    """An encoder and a decoder; a subclass says by `q` what the posterior is, and what it learns by if not its bound.
 
     Class attributes that a subclass may set:
         encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
@@ -37,7 +40,14 @@ class Autoencoder(Game):
         "inpaint_steps": Argument(int, 100, "int, draws of z and x, in turns, behind each row that the exported "
                                   "`inpaint` completes."),
         "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
+        "estimator": Argument(Literal[tuple(estimators.ESTIMATORS)], "elbo", '"elbo" (by the analytic KL where q has '
+                              'one) or "iwae", the bound that is maximised.'),
+        "num_samples": Argument(int, 1, "int, K, draws of z for each example."),
+        "beta": Argument(float, 1.0, "float >= 0, the weight of the KL term; 1 is a bound on log p(x)."),
     }  # fmt: skip
+    default_optimizers = {"autoencoder": {"optimizer": "adam", "learning_rate": 1e-3}}
+    metric_names = ("reconstruction", "kl")
+    draws = ("epsilon",)
     latent_prior = distributions.PRIORS["normal"]
     encodes_by_draws = False
     has_proposal = proposes_by_q = True
@@ -59,13 +69,25 @@ class Autoencoder(Game):
             return networks.mlp(self.data_shape, self.hidden_units, (output_size,), activation=f)
         return networks.convolutional_encoder(self.data_shape, output_size, filters=self.filters, activation=f)
 
-    def network_of_z(self):
-        """The decoder's network, from z to the parameters of p(x|z)."""
+    def network_of_x_and(self, size, make, units, output_size):
+        """A network, as `make` gives it, of [x, a vector of `size`], x flat or seen through convolutions."""
+        x, vector = keras.Input(self.data_shape), keras.Input((size,))
+        if self.network == "convolutional" and not self.hidden_units:
+            raise ValueError("hidden_units must not be empty: the first is the width of what convolutions see of x.")
+        flatten = keras.layers.Flatten(data_format="channels_last")
+        seen = flatten if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
+        both = keras.layers.Concatenate()([seen(x), vector])
+        network = make(both.shape[1:], units, (output_size,), activation=self.activation)
+        return keras.Model([x, vector], network(both))
+
+    def network_of_z(self, size=None):
+        """The decoder's network, from z, or a vector of another size, to the parameters of p(x|z)."""
+        size = size or self.latent_size
         num_parameters = self.family.num_parameters
         output_shape, f = (*self.data_shape[:-1], num_parameters * self.data_shape[-1]), self.activation
         if self.network == "mlp":
-            return networks.mlp((self.latent_size,), self.hidden_units[::-1], output_shape, activation=f)
-        return networks.convolutional_decoder(self.latent_size, output_shape, filters=self.filters, activation=f)
+            return networks.mlp((size,), self.hidden_units[::-1], output_shape, activation=f)
+        return networks.convolutional_decoder(size, output_shape, filters=self.filters, activation=f)
 
     # --- Densities ---------------------------------------------------------------------------------------------------
 
@@ -116,6 +138,33 @@ class Autoencoder(Game):
     def draw_noise(self, q, leading):
         """The noise of draws [*leading] from q, by the keys "epsilon"."""
         return noise.of_keys(q.noise, leading, lambda j: self.key("epsilon", j))
+
+    # --- Learning ----------------------------------------------------------------------------------------------------
+
+    def negative_bound(self, x, training):
+        """Minus the bound that is maximised, over K draws of z, and its two terms, each in nats [batch].
+
+        Where q has auxiliary variables, its log q(z|x) and the term `kl` have their cost in them.
+        """
+        q = self.q(x, training)
+        z, log_qz = q.draw(self.draw_noise(q, [self.num_samples, tf.shape(x)[0]]))
+        log_px = self.p(z, training).log_prob(x)
+        log_ratio = self.prior.log_prob(z) - log_qz
+        if hasattr(q, "kl"):  # the expectation of log p(z) - log q(z|x) is known then: it is -KL
+            kl = q.kl(self.latent_prior)
+            log_ratio = -kl if self.estimator == "elbo" else log_ratio
+        else:
+            kl = -tf.reduce_mean(log_ratio, axis=0)
+        bound = estimators.ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
+        return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
+
+    def train_step(self, x):
+        self.minimize(lambda: self.negative_bound(x, training=True))
+        return self.next_step()
+
+    def test_step(self, x):
+        self.track(self.negative_bound(x, training=False))
+        return self.logs()
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,6 @@ and in z~ alike; of the k adversary steps the last is simultaneous with encoder 
 
 from typing import Literal
 
-import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -39,10 +38,6 @@ from zoo.variational.autoencoder import Autoencoder
 
 SMALLEST_VARIANCE = 1e-6  # of r: keeps z~ finite where all rows of a batch share their noise
 MOMENT_DRAWS = 1000  # of the noise basis outside training, where a minibatch may be small
-
-
-def to_tensors(*values):  # Keras refuses arrays beside tensors
-    return [tf.convert_to_tensor(value) for value in values]
 
 
 class AVB(Autoencoder):
@@ -93,9 +88,8 @@ class AVB(Autoencoder):
 
     def check_arguments(self):
         super().check_arguments()
-        for argument in ("adversary_units", "hidden_units")[: 1 + (self.network == "convolutional")]:
-            if not getattr(self, argument):
-                raise ValueError(f"{argument} must not be empty.")
+        if not self.adversary_units:
+            raise ValueError("adversary_units must not be empty.")
 
     def make_networks(self):
         size, options = self.latent_size, {"activation": self.activation}
@@ -111,15 +105,6 @@ class AVB(Autoencoder):
             self.s = networks.mlp((size,), units, (last + 1,), **options)
         else:
             self.adversary = self.network_of_x_and(size, networks.residual_mlp, self.adversary_units, 1)
-
-    def network_of_x_and(self, size, make, units, output_size):
-        """A network, as `make` gives it, of [x, a vector of `size`], x flat or seen through convolutions."""
-        x, vector = keras.Input(self.data_shape), keras.Input((size,))
-        flatten = keras.layers.Flatten(data_format="channels_last")
-        seen = flatten if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
-        both = keras.layers.Concatenate()([seen(x), vector])
-        network = make(both.shape[1:], units, (output_size,), activation=self.activation)
-        return keras.Model([x, vector], network(both))
 
     @property
     def moves(self):
@@ -144,7 +129,7 @@ class AVB(Autoencoder):
     def T(self, x, z, training=True):
         """The adversary's logit, [batch]."""
         if self.adversary_network == "residual":
-            return self.adversary(to_tensors(x, z), training=training)[:, 0]
+            return networks.of_x_and_vectors(self.adversary, x, z, training)[:, 0]
         theta, s = self.theta(x, training=training), self.s(z, training=training)
         T_x, T_z = theta[:, 0], s[:, 0]
         return tf.reduce_sum(theta[:, 1:] * s[:, 1:], -1) + T_x + T_z + 0.5 * tf.reduce_sum(tf.square(z), -1)
@@ -156,7 +141,7 @@ class AVB(Autoencoder):
         company matters.
         """
         if not self.adaptive_contrast:
-            return self.encoder(to_tensors(x, epsilon), training=training), self.prior
+            return networks.of_x_and_vectors(self.encoder, x, epsilon, training), self.prior
         z_0, a = self.split_coefficients(x, training)
         v = self.basis(epsilon, training=training)
         return z_0 + tf.reduce_sum(a * v, axis=1), self.r(z_0, a, v if training else self.basis_draws())

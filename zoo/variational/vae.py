@@ -16,11 +16,6 @@ Bernoulli likelihood scores the grey value by its cross-entropy; the Gaussian's 
 and its mean is not squashed into (0, 1).
 """
 
-from typing import Literal
-
-import tensorflow as tf
-
-from zoo.parts import estimators
 from zoo.parts.posteriors import Gaussian
 from zoo.variational.autoencoder import Autoencoder
 
@@ -32,9 +27,6 @@ class VAE(Autoencoder):
         hidden_units: tuple of ints, widths of the encoder's hidden layers and, reversed, of the decoder's (mlp).
         activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width,
             "maxout" the maximum over 4 linear maps for each unit.
-        estimator: "elbo" (analytic KL) or "iwae", the bound that is maximised.
-        num_samples: int, K, draws of z for each example.
-        beta: float >= 0, the weight of the KL term; 1 is a bound on log p(x).
 
     Example:
 
@@ -48,15 +40,11 @@ class VAE(Autoencoder):
         Y. Burda, R. Grosse and R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016. arXiv:1509.00519.
     """
 
-    default_optimizers = {"autoencoder": {"optimizer": "adam", "learning_rate": 1e-3}}
-    metric_names = ("reconstruction", "kl")
-    draws = ("epsilon",)
-
     def __init__(
         self, *, data_shape, latent_size=20,
         network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh",
         likelihood, num_levels, likelihood_variance,
-        estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", num_samples: int = 1, beta: float = 1.0,
+        estimator, num_samples, beta,
         inpaint_steps, log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
@@ -71,22 +59,3 @@ class VAE(Autoencoder):
 
     def q(self, x, training=False):
         return Gaussian.of(self.encoder(x, training=training))
-
-    def negative_bound(self, x, training):
-        """Minus the bound that is maximised, and its two terms, each in nats [batch]."""
-        q = self.q(x, training)
-        z, log_qz = q.draw(self.draw_noise(q, [self.num_samples, tf.shape(x)[0]]))  # z = mu + sigma * epsilon, K times
-        log_px = self.p(z, training).log_prob(x)
-        kl = q.kl(self.latent_prior)
-        # The expectation of log p(z) - log q(z|x) is known: it is -KL.
-        log_ratio = -kl if self.estimator == "elbo" else self.prior.log_prob(z) - log_qz
-        bound = estimators.ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
-        return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
-
-    def train_step(self, x):
-        self.minimize(lambda: self.negative_bound(x, training=True))
-        return self.next_step()
-
-    def test_step(self, x):
-        self.track(self.negative_bound(x, training=False))
-        return self.logs()

@@ -39,6 +39,7 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("active_units", run_of(encoder_of(lambda x: x, "h1")), POINTS, "no z"),
     ("active_units", ENCODER, data_of(MODES, MODES[:1]), "1 row does not vary"),
     ("latent_map", NOTHING, POINTS, "not of 2 numbers"),
+    ("posterior_map", NOTHING, POINTS, "not of 2 numbers"),
     ("histogram_kl", sampler_of(MODES), MIXTURE, "not of one number"),
     ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
     ("memorisation", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),

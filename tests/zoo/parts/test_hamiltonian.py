@@ -58,6 +58,51 @@ def test_transitions_by_a_second_implementation(step_size, num_steps):
     np.testing.assert_allclose(after, np.where((uniform < accepted)[:, None], proposal, z), atol=1e-4)
 
 
+def bent(z):
+    """A log-density whose leapfrog steps are no linear map."""
+    return -tf.reduce_sum(tf.math.softplus(z) - 0.3 * z, -1) - 0.25 * tf.reduce_sum(z, -1) ** 2
+
+
+@pytest.mark.parametrize("step_size, num_steps", [([0.3], 4), ([0.5, 0.2], 3)])
+def test_leapfrog_returns_to_its_start_and_keeps_the_volume(step_size, num_steps):
+    start, step_size = np.random.default_rng(0).normal(size=[5, 4]), tf.constant(step_size, tf.float64)
+
+    def flow(state, unroll=True):
+        return tf.concat(hamiltonian.leapfrog(bent, *tf.split(state, 2, -1), step_size, num_steps, unroll)[:2], -1)
+
+    turned = np.array([1.0, 1.0, -1.0, -1.0])
+    np.testing.assert_allclose(turned * flow(turned * flow(tf.constant(start))), start, atol=1e-10)
+    with tf.GradientTape() as tape:
+        tape.watch(state := tf.constant(start))
+        end = flow(state)
+    np.testing.assert_allclose(flow(state, unroll=False), end, atol=1e-12)
+    jacobian = tape.batch_jacobian(end, state)
+    np.testing.assert_allclose(np.linalg.slogdet(jacobian), (np.ones(5), np.zeros(5)), atol=1e-10)
+
+
+def test_energy_of_leapfrog_errs_by_the_square_of_the_step_size():
+    z, v = tf.constant(np.random.default_rng(0).normal(size=[2, 50, 2]))
+    errors = []
+    for num_steps in (10, 20):
+        _, end, (before, after) = hamiltonian.leapfrog(bent, z, v, tf.constant(1.0 / num_steps, tf.float64), num_steps)
+        errors.append(np.abs(after - before - 0.5 * np.sum(end**2 - v**2, -1)).max())
+    assert 3.5 < errors[0] / errors[1] < 4.5
+
+
+def test_a_mass_is_another_step_size():
+    """Leapfrog of momenta p = sqrt(M) v, with z' = p / M, written out."""
+    mass, (z, v) = np.array([4.0, 0.25]), np.random.default_rng(0).normal(size=[2, 7, 2])
+    found, end, _ = hamiltonian.leapfrog(
+        lambda z: -0.5 * tf.reduce_sum((z @ PRECISION) * z, -1), *map(tf.constant, (z, v)), 0.2 / np.sqrt(mass), 3
+    )
+    p = np.sqrt(mass) * v
+    for _ in range(3):
+        p = p - 0.1 * z @ PRECISION
+        z = z + 0.2 * p / mass
+        p = p - 0.1 * z @ PRECISION
+    np.testing.assert_allclose((found, end), (z, p / np.sqrt(mass)), atol=1e-12)
+
+
 @pytest.mark.parametrize("step_size, acceptance, expected", [
     (0.1, 0.65, 0.1),
     (0.1, 1.0, 0.1 * np.exp(0.07)),
