@@ -4,6 +4,7 @@ Objective, maximised over theta and phi:
 
     ELBO:  E_{q(z|x)}[log p(x|z)] - beta KL(q(z|x) || p(z))  <=  log p(x)    for beta = 1
     IWAE:  E[log 1/K sum_k w_k],   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
+    JVI:   the same less an estimate of its bias, by a jackknife over the draws; no bound
 
 Notation, beside that of `autoencoder.py`:
 
@@ -32,7 +33,8 @@ class VAE(Autoencoder):
         hidden_units: tuple of ints, widths of the encoder's hidden layers and, reversed, of the decoder's (mlp).
         activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width,
             "maxout" the maximum over 4 linear maps for each unit.
-        estimator: "elbo" (analytic KL) or "iwae", the bound that is maximised.
+        estimator: "elbo" (analytic KL), "iwae" or "jvi", what is maximised.
+        jackknife_order: int >= 0 and below num_samples, m, the order of "jvi"; 0 is "iwae".
         num_samples: int, K, draws of z for each example.
         beta: float >= 0, the weight of the KL term; 1 is a bound on log p(x).
 
@@ -46,20 +48,30 @@ class VAE(Autoencoder):
     Reference:
         D. P. Kingma and M. Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv:1312.6114, algorithm 1.
         Y. Burda, R. Grosse and R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016. arXiv:1509.00519.
+        S. Nowozin. Debiasing evidence approximations: on importance-weighted autoencoders and jackknife variational
+        inference. ICLR 2018.
     """
 
     default_optimizers = {"autoencoder": {"optimizer": "adam", "learning_rate": 1e-3}}
     metric_names = ("reconstruction", "kl")
     draws = ("epsilon",)
+    zero_allowed = (*Autoencoder.zero_allowed, "jackknife_order")
 
     def __init__(
         self, *, data_shape, latent_size=20,
         network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh",
         likelihood, num_levels, likelihood_variance,
-        estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", num_samples: int = 1, beta: float = 1.0,
+        estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", jackknife_order: int = 1,
+        num_samples: int = 1, beta: float = 1.0,
         log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
+
+    def check_arguments(self):
+        super().check_arguments()
+        if self.estimator == "jvi" and self.num_samples <= self.jackknife_order:
+            needed = f"estimator=jvi with jackknife_order={self.jackknife_order} leaves so many draws out"
+            raise ValueError(f"{needed}: num_samples must be greater, but is {self.num_samples}.")
 
     def make_networks(self):
         self.encoder = self.network_of_x(2 * self.latent_size)
@@ -80,7 +92,7 @@ class VAE(Autoencoder):
         kl = q.kl(self.latent_prior)
         # The expectation of log p(z) - log q(z|x) is known: it is -KL.
         log_ratio = -kl if self.estimator == "elbo" else self.prior.log_prob(z) - log_qz
-        bound = estimators.ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
+        bound = estimators.estimator(self.estimator, self.jackknife_order)(log_px + self.beta * log_ratio)
         return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
 
     def train_step(self, x):
