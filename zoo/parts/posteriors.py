@@ -8,7 +8,7 @@ They own no weights. Each has
     encoding(seeds)    what is served of it, dict of [batch, size]: the mean and, of a Gaussian, the log-variance; where
                        there is no mean, a draw, row i by seeds[i] alone
 
-and where they exist `mean()`, and the `log_prob(z)` of a density.
+and where they exist `mean()`, the `log_prob(z)` of a density, and its divergence `kl(prior)`, nats [batch].
 """
 
 import tensorflow as tf
@@ -68,6 +68,24 @@ class Deterministic:
         return {"z": self.z}
 
 
+class Flow:
+    """z = f(z_0) of a draw z_0 from a Gaussian, f being invertible: log q(z) = log q_0(z_0) - log |det df/dz_0|.
+
+    Of a posterior `base` with a density, and the `forward` of a `flows.Bijection`.
+    """
+
+    def __init__(self, base, forward):
+        self.base, self.forward, self.noise = base, forward, base.noise
+
+    def draw(self, epsilon):
+        z, log_q = self.base.draw(epsilon)
+        z, log_det = self.forward(z)
+        return z, log_q - log_det
+
+    def encoding(self, seeds):
+        return drawn(self, seeds)
+
+
 class Implicit:
     """z = function(noise) [batch, size] of standard normal noise [batch, *shape], and nothing else is known of it."""
 
@@ -78,4 +96,9 @@ class Implicit:
         return self.function(epsilon), None
 
     def encoding(self, seeds):
-        return {"z": self.function(noise.of_rows(self.noise, seeds, noise.POSTERIOR))}
+        return drawn(self, seeds)
+
+
+def drawn(q, seeds):
+    """The encoding of a posterior without a mean that could be computed."""
+    return {"z": q.draw(noise.of_rows(q.noise, seeds, noise.POSTERIOR))[0]}

@@ -10,18 +10,21 @@ Notation:
     p    likelihood, a `tfd.Distribution` of x
 """
 
+from typing import Literal
+
 import tensorflow as tf
 
 from zoo.configuration import Argument
 from zoo.game import Game
-from zoo.parts import distributions, estimators, networks, noise
+from zoo.parts import distributions, estimators, flows, networks, noise
+from zoo.parts.posteriors import Flow, Gaussian
 
 
 class Autoencoder(Game):
     """An encoder and a decoder; a subclass says what they descend and, by `q`, what the posterior is.
 
     Class attributes that a subclass may set:
-        encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
+        encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed, as a flow's.
         has_proposal: whether there is a density near q(z|x) to propose z, without which no bound is known.
         proposes_by_q: whether that is q(z|x) itself, so that the mean of log-weights is the model's ELBO.
     """
@@ -34,10 +37,16 @@ class Autoencoder(Game):
                                "round((num_levels - 1) x). 17 for the digits."),
         "likelihood_variance": Argument(float, 0.0, "float, the variance of every number under a gaussian likelihood; "
                                         "0 for one each, which the decoder gives."),
+        "posterior": Argument(Literal["gaussian", *flows.FLOWS], "gaussian", 'q(z|x): "gaussian", or a flow of one: '
+                              '"planar", "radial", "householder", "coupling" (NICE) or "iaf" (inverse '
+                              "autoregressive)."),
+        "num_flow_steps": Argument(int, 10, "int, T, the steps of the flow."),
+        "flow_units": Argument(tuple[int, ...], (64,), "tuple of ints, widths of the hidden layers of each step "
+                               "(coupling, iaf)."),
         "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
     }  # fmt: skip
     latent_prior = distributions.PRIORS["normal"]
-    encodes_by_draws = False
+    posterior = "gaussian"
     has_proposal = proposes_by_q = True
 
     def check_arguments(self):
@@ -47,6 +56,8 @@ class Autoencoder(Game):
             raise ValueError(f"points have no grey levels, as the likelihood {self.likelihood} needs: choose gaussian.")
         if self.likelihood_variance and self.likelihood != "gaussian":
             raise ValueError(f"likelihood_variance is a gaussian's: leave it at 0 with {self.likelihood}.")
+        if self.posterior == "coupling" and self.latent_size < 2:
+            raise ValueError("posterior=coupling moves one half of z by the other: latent_size must be at least 2.")
 
     # --- Networks ----------------------------------------------------------------------------------------------------
 
@@ -64,6 +75,16 @@ class Autoencoder(Game):
         if self.network == "mlp":
             return networks.mlp((self.latent_size,), self.hidden_units[::-1], output_shape, activation=f)
         return networks.convolutional_decoder(self.latent_size, output_shape, filters=self.filters, activation=f)
+
+    def make_encoder(self):
+        """Builds `encoder`, which gives a Gaussian and what the flow after it takes, and the flow's own networks."""
+        size = self.latent_size
+        if self.posterior == "gaussian":
+            self.flow, self.flow_networks, num_parameters = None, [], 0
+        else:
+            self.flow = flows.FLOWS[self.posterior](size, self.num_flow_steps, self.flow_units)
+            self.flow_networks, num_parameters = self.flow.networks, self.flow.num_parameters
+        self.encoder = self.network_of_x(2 * size + num_parameters)
 
     # --- Densities ---------------------------------------------------------------------------------------------------
 
@@ -88,6 +109,13 @@ class Autoencoder(Game):
     def q(self, x, training=False):
         """The posterior q(z|x)."""
         raise NotImplementedError(f"{type(self).__name__} has no posterior.")
+
+    def posterior_of(self, parameters):
+        """The posterior that an encoder of `make_encoder` gives by these numbers [batch, ...]."""
+        if self.posterior == "gaussian":
+            return Gaussian.of(parameters)
+        of_base, of_flow = tf.split(parameters, [2 * self.latent_size, self.flow.num_parameters], axis=-1)
+        return Flow(Gaussian.of(of_base), self.flow.bijection(of_flow).forward)
 
     def p(self, z, training=False):
         """The likelihood p(x|z), for z [..., latent_size]."""
@@ -116,6 +144,10 @@ class Autoencoder(Game):
         return noise.of_keys(q.noise, leading, lambda j: self.key("epsilon", j))
 
     # --- Serving -----------------------------------------------------------------------------------------------------
+
+    @property
+    def encodes_by_draws(self):
+        return self.posterior != "gaussian"
 
     def decode(self, z):
         return self.to_served(self.p(z).mean())

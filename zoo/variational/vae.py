@@ -9,7 +9,7 @@ Objective, maximised over theta and phi:
 Notation, beside that of `autoencoder.py`:
 
     epsilon    standard normal noise, [K, batch, latent_size]
-    q          encoder: q_phi(z|x) = N(mu(x), diag sigma(x)^2)
+    q          encoder: q_phi(z|x) = N(mu(x), diag sigma(x)^2), or what a flow makes of its draws, `zoo/parts/flows.py`
     p          decoder: p_theta(x|z), of the family `likelihood`; p(z) = N(0, I)
 
 Departures from Kingma and Welling 2014: Adam instead of Adagrad; no weight decay on theta; for grey images the
@@ -22,7 +22,6 @@ from typing import Literal
 import tensorflow as tf
 
 from zoo.parts import estimators
-from zoo.parts.posteriors import Gaussian
 from zoo.variational.autoencoder import Autoencoder
 
 
@@ -33,7 +32,7 @@ class VAE(Autoencoder):
         hidden_units: tuple of ints, widths of the encoder's hidden layers and, reversed, of the decoder's (mlp).
         activation: str, the activation of hidden layers; "crelu" is the concatenated ReLU, which doubles their width,
             "maxout" the maximum over 4 linear maps for each unit.
-        estimator: "elbo" (analytic KL), "iwae" or "jvi", what is maximised.
+        estimator: "elbo" (analytic KL where q is Gaussian), "iwae" or "jvi", what is maximised.
         jackknife_order: int >= 0 and below num_samples, m, the order of "jvi"; 0 is "iwae".
         num_samples: int, K, draws of z for each example.
         beta: float >= 0, the weight of the KL term; 1 is a bound on log p(x).
@@ -50,6 +49,7 @@ class VAE(Autoencoder):
         Y. Burda, R. Grosse and R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016. arXiv:1509.00519.
         S. Nowozin. Debiasing evidence approximations: on importance-weighted autoencoders and jackknife variational
         inference. ICLR 2018.
+        D. J. Rezende and S. Mohamed. Variational inference with normalizing flows. ICML 2015. arXiv:1505.05770.
     """
 
     default_optimizers = {"autoencoder": {"optimizer": "adam", "learning_rate": 1e-3}}
@@ -60,7 +60,7 @@ class VAE(Autoencoder):
     def __init__(
         self, *, data_shape, latent_size=20,
         network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh",
-        likelihood, num_levels, likelihood_variance,
+        likelihood, num_levels, likelihood_variance, posterior, num_flow_steps, flow_units,
         estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", jackknife_order: int = 1,
         num_samples: int = 1, beta: float = 1.0,
         log_prob_samples, seed, name,
@@ -74,24 +74,24 @@ class VAE(Autoencoder):
             raise ValueError(f"{needed}: num_samples must be greater, but is {self.num_samples}.")
 
     def make_networks(self):
-        self.encoder = self.network_of_x(2 * self.latent_size)
+        self.make_encoder()
         self.decoder = self.network_of_z()
 
     @property
     def moves(self):
-        return {"autoencoder": [self.encoder, self.decoder]}
+        return {"autoencoder": [self.encoder, *self.flow_networks, self.decoder]}
 
     def q(self, x, training=False):
-        return Gaussian.of(self.encoder(x, training=training))
+        return self.posterior_of(self.encoder(x, training=training))
 
     def negative_bound(self, x, training):
         """Minus the bound that is maximised, and its two terms, each in nats [batch]."""
         q = self.q(x, training)
         z, log_qz = q.draw(self.draw_noise(q, [self.num_samples, tf.shape(x)[0]]))  # z = mu + sigma * epsilon, K times
         log_px = self.p(z, training).log_prob(x)
-        kl = q.kl(self.latent_prior)
-        # The expectation of log p(z) - log q(z|x) is known: it is -KL.
-        log_ratio = -kl if self.estimator == "elbo" else self.prior.log_prob(z) - log_qz
+        log_ratio = self.prior.log_prob(z) - log_qz
+        kl = q.kl(self.latent_prior) if hasattr(q, "kl") else -tf.reduce_mean(log_ratio, axis=0)
+        log_ratio = -kl if self.estimator == "elbo" else log_ratio  # whose expectation -kl is, where it is known
         bound = estimators.estimator(self.estimator, self.jackknife_order)(log_px + self.beta * log_ratio)
         return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
 
