@@ -124,7 +124,7 @@ def chosen(metrics):
 
 def define_options():
     """The flags of an evaluation, not parsed yet."""
-    from trainers.metrics import METRICS, ON_REQUEST, coverage, sample_quality
+    from trainers.metrics import METRICS, ON_REQUEST, coverage, likelihood, sample_quality
 
     options = absl_flags.FlagValues()
     own = {"flag_values": options}
@@ -134,6 +134,13 @@ def define_options():
     common_flags.define_list(options, "metrics", None, text, choices=[*sorted(METRICS), ALL])
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)
+    absl_flags.DEFINE_integer(
+        "num_jackknife_samples",
+        32,
+        "Draws of z for each example of jackknife_nll.",
+        **own,
+        lower_bound=likelihood.JACKKNIFE_ORDER + 1,
+    )
     absl_flags.DEFINE_integer(
         "num_ais_examples", 100, "Examples: of the test set for ais_nll, drawn by the model for ais_gap.", **count
     )

@@ -24,7 +24,7 @@ from trainers import callbacks, rundir
 from trainers.metrics.two_samples import energy_distance
 from trainers.run import train
 from zoo import MODELS
-from zoo.parts import adversarial, layers, levels, noise, penalties
+from zoo.parts import adversarial, flows, layers, levels, noise, penalties
 
 CRITICS = [
     *(f"gan --loss=wasserstein --penalty={penalty}" for penalty in penalties.PENALTIES if penalty != "roth"),
@@ -33,6 +33,8 @@ CRITICS = [
     *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali")),
 ]
 LEVELS = [f"vae --likelihood={family} --num_levels=17" for family in levels.FAMILIES]
+FLOWS = [f"vae --posterior={name}" for name in flows.FLOWS]
+IAF = FLOWS[-1]  # which has networks of its own, and masks
 SPECTRAL_NORM = [name for name in CRITICS if "spectral_norm" in name]  # of all these, the one with state of its own
 
 
@@ -44,7 +46,7 @@ def check(function=None, *, variants=()):
     if function is None:
         return functools.partial(check, variants=variants)
     number = function.__name__.split("_")[1]
-    variants = CRITICS + LEVELS if variants and os.environ.get("ALL_VARIANTS") else variants
+    variants = CRITICS + LEVELS + FLOWS if variants and os.environ.get("ALL_VARIANTS") else variants
     parameters = models.of_each_model([*models.names(number), *variants])
     return pytest.mark.parametrize("name", parameters)(function)
 
@@ -148,7 +150,7 @@ def test_I3_configuration_survives(name):
     assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
 
 
-@check(variants=SPECTRAL_NORM)
+@check(variants=[*SPECTRAL_NORM, IAF])
 def test_I3_keras_file_keeps_everything(name, tmp_path):
     model = make(name, optimizers=lambda: keras.optimizers.Adam(0.003, beta_1=0.7))
     model.train_step(batch_of(model))
@@ -298,7 +300,7 @@ def smooth_units(monkeypatch):
 
 
 @pytest.mark.slow
-@check(variants=SPECTRAL_NORM)
+@check(variants=[*SPECTRAL_NORM, *FLOWS])
 @pytest.mark.usefixtures("smooth_units")
 def test_I9_eager_graph_and_xla_agree(name):
     """Weights to 1e-5, and where their gradients are larger than 1, to 1e-5 of these."""
@@ -424,7 +426,7 @@ def test_I14_every_loss_trains_without_nan():
         assert all(np.isfinite(value).all() for value in values(model.variables + list(logs.values()))), loss
 
 
-@check
+@check(variants=[IAF])
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_I14_mixed_precision_trains_without_nan(name, precision):
     keras.config.set_dtype_policy(precision)

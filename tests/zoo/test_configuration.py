@@ -133,7 +133,7 @@ def test_ali_says_otherwise():
 
 
 @pytest.mark.parametrize("cls, arguments, message", [
-    (VAE, {"estimator": "elbow"}, "estimator must be one of elbo, iwae, not 'elbow'"),
+    (VAE, {"estimator": "elbow"}, "estimator must be one of elbo, iwae, jvi, not 'elbow'"),
     (VAE, {"network": None}, "network must be one of"),
     (GAN, {"loss": "wasserstain"}, "loss must be one of minimax, .*, not 'wasserstain'"),
     (GAN, {"prior": "Normal"}, "prior must be one of"),

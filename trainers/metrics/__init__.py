@@ -38,6 +38,7 @@ METRICS = {
     "held_out_objectives": likelihood.held_out_objectives,
     "histogram_kl": sample_quality.histogram_kl,
     "importance_weighted_nll": likelihood.importance_weighted_nll,
+    "jackknife_nll": likelihood.jackknife_nll,
     "kernel_distance": sample_metric(two_samples.kernel_distance, "features"),
     "latent_map": representation.latent_map,
     "linear_probe": representation.linear_probe,

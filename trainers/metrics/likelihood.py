@@ -11,6 +11,7 @@ from zoo.parts import estimators, noise
 from zoo.parts.levels import at_levels
 
 MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
+JACKKNIFE_ORDER = 2  # the highest that is evaluated
 LAYER_SIZE = 500  # the least that a layer is taken to have for each example
 
 
@@ -96,26 +97,36 @@ def exact_nll(run, data, options):
     return summary(nll_name(run, data), nll, model, data) | {"num_examples": len(nll)}
 
 
-def importance_weighted_nll(run, data, options):
-    """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
-
-    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way. Its name tells what p(x) is of, see
-    `nll_name`; so does that of the bound -E log p(x, z) / q(z | x), `negative_elbo`.
-    """
-    model = run.model
+def require_proposal(model):
     require(getattr(model, "has_proposal", False), "the model has no density to propose latents from")
-    num_samples = options.num_importance_samples
+
+
+def log_weights_by_batch(run, data, options, title, num_samples):
+    """Log-weights [num_samples, n] of each batch of test rows."""
+    model = run.model
 
     @graph
     def log_weights(x, num, chunk):  # every chunk of draws has noise of its own
         with model.drawing(noise.EVALUATION, chunk, options.seed):
             return model.log_weights(x, num)
 
-    bounds, elbos, chunks = [], [], itertools.count()
-    for x in batches(run, data, options, "importance-weighted NLL", dequantize=is_density(model)):
+    chunks = itertools.count()
+    for x in batches(run, data, options, title, dequantize=is_density(model)):
         size = _rows_at_once(data, model) // len(x) or 1
         sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
-        log_w = tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
+        yield tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
+
+
+def importance_weighted_nll(run, data, options):
+    """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
+
+    Burda et al. 2016, equation 8; Rezende et al. 2014 evaluate in the same way. Its name tells what p(x) is of, see
+    `nll_name`; so does that of the bound -E log p(x, z) / q(z | x), `negative_elbo`.
+    """
+    model, bounds, elbos = run.model, [], []
+    require_proposal(model)
+    num_samples = options.num_importance_samples
+    for log_w in log_weights_by_batch(run, data, options, "importance-weighted NLL", num_samples):
         bounds.append(estimators.iwae(log_w))
         elbos.append(estimators.elbo(log_w))
     nll = -np.concatenate(bounds)
@@ -124,6 +135,27 @@ def importance_weighted_nll(run, data, options):
     elbo = {elbo_name: -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
     more = {"num_importance_samples": num_samples, "num_examples": len(nll)}
     return summary(name, nll, model, data) | elbo | more
+
+
+def jackknife_nll(run, data, options):
+    """Negative log-likelihood by the jackknife of orders 0, 1 and 2 over the same K draws, in nats (Nowozin 2018).
+
+    Order 0 is the importance-weighted bound with K draws. The others have a bias of a higher order in 1/K, and bound
+    nothing. `gain_of_order_1` is how much more likely the rows are by order 1 than by order 0, and so on: its error is
+    that of a mean of differences. Names tell what p(x) is of, see `nll_name`.
+    """
+    model = run.model
+    require_proposal(model)
+    num_samples = options.num_jackknife_samples
+    log_w = log_weights_by_batch(run, data, options, "jackknife", num_samples)
+    orders = range(JACKKNIFE_ORDER + 1)
+    nll = np.concatenate([[-estimators.jvi(weights, order) for order in orders] for weights in log_w], axis=1)
+    name, found = nll_name(run, data), {}
+    for order in orders:
+        found |= summary(f"{name}_of_order_{order}", nll[order], model, data)
+    for order in orders[1:]:
+        found |= summary(f"gain_of_order_{order}", nll[order - 1] - nll[order], model, data)
+    return found | {"num_jackknife_samples": num_samples, "num_examples": nll.shape[1]}
 
 
 def _rows_at_once(data, model):

@@ -37,6 +37,17 @@ class Maxout(keras.layers.Layer):
         return keras.ops.max(groups, axis=-1)
 
 
+class MaskedDense(keras.layers.Dense):
+    """A dense layer whose kernel is multiplied by a mask of zeros and ones, [inputs, units]; it has no activation."""
+
+    def __init__(self, mask, **kwargs):
+        super().__init__(np.shape(mask)[1], **kwargs)
+        self.mask = np.asarray(mask, np.float32)
+
+    def call(self, x):
+        return keras.ops.matmul(x, self.kernel * keras.ops.cast(self.mask, x.dtype)) + self.bias
+
+
 class Dropout(keras.layers.Layer):
     """In training, zeroes each unit with probability `rate` and scales the others by 1 / (1 - rate).
 

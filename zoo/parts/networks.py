@@ -7,9 +7,18 @@ under any precision.
 import math
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from zoo.parts.layers import ACTIVATIONS, MAXOUT_PIECES, BatchNormalization, Dropout, Maxout, SpectralNormalization
+from zoo.parts.layers import (
+    ACTIVATIONS,
+    MAXOUT_PIECES,
+    BatchNormalization,
+    Dropout,
+    MaskedDense,
+    Maxout,
+    SpectralNormalization,
+)
 from zoo.parts.layers import Activation as Activation  # what constructors annotate
 
 
@@ -103,6 +112,24 @@ def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activa
         stack += [dense(size, units), ACTIVATIONS[activation]()]
         size = units
     return keras.Sequential([*stack, dense(size, output_size, dtype="float32")])
+
+
+def autoregressive_mlp(order, hidden_units, num_outputs, *, context_size=0, activation="relu"):
+    """Dense layers from [batch, size + context_size] to [batch, num_outputs, size], masked so that z_i is not seen by
+    outputs for z_i, nor for any z before it; the context is seen by all (MADE; Germain et al. 2015, arXiv:1502.03509).
+
+    Args:
+        order: permutation of 0 .. size - 1, the place of each z_i in the order.
+        hidden_units: tuple of ints, widths of hidden layers; activation: no "maxout" or "crelu".
+    """
+    order = np.asarray(order) + 1
+    size, degrees = len(order), np.concatenate([order, np.zeros(context_size, int)])  # what a unit sees, up to which z
+    stack = [keras.Input((len(degrees),))]
+    for units in hidden_units:
+        below, degrees = degrees, np.arange(units) * size // units
+        stack += [MaskedDense(below[:, None] <= degrees), ACTIVATIONS[activation]()]
+    stack.append(MaskedDense(np.tile(degrees[:, None] < order, num_outputs), dtype="float32"))
+    return keras.Sequential([*stack, keras.layers.Reshape((num_outputs, size), dtype="float32")])
 
 
 def over_leading_axes(network, x, training=False):

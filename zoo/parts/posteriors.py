@@ -9,7 +9,7 @@ They own no weights. Each has
     encoding(seeds)    what is served of it, dict of [batch, size]: the mean and, of a Gaussian, the log-variance; where
                        there is no mean, a draw, row i by seeds[i] alone
 
-and where they exist `mean()`, and the `log_prob(z)` of a density.
+and where they exist `mean()`, the `log_prob(z)` of a density, and its divergence `kl(prior)`, nats [batch].
 """
 
 import tensorflow as tf
@@ -77,6 +77,21 @@ class ByDraws:
 
     def encoding(self, seeds):
         return {"z": self.draw(noise.of_rows(self.noise, seeds, noise.POSTERIOR))[0]}
+
+
+class Flow(ByDraws):
+    """z = f(z_0) of a draw z_0 from a Gaussian, f being invertible: log q(z) = log q_0(z_0) - log |det df/dz_0|.
+
+    Of a posterior `base` with a density, and the `forward` of a `flows.Bijection`.
+    """
+
+    def __init__(self, base, forward):
+        def draw(epsilon):
+            z, log_q = base.draw(epsilon)
+            z, log_det = forward(z)
+            return z, log_q - log_det
+
+        super().__init__(draw, base.noise)
 
 
 class Implicit(ByDraws):

@@ -17,14 +17,15 @@ import tensorflow as tf
 
 from zoo.configuration import Argument
 from zoo.game import Game
-from zoo.parts import distributions, estimators, networks, noise
+from zoo.parts import distributions, estimators, flows, networks, noise
+from zoo.parts.posteriors import Flow, Gaussian
 
 
 class Autoencoder(Game):
     """An encoder and a decoder; a subclass says by `q` what the posterior is, and what it learns by if not its bound.
 
     Class attributes that a subclass may set:
-        encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed.
+        encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed, as a flow's.
         has_proposal: whether there is a density near q(z|x) to propose z, without which no bound is known.
         proposes_by_q: whether that is q(z|x) itself, so that the mean of log-weights is the model's ELBO.
     """
@@ -39,9 +40,16 @@ class Autoencoder(Game):
                                         "0 for one each, which the decoder gives."),
         "inpaint_steps": Argument(int, 100, "int, draws of z and x, in turns, behind each row that the exported "
                                   "`inpaint` completes."),
+        "posterior": Argument(Literal["gaussian", *flows.FLOWS], "gaussian", 'q(z|x): "gaussian", or a flow of one: '
+                              '"planar", "radial", "householder", "coupling" (NICE) or "iaf" (inverse '
+                              "autoregressive)."),
+        "num_flow_steps": Argument(int, 10, "int, T, the steps of the flow."),
+        "flow_units": Argument(tuple[int, ...], (64,), "tuple of ints, widths of the hidden layers of each step "
+                               "(coupling, iaf)."),
         "log_prob_samples": Argument(int, 100, "int, draws of z behind each row that the exported `log_prob` scores."),
         "estimator": Argument(Literal[tuple(estimators.ESTIMATORS)], "elbo", '"elbo" (by the analytic KL where q has '
-                              'one) or "iwae", the bound that is maximised.'),
+                              'one), "iwae" or "jvi", what is maximised.'),
+        "jackknife_order": Argument(int, 1, 'int >= 0 and below num_samples, m, the order of "jvi"; 0 is "iwae".'),
         "num_samples": Argument(int, 1, "int, K, draws of z for each example."),
         "beta": Argument(float, 1.0, "float >= 0, the weight of the KL term; 1 is a bound on log p(x)."),
     }  # fmt: skip
@@ -49,7 +57,8 @@ class Autoencoder(Game):
     metric_names = ("reconstruction", "kl")
     draws = ("epsilon",)
     latent_prior = distributions.PRIORS["normal"]
-    encodes_by_draws = False
+    posterior, estimator = "gaussian", "elbo"
+    zero_allowed = (*Game.zero_allowed, "jackknife_order")
     has_proposal = proposes_by_q = True
 
     def check_arguments(self):
@@ -59,6 +68,11 @@ class Autoencoder(Game):
             raise ValueError(f"points have no grey levels, as the likelihood {self.likelihood} needs: choose gaussian.")
         if self.likelihood_variance and self.likelihood != "gaussian":
             raise ValueError(f"likelihood_variance is a gaussian's: leave it at 0 with {self.likelihood}.")
+        if self.posterior == "coupling" and self.latent_size < 2:
+            raise ValueError("posterior=coupling moves one half of z by the other: latent_size must be at least 2.")
+        if self.estimator == "jvi" and self.num_samples <= self.jackknife_order:
+            needed = f"estimator=jvi with jackknife_order={self.jackknife_order} leaves so many draws out"
+            raise ValueError(f"{needed}: num_samples must be greater, but is {self.num_samples}.")
 
     # --- Networks ----------------------------------------------------------------------------------------------------
 
@@ -89,6 +103,16 @@ class Autoencoder(Game):
             return networks.mlp((size,), self.hidden_units[::-1], output_shape, activation=f)
         return networks.convolutional_decoder(size, output_shape, filters=self.filters, activation=f)
 
+    def make_encoder(self):
+        """Builds `encoder`, which gives a Gaussian and what the flow after it takes, and the flow's own networks."""
+        size = self.latent_size
+        if self.posterior == "gaussian":
+            self.flow, self.flow_networks, num_parameters = None, [], 0
+        else:
+            self.flow = flows.FLOWS[self.posterior](size, self.num_flow_steps, self.flow_units)
+            self.flow_networks, num_parameters = self.flow.networks, self.flow.num_parameters
+        self.encoder = self.network_of_x(2 * size + num_parameters)
+
     # --- Densities ---------------------------------------------------------------------------------------------------
 
     @property
@@ -112,6 +136,13 @@ class Autoencoder(Game):
     def q(self, x, training=False):
         """The posterior q(z|x)."""
         raise NotImplementedError(f"{type(self).__name__} has no posterior.")
+
+    def posterior_of(self, parameters):
+        """The posterior that an encoder of `make_encoder` gives by these numbers [batch, ...]."""
+        if self.posterior == "gaussian":
+            return Gaussian.of(parameters)
+        of_base, of_flow = tf.split(parameters, [2 * self.latent_size, self.flow.num_parameters], axis=-1)
+        return Flow(Gaussian.of(of_base), self.flow.bijection(of_flow).forward)
 
     def p(self, z, training=False):
         """The likelihood p(x|z), for z [..., latent_size]."""
@@ -155,7 +186,7 @@ class Autoencoder(Game):
             log_ratio = -kl if self.estimator == "elbo" else log_ratio
         else:
             kl = -tf.reduce_mean(log_ratio, axis=0)
-        bound = estimators.ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
+        bound = estimators.estimator(self.estimator, self.jackknife_order)(log_px + self.beta * log_ratio)
         return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
 
     def train_step(self, x):
@@ -167,6 +198,10 @@ class Autoencoder(Game):
         return self.logs()
 
     # --- Serving -----------------------------------------------------------------------------------------------------
+
+    @property
+    def encodes_by_draws(self):
+        return self.posterior != "gaussian"
 
     def decode(self, z):
         return self.to_served(self.p(z).mean())

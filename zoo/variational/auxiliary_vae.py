@@ -54,7 +54,7 @@ class AuxiliaryVAE(Autoencoder):
         self, *, data_shape, latent_size=100, auxiliary_size: int = 100,
         network, hidden_units: tuple[int, ...] = (500, 500), filters=32, activation="relu",
         likelihood, num_levels, likelihood_variance,
-        estimator, num_samples, beta, log_prob_samples, seed, name,
+        estimator, jackknife_order, num_samples, beta, inpaint_steps, log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 

@@ -56,8 +56,8 @@ class HamiltonianVAE(Autoencoder):
         self, *, data_shape, latent_size=32,
         network, hidden_units: tuple[int, ...] = (300, 300), filters=32, activation="softplus",
         likelihood, num_levels, likelihood_variance,
-        num_transitions: int = 1, num_leapfrog_steps: int = 4, step_size: float = 0.05, estimator, num_samples, beta,
-        log_prob_samples, seed, name,
+        num_transitions: int = 1, num_leapfrog_steps: int = 4, step_size: float = 0.05,
+        estimator, jackknife_order, num_samples, beta, inpaint_steps, log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 

@@ -63,7 +63,7 @@ class HierarchicalVAE(Autoencoder):
         self, *, data_shape, latent_sizes: tuple[int, ...] = (100, 50),
         network, hidden_units: tuple[int, ...] = (200, 200), latent_units: tuple[int, ...] = (100, 100), filters=32,
         activation="tanh", likelihood, num_levels, likelihood_variance,
-        skip: bool = False, estimator, num_samples, beta, log_prob_samples, seed, name,
+        skip: bool = False, estimator, jackknife_order, num_samples, beta, inpaint_steps, log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 

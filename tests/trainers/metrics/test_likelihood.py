@@ -9,7 +9,13 @@ from tests.trainers.metrics.made import NUM_ROWS, data_of, model_of, options, ru
 from trainers.data import held_out_batches
 from trainers.metrics import DoesNotApply, likelihood
 from trainers.metrics.annealed import ais_log_likelihood, ais_nll
-from trainers.metrics.likelihood import exact_nll, held_out_objectives, importance_weighted_nll, require_density
+from trainers.metrics.likelihood import (
+    exact_nll,
+    held_out_objectives,
+    importance_weighted_nll,
+    jackknife_nll,
+    require_density,
+)
 from zoo.adversarial.gan import GAN
 from zoo.implicit.gmmn import GMMN
 from zoo.parts import estimators, noise
@@ -36,6 +42,24 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     assert abs(result["negative_elbo"] + elbo.mean()) < 5 * np.sqrt(np.mean(log_w.var(0)) / num / NUM_ROWS)
     np.testing.assert_allclose(result["nll_standard_error"], log_px.std() / np.sqrt(NUM_ROWS), rtol=0.1)
     assert result["num_importance_samples"] == num and result["num_examples"] == NUM_ROWS
+
+
+def test_jackknife_nll_is_that_of_its_draws(vae, images):
+    """Of the log-weights of two batches; gains are differences of what stands beside them."""
+    result = jackknife_nll(run_of(vae), images, options(batch_size=20, num_jackknife_samples=5))
+    log_w = []
+    for chunk, rows in enumerate((slice(0, 20), slice(20, NUM_ROWS))):
+        with vae.drawing(noise.EVALUATION, chunk, 0):
+            log_w.append(vae.log_weights(images.test[rows] / np.float32(255), 5))
+    nll = [-estimators.jvi(tf.concat(log_w, axis=1), order).numpy() for order in range(3)]
+    for order, of_order in enumerate(nll):
+        assert result[f"nll_of_order_{order}"] == pytest.approx(of_order.mean(), rel=1e-6)
+    for order in (1, 2):
+        gain = nll[order - 1] - nll[order]
+        assert result[f"gain_of_order_{order}"] == pytest.approx(gain.mean(), abs=1e-6)
+        error = gain.std(ddof=1) / np.sqrt(NUM_ROWS)
+        assert result[f"gain_of_order_{order}_standard_error"] == pytest.approx(error, rel=1e-4)
+    assert result["num_jackknife_samples"] == 5 and result["num_examples"] == NUM_ROWS
 
 
 GREY = np.random.default_rng(0).binomial(255, 0.4, [400, 2, 2, 1]).astype(np.uint8)

@@ -25,6 +25,7 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("modes_over_time", NOTHING, POINTS, "no mixture in the plane"),
     ("modes_over_time", NOTHING, MIXTURE, "kept no samples"),
     ("importance_weighted_nll", NOTHING, None, "no density to propose"),
+    ("jackknife_nll", NOTHING, None, "no density to propose"),
     ("ais_gap", NOTHING, None, "no likelihood"),
     ("exact_nll", NOTHING, None, "no closed form"),
     ("ais_nll", NOTHING, None, "no likelihood"),

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.parts import distributions, noise
-from zoo.parts.posteriors import Deterministic, Gaussian, Implicit
+from zoo.parts.posteriors import Deterministic, Flow, Gaussian, Implicit
 
 KEY, SIZE = tf.constant([3, -5], tf.int64), 4
 PARAMETERS = tf.constant(np.random.default_rng(0).normal(0, 1.5, [6, 2 * SIZE]), tf.float32)
@@ -69,6 +69,21 @@ def test_a_deterministic_posterior_takes_no_noise():
         assert log_q is None
     np.testing.assert_array_equal(q.mean(), MEAN)
     assert set(q.encoding()) == {"z"} and not hasattr(q, "log_prob") and not hasattr(q, "kl")
+
+
+def test_a_flow_has_the_density_of_what_it_makes():
+    """z = exp(z_0) of a Gaussian is log-normal."""
+    base = Gaussian.of(PARAMETERS)
+    q = Flow(base, lambda z: (tf.exp(z), tf.reduce_sum(z, axis=-1)))
+    epsilon = noise.normal(KEY, [3, 6, SIZE])
+    z, log_q = q.draw(epsilon)
+    np.testing.assert_array_equal(z, tf.exp(base.draw(epsilon)[0]))
+    truth = tfd.Independent(tfd.LogNormal(MEAN, tf.sqrt(VARIANCE)), 1)
+    np.testing.assert_allclose(log_q, truth.log_prob(z), rtol=1e-4, atol=1e-3)
+    seeds = tf.range(6, dtype=tf.int64)
+    (encoded,) = q.encoding(seeds).values()
+    np.testing.assert_array_equal(encoded, q.draw(noise.of_rows(q.noise, seeds, noise.POSTERIOR))[0])
+    assert q.noise == base.noise and not hasattr(q, "mean") and not hasattr(q, "kl")
 
 
 def test_an_implicit_posterior_is_its_function():
