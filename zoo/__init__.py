@@ -14,6 +14,7 @@ from zoo.implicit.gmmn import GMMN
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
 from zoo.variational.avb import AVB
+from zoo.variational.factor_vae import FactorVAE
 from zoo.variational.vae import VAE
 
 __version__ = "0.3.0"
@@ -26,6 +27,7 @@ MODELS = {
     "dbm": DBM,
     "dcgan": DCGAN,
     "density_ratio": DensityRatio,
+    "factor_vae": FactorVAE,
     "gan": GAN,
     "gmmn": GMMN,
     "pushforward": Pushforward,

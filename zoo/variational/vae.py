@@ -5,6 +5,14 @@ Objective, maximised over theta and phi:
     ELBO:  E_{q(z|x)}[log p(x|z)] - beta KL(q(z|x) || p(z))  <=  log p(x)    for beta = 1
     IWAE:  E[log 1/K sum_k w_k],   w_k = p(x|z_k) p(z_k) / q(z_k|x),   z_k ~ q(z|x)
 
+The mean of KL over the training rows is I + TC + D, parts that `zoo/parts/aggregate.py` explains and that may have
+weights of their own (beta-TCVAE): I of a row's index and its code, TC the total correlation, D dimension by dimension.
+
+    beta (KL + (index_code_weight - 1) I + (total_correlation_weight - 1) TC + (dimension_wise_weight - 1) D)
+
+With beta and all weights at least 1 that is at least KL, so that what is maximised is a bound on the mean log p(x) of
+the training rows. That of training is none: I, TC and D are estimates there, by the minibatch.
+
 Notation, beside that of `autoencoder.py`:
 
     epsilon    standard normal noise, [K, batch, latent_size]
@@ -13,14 +21,14 @@ Notation, beside that of `autoencoder.py`:
 
 Departures from Kingma and Welling 2014: Adam instead of Adagrad; no weight decay on theta; for grey images the
 Bernoulli likelihood scores the grey value by its cross-entropy; the Gaussian's log-variance is kept within (-8, 8),
-and its mean is not squashed into (0, 1).
+and its mean is not squashed into (0, 1). From Chen et al. 2018: of the KL, only what weights add is estimated by draws.
 """
 
 from typing import Literal
 
 import tensorflow as tf
 
-from zoo.parts import estimators
+from zoo.parts import aggregate, estimators
 from zoo.parts.posteriors import Gaussian
 from zoo.variational.autoencoder import Autoencoder
 
@@ -35,6 +43,12 @@ class VAE(Autoencoder):
         estimator: "elbo" (analytic KL) or "iwae", the bound that is maximised.
         num_samples: int, K, draws of z for each example.
         beta: float >= 0, the weight of the KL term; 1 is a bound on log p(x).
+        index_code_weight: float >= 0, the weight of I within the KL, alpha of Chen et al. (who have beta = 1).
+        total_correlation_weight: float >= 0, the weight of TC, their beta: 6 makes the VAE a beta-TCVAE.
+        dimension_wise_weight: float >= 0, the weight of D, their gamma.
+        aggregate_sampling: "weighted" or "stratified", how a minibatch stands for q(z) of all training rows: the first
+            is the choice of Chen et al., the second unbiased. Only weights other than 1 need it.
+        num_train: int, N, the number of training rows, which such weights need.
 
     Example:
 
@@ -46,20 +60,32 @@ class VAE(Autoencoder):
     Reference:
         D. P. Kingma and M. Welling. Auto-encoding variational Bayes. ICLR 2014. arXiv:1312.6114, algorithm 1.
         Y. Burda, R. Grosse and R. Salakhutdinov. Importance weighted autoencoders. ICLR 2016. arXiv:1509.00519.
+        I. Higgins et al. beta-VAE: learning basic visual concepts with a constrained variational framework. ICLR 2017.
+        R. T. Q. Chen, X. Li, R. Grosse and D. Duvenaud. Isolating sources of disentanglement in variational
+        autoencoders. NeurIPS 2018. arXiv:1802.04942, section 3 and appendix C.
     """
 
     default_optimizers = {"autoencoder": {"optimizer": "adam", "learning_rate": 1e-3}}
-    metric_names = ("reconstruction", "kl")
     draws = ("epsilon",)
+    zero_allowed = (*Autoencoder.zero_allowed, "num_train")
 
     def __init__(
         self, *, data_shape, latent_size=20,
         network, hidden_units: tuple[int, ...] = (500,), filters=32, activation="tanh",
         likelihood, num_levels, likelihood_variance,
         estimator: Literal[tuple(estimators.ESTIMATORS)] = "elbo", num_samples: int = 1, beta: float = 1.0,
+        index_code_weight: float = 1.0, total_correlation_weight: float = 1.0, dimension_wise_weight: float = 1.0,
+        aggregate_sampling: Literal[tuple(aggregate.SAMPLING)] = "weighted", num_train: int = 0,
         log_prob_samples, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
+
+    def check_arguments(self):
+        super().check_arguments()
+        if self.part_weights and self.estimator != "elbo":
+            raise ValueError(f"the parts of the KL have no weights in {self.estimator}: choose elbo.")
+        if self.part_weights and not self.num_train:
+            raise ValueError("weights of the parts of the KL need num_train, how many training rows there are.")
 
     def make_networks(self):
         self.encoder = self.network_of_x(2 * self.latent_size)
@@ -69,19 +95,39 @@ class VAE(Autoencoder):
     def moves(self):
         return {"autoencoder": [self.encoder, self.decoder]}
 
+    @property
+    def part_weights(self):
+        """What the weights add to 1, a dict of `aggregate.PARTS`; empty where they are all 1."""
+        weights = (self.index_code_weight, self.total_correlation_weight, self.dimension_wise_weight)
+        added = {part: weight - 1.0 for part, weight in zip(aggregate.PARTS, weights, strict=True)}
+        return added if any(added.values()) else {}
+
+    @property
+    def metric_names(self):
+        return ("reconstruction", "kl", *self.part_weights)
+
     def q(self, x, training=False):
         return Gaussian.of(self.encoder(x, training=training))
 
+    def parts_of_kl(self, q, z, log_qz):
+        """Estimates of those parts of the KL that have weights, dict of nats [K, batch], by a minibatch of draws."""
+        if not self.part_weights:
+            return {}
+        log_weights = aggregate.SAMPLING[self.aggregate_sampling](tf.shape(z)[1], self.num_train)
+        return aggregate.parts_of_kl(q, z, log_qz, self.prior, log_weights)
+
     def negative_bound(self, x, training):
-        """Minus the bound that is maximised, and its two terms, each in nats [batch]."""
+        """Minus the objective that is maximised, and its terms, in nats [batch], or of K draws [K, batch]."""
         q = self.q(x, training)
         z, log_qz = q.draw(self.draw_noise(q, [self.num_samples, tf.shape(x)[0]]))  # z = mu + sigma * epsilon, K times
         log_px = self.p(z, training).log_prob(x)
         kl = q.kl(self.latent_prior)
         # The expectation of log p(z) - log q(z|x) is known: it is -KL.
         log_ratio = -kl if self.estimator == "elbo" else self.prior.log_prob(z) - log_qz
+        parts = self.parts_of_kl(q, z, log_qz)
+        log_ratio -= sum(weight * parts[part] for part, weight in self.part_weights.items())
         bound = estimators.ESTIMATORS[self.estimator](log_px + self.beta * log_ratio)
-        return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
+        return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl, **parts}
 
     def train_step(self, x):
         self.minimize(lambda: self.negative_bound(x, training=True))
