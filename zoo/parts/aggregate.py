@@ -38,7 +38,7 @@ SAMPLING = {"weighted": weighted, "stratified": stratified}
 
 
 def log_densities(q, z, log_weights):
-    """Logarithms of q(z) and of prod_j q(z_j), each float [..., m].
+    """log q(z), float [..., m], and log q(z_j) of each dimension, float [..., m, size].
 
     Args:
         q: `posteriors.Gaussian` of n rows of data.
@@ -47,12 +47,7 @@ def log_densities(q, z, log_weights):
     """
     log_q = q.density.distribution.log_prob(z[..., None, :])  # [..., m, n, size]
     joint = tf.reduce_logsumexp(tf.reduce_sum(log_q, axis=-1) + log_weights, axis=-1)
-    return joint, tf.reduce_sum(log_marginals(log_q, log_weights), axis=-1)
-
-
-def log_marginals(log_q, log_weights):
-    """log q(z_j) [..., m, size] of log q(z_j|x_k) [..., m, n, size]; weights as for `log_densities`."""
-    return tf.reduce_logsumexp(log_q + tf.expand_dims(log_weights, -1), axis=-2)
+    return joint, tf.reduce_logsumexp(log_q + tf.expand_dims(log_weights, -1), axis=-2)
 
 
 def parts_of_kl(q, z, log_qz, prior, log_weights):
@@ -63,5 +58,10 @@ def parts_of_kl(q, z, log_qz, prior, log_weights):
         log_qz: float [..., m], log q(z_i|x_i).
         prior: the tfd distribution p(z) of a vector.
     """
-    joint, product = log_densities(q, z, log_weights)
-    return dict(zip(PARTS, (log_qz - joint, joint - product, product - prior.log_prob(z)), strict=True))
+    joint, marginals = log_densities(q, z, log_weights)
+    return parts_of(log_qz, joint, tf.reduce_sum(marginals, axis=-1), prior.log_prob(z))
+
+
+def parts_of(log_qz, joint, product, log_pz):
+    """The same of the logarithms of q(z|x), q(z), prod_j q(z_j) and p(z), all [..., m]."""
+    return dict(zip(PARTS, (log_qz - joint, joint - product, product - log_pz), strict=True))
