@@ -28,7 +28,7 @@ OPERATIONAL = {
 NOT_KEPT = ("run_dir", "seeds")  # in the config.cfg of a run, which may be moved, and is of one seed
 # Flags that change the order of sums, and which replica draws which noise: a resumed run goes on, with other bits.
 NUMERICAL = {"jit_compile", "strategy", "num_replicas"}
-OF_DATA = ("data_shape", "num_classes", "num_train")  # arguments of models that the dataset decides
+OF_DATA = {"data_shape", "num_classes", "num_train"}  # arguments of models that the dataset decides
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 INTEGER_OPTIMIZER_SETTINGS = {"ema_overwrite_frequency", "gradient_accumulation_steps"}
 

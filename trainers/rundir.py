@@ -282,8 +282,7 @@ def make_model(settings, facts, **compile_options):
         UserError: for a setting out of its range, or data that the model can not take, such as those without labels.
     """
     keras.utils.set_random_seed(settings.seed)
-    taken = settings.model_class.arguments()
-    arguments = {name: facts[name] for name in flags.OF_DATA if name in taken and name in facts}  # old ones lack some
+    arguments = {name: facts[name] for name in settings.model_class.arguments() if name in flags.OF_DATA & facts.keys()}
     if arguments.get("num_classes", 0) is None:
         raise UserError(
             f"{facts['dataset']} has no labels: choose a dataset that has, such as an image_folder with a "
