@@ -57,10 +57,9 @@ def make(model_name, *, optimizers=None, compiled=True, **overrides):
     settings = settings_of(model_name)
     keras.utils.set_random_seed(0)
     cls = settings.model_class
-    arguments = {"data_shape": DIGITS.shape, **smallest(cls, settings.model_settings), **overrides}
-    if "num_classes" in cls.arguments():
-        arguments["num_classes"] = DIGITS.num_classes
-    model = cls(**arguments)
+    of_data = {"data_shape": DIGITS.shape, "num_classes": DIGITS.num_classes, "num_train": len(DIGITS.train)}
+    arguments = {name: value for name, value in of_data.items() if name in cls.arguments()}
+    model = cls(**{**arguments, **smallest(cls, settings.model_settings), **overrides})
     if compiled:
         model.compile(optimizers and {move: optimizers() for move in model.moves}, jit_compile=False)
     return model

@@ -28,6 +28,7 @@ OPERATIONAL = {
 NOT_KEPT = ("run_dir", "seeds")  # in the config.cfg of a run, which may be moved, and is of one seed
 # Flags that change the order of sums, and which replica draws which noise: a resumed run goes on, with other bits.
 NUMERICAL = {"jit_compile", "strategy", "num_replicas"}
+OF_DATA = {"data_shape", "num_classes", "num_train"}  # arguments of models that the dataset decides
 LARGEST_SEED = 2**32 - 1  # that NumPy takes
 INTEGER_OPTIMIZER_SETTINGS = {"ema_overwrite_frequency", "gradient_accumulation_steps"}
 
@@ -84,7 +85,7 @@ def define(flags, name, annotation, default, help_text):
 
 def model_arguments(cls):
     """The constructor parameters that are flags: those that no shared flag or dataset decides."""
-    return {name: p for name, p in cls.arguments().items() if name not in ("data_shape", "num_classes", "seed", "name")}
+    return {name: p for name, p in cls.arguments().items() if name not in (*OF_DATA, "seed", "name")}
 
 
 def _settings_of(callable_, skipped):

@@ -72,6 +72,7 @@ def facts_of(settings, data):
         "data_checksum": data.checksum,
         "licence": data.licence,
         "num_classes": data.num_classes,
+        "num_train": len(data.train),
         "class_names": data.class_names,
         "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
         **provenance.here(),
@@ -281,14 +282,12 @@ def make_model(settings, facts, **compile_options):
         UserError: for a setting out of its range, or data that the model can not take, such as those without labels.
     """
     keras.utils.set_random_seed(settings.seed)
-    arguments = {"data_shape": tuple(facts["data_shape"])}
-    if "num_classes" in settings.model_class.arguments():
-        if facts["num_classes"] is None:
-            raise UserError(
-                f"{facts['dataset']} has no labels: choose a dataset that has, such as an image_folder with a "
-                "sub-folder for each class, or a model that needs none."
-            )
-        arguments["num_classes"] = facts["num_classes"]
+    arguments = {name: facts[name] for name in settings.model_class.arguments() if name in flags.OF_DATA & facts.keys()}
+    if arguments.get("num_classes", 0) is None:
+        raise UserError(
+            f"{facts['dataset']} has no labels: choose a dataset that has, such as an image_folder with a "
+            "sub-folder for each class, or a model that needs none."
+        )
     try:
         model = settings.model_class(**arguments, **settings.model_settings)
         optimizers = {move: make_optimizer(**settings.optimizers[kind_of(move)]) for move in model.moves}

@@ -15,6 +15,7 @@ from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
 from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
+from zoo.variational.factor_vae import FactorVAE
 from zoo.variational.hamiltonian_vae import HamiltonianVAE
 from zoo.variational.hierarchical_vae import HierarchicalVAE
 from zoo.variational.vae import VAE
@@ -30,6 +31,7 @@ MODELS = {
     "dbm": DBM,
     "dcgan": DCGAN,
     "density_ratio": DensityRatio,
+    "factor_vae": FactorVAE,
     "gan": GAN,
     "gmmn": GMMN,
     "hamiltonian_vae": HamiltonianVAE,

@@ -20,7 +20,7 @@ from common.graph import graph
 from tests import models
 from tests.models import DIGITS, ROOT, SEEDS, batch_of, make, settings_of
 from tests.replicas import two_replicas
-from trainers import callbacks, rundir
+from trainers import callbacks, flags, rundir
 from trainers.metrics.two_samples import energy_distance
 from trainers.run import train
 from zoo import MODELS
@@ -125,7 +125,7 @@ def test_I2_constructor_contract(name):
     model = make(name, compiled=False)
     for argument, parameter in cls.arguments().items():
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY, argument
-        if argument not in ("data_shape", "num_classes"):  # these come from the data
+        if argument not in flags.OF_DATA:
             assert parameter.default is not inspect.Parameter.empty and parameter.annotation is not parameter.empty
         json.dumps(getattr(model, argument))  # plain
     assert list(cls.argument_help()) == list(cls.arguments())  # documented, in the same order
@@ -136,7 +136,7 @@ def test_I2_constructor_contract(name):
 def test_I3_configuration_survives(name):
     chosen = {}
     for argument, parameter in MODELS[name].arguments().items():
-        if argument in ("data_shape", "num_classes"):
+        if argument in flags.OF_DATA:
             continue
         value = other_value(parameter, parameter.default)
         try:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from common import image_files
 from common.cli import UserError
-from trainers.data import image_folder, images, points
+from trainers.data import image_folder, images, points, shapes
 from trainers.data.batches import batches, held_out_batches, require_rows
 from trainers.data.dataset import Data
 from trainers.data.points import PUSHED
@@ -25,6 +25,7 @@ DATASETS = {
     "stacked_mnist": images.stacked_mnist,
     "binarized_mnist": images.binarized_mnist,
     "cifar10": images.cifar10,
+    "shapes": shapes.shapes,
     "image_folder": image_folder.read,
     "ring": points.ring,
     "grid": points.grid,

@@ -18,6 +18,8 @@ class Data:
       class_names: list of `num_classes` str, the name of label i; None where classes have no names.
       channel: `Data` out of whose images the channels of one here are drawn, each on its own; the digits of a label, to
         the base of its `num_classes`, are their labels. None where images are no such stacks.
+      factors: dict, name -> int64 [N], the values of what else the training rows vary in, beside their labels; None
+        where that is not known.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Data:
     mode_std: float | None = None
     class_names: list | None = None
     channel: "Data | None" = None
+    factors: dict | None = None
 
     @property
     def shape(self):

@@ -1,4 +1,5 @@
-"""Metrics, a file for each question: how likely, how near, whether copies, what modes, what latents, what theory.
+"""Metrics, a file for each question: how likely, how near, whether copies, what modes, what latents, what factors,
+what theory.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
@@ -12,6 +13,7 @@ from trainers.metrics import (
     annealed,
     coverage,
     density_ratio,
+    disentanglement,
     likelihood,
     memorisation,
     posteriors,
@@ -40,11 +42,14 @@ METRICS = {
     "importance_weighted_nll": likelihood.importance_weighted_nll,
     "jackknife_nll": likelihood.jackknife_nll,
     "kernel_distance": sample_metric(two_samples.kernel_distance, "features"),
+    "kl_decomposition": disentanglement.kl_decomposition,
     "latent_map": representation.latent_map,
+    "latent_traversals": disentanglement.latent_traversals,
     "linear_probe": representation.linear_probe,
     "memorisation": memorisation.memorisation,
     "modes_found": coverage.modes_found,
     "modes_over_time": coverage.modes_over_time,
+    "mutual_information_gap": disentanglement.mutual_information_gap,
     "nearest_neighbour_accuracy": representation.nearest_neighbour_accuracy,
     "play_against_theory": theory.play_against_theory,
     "posterior_map": posteriors.posterior_map,

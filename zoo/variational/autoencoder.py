@@ -172,6 +172,10 @@ class Autoencoder(Game):
 
     # --- Learning ----------------------------------------------------------------------------------------------------
 
+    def more_divergence(self, q, z, log_qz):
+        """What a model adds to the KL, nats [K, batch] of draws z from q, and what of it is logged, a dict."""
+        return 0.0, {}
+
     def negative_bound(self, x, training):
         """Minus the bound that is maximised, over K draws of z, and its two terms, each in nats [batch].
 
@@ -186,8 +190,10 @@ class Autoencoder(Game):
             log_ratio = -kl if self.estimator == "elbo" else log_ratio
         else:
             kl = -tf.reduce_mean(log_ratio, axis=0)
-        bound = estimators.estimator(self.estimator, self.jackknife_order)(log_px + self.beta * log_ratio)
-        return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl}
+        more, logged = self.more_divergence(q, z, log_qz)
+        estimate = estimators.estimator(self.estimator, self.jackknife_order)
+        bound = estimate(log_px + self.beta * (log_ratio - more))
+        return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl, **logged}
 
     def train_step(self, x):
         self.minimize(lambda: self.negative_bound(x, training=True))

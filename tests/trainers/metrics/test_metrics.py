@@ -1,5 +1,7 @@
 """What metrics say of models and data that they are not for."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,7 @@ from trainers.metrics import METRICS, DoesNotApply
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
 ENCODER = run_of(encoder_of(lambda x: x))
+FACTORS = dataclasses.replace(POINTS, factors={"x": np.arange(4)})
 MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 
 
@@ -41,6 +44,11 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("active_units", ENCODER, data_of(MODES, MODES[:1]), "1 row does not vary"),
     ("latent_map", NOTHING, POINTS, "not of 2 numbers"),
     ("posterior_map", NOTHING, POINTS, "not of 2 numbers"),
+    ("kl_decomposition", NOTHING, POINTS, "not N"),
+    ("mutual_information_gap", ENCODER, POINTS, "factors of the data are not known"),
+    ("mutual_information_gap", ENCODER, FACTORS, "no Gaussian"),
+    ("mutual_information_gap", NOTHING, FACTORS, "does not encode"),
+    ("latent_traversals", NOTHING, POINTS, "decodes no latents alone"),
     ("histogram_kl", sampler_of(MODES), MIXTURE, "not of one number"),
     ("sample_energy_distance", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
     ("memorisation", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),

@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy import special, stats
 
 from tests.zoo.steps import assert_weights, descend, in_float64, train_by_adam
-from zoo.parts import estimators, noise
+from zoo.parts import aggregate, estimators, noise
 from zoo.variational.vae import VAE
 
 LATENTS = 2
@@ -303,6 +303,40 @@ def test_steps_of_a_second_implementation(estimator, num_samples, beta, likeliho
 
         descend(0.1, (weights, loss))
     assert_weights(model, [weights], atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 6.0, 1.0), (0.0, 1.0, 1.0), (0.5, 3.0, 2.0), (3.0, 3.0, 3.0)])
+@pytest.mark.parametrize("sampling", aggregate.SAMPLING)
+def test_weights_of_the_parts_of_the_kl(weights, sampling):
+    """Row by row: what Chen et al. 2018 descend, but for the parts of weight 1, whose mean is in closed form."""
+    named = dict(zip(("index_code_weight", "total_correlation_weight", "dimension_wise_weight"), weights, strict=True))
+    model = make(latent_size=3, num_samples=2, beta=0.7, aggregate_sampling=sampling, num_train=50, **named)
+    rng = np.random.default_rng(0)
+    x, epsilon = rng.random([4, 8, 8, 1], np.float32), rng.normal(size=[2, 4, 3]).astype(np.float32)
+    found = bound(model, x, epsilon)
+    assert set(found) == {"autoencoder", *model.metric_names} > set(aggregate.PARTS)
+    mean, scale = (np.array(v, np.float64) for v in (model.q(x).mean(), model.q(x).density.stddev()))
+    w = np.full([4, 4], 1 / 200) if sampling == "weighted" else np.full([4, 4], 49 / 150)
+    np.fill_diagonal(w, 1 / 200 if sampling == "weighted" else 1 / 50)
+    expected = np.zeros(4)
+    for e, i in itertools.product(epsilon, range(4)):
+        z = mean[i] + scale[i] * e[i]
+        of_each = stats.norm.pdf(z, mean, scale)  # [row, dimension]
+        log_qz, log_pz = np.log(of_each[i]).sum(), stats.norm.logpdf(z).sum()
+        joint, product = np.log(w[i] @ of_each.prod(1)), np.log(w[i] @ of_each).sum()
+        parts = np.array([log_qz - joint, joint - product, product - log_pz])
+        expected[i] += 0.7 * parts @ (np.array(weights) - 1.0) / 2
+    expected += found["reconstruction"] + 0.7 * np.array(found["kl"])
+    np.testing.assert_allclose(found["autoencoder"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("arguments, why", [
+    ({"total_correlation_weight": 6.0}, "need num_train, how many training rows"),
+    ({"index_code_weight": 0.0, "num_train": 9, "estimator": "iwae"}, "no weights in iwae: choose elbo"),
+])  # fmt: skip
+def test_weights_of_parts_that_can_not_be(arguments, why):
+    with pytest.raises(ValueError, match=why):
+        make(**arguments)
 
 
 @pytest.mark.slow
