@@ -14,6 +14,7 @@ from zoo.implicit.gmmn import GMMN
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
 from zoo.variational.avb import AVB
+from zoo.variational.helmholtz import Helmholtz
 from zoo.variational.vae import VAE
 
 __version__ = "0.3.0"
@@ -28,6 +29,7 @@ MODELS = {
     "density_ratio": DensityRatio,
     "gan": GAN,
     "gmmn": GMMN,
+    "helmholtz": Helmholtz,
     "pushforward": Pushforward,
     "vae": VAE,
 }
