@@ -177,13 +177,12 @@ class Helmholtz(Autoencoder):
 
     def signal(self, residual, training):
         """log w - C(x) - c in nats [K, batch], and max(1, sqrt(v)), which divides it (Mnih and Gregor 2014, 3.1)."""
-        now = tf.stop_gradient(tf.nn.moments(residual, axes=[0, 1]))
-        before = [average.value for average in (self.moments.mean, self.moments.variance)]
-        before = [tf.where(self.step.value == 0, *values) for values in zip(now, before, strict=True)]
+        averages = [self.moments.mean, self.moments.variance]
+        now = tf.nn.moments(tf.stop_gradient(residual), axes=[0, 1])
+        c, v = (tf.where(self.step.value == 0, new, old.value) for new, old in zip(now, averages, strict=True))
         if training:
-            for average, old, new in zip((self.moments.mean, self.moments.variance), before, now, strict=True):
-                average.assign(DECAY * old + (1.0 - DECAY) * new)
-        c, v = before
+            for average, before, new in zip(averages, (c, v), now, strict=True):
+                average.assign(DECAY * before + (1.0 - DECAY) * new)
         return residual - c if self.centered else residual, tf.maximum(1.0, tf.sqrt(v)) if self.normalized else 1.0
 
     def train_step(self, x):
