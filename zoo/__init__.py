@@ -17,6 +17,7 @@ from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
 from zoo.variational.factor_vae import FactorVAE
 from zoo.variational.hamiltonian_vae import HamiltonianVAE
+from zoo.variational.helmholtz import Helmholtz
 from zoo.variational.hierarchical_vae import HierarchicalVAE
 from zoo.variational.vae import VAE
 
@@ -36,6 +37,7 @@ MODELS = {
     "gmmn": GMMN,
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,
+    "helmholtz": Helmholtz,
     "pushforward": Pushforward,
     "vae": VAE,
 }

@@ -8,9 +8,11 @@ class Serving:
 
     Class attributes that a subclass sets:
         conditional: whether `sample` takes the `label` of each row.
+        interpolates: whether there are latent points between two of them, as there are none of zeros and ones.
     """
 
     conditional = False
+    interpolates = True
 
     @property
     def data_range(self):
@@ -86,7 +88,13 @@ class Serving:
         return self.decode(self.latent(seeds), **label)
 
     def interpolate(self, z_from, z_to, alpha, **label):
-        """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015."""
+        """`decode` on the straight line from `z_from` (alpha = 0) to `z_to` (alpha = 1), as in Radford et al. 2015.
+
+        Raises:
+            ValueError: for a model of discrete latents.
+        """
+        if not self.interpolates:
+            raise ValueError(f"latents of {type(self).__name__} are discrete: no latent point lies between two others.")
         return self.decode(z_from + alpha[:, None] * (z_to - z_from), **label)
 
     def signatures(self):
@@ -111,8 +119,11 @@ class Serving:
             signatures |= {
                 "latent": (lambda seed: {"z": self.latent(seed)}, self.seed_spec),
                 "decode": (lambda **inputs: {self.data_name: self.decode(**inputs)}, latent | self.label_spec),
+            }
+            line = {
                 "interpolate": (lambda **inputs: {self.data_name: self.interpolate(**inputs)}, ends | self.label_spec),
             }
+            signatures |= line if self.interpolates else {}
         if self.data_name == "images":
             return signatures | {f"{name}_png": (png(sampler), seed) for name, sampler in samplers.items()}
         return signatures

@@ -35,7 +35,7 @@ CRITICS = [
 LEVELS = [f"vae --likelihood={family} --num_levels=17" for family in levels.FAMILIES]
 FLOWS = [f"vae --posterior={name}" for name in flows.FLOWS]
 IAF = FLOWS[-1]  # which has networks of its own, and masks
-SPECTRAL_NORM = [name for name in CRITICS if "spectral_norm" in name]  # of all these, the one with state of its own
+WITH_STATE = [*(name for name in CRITICS if "spectral_norm" in name), "helmholtz --algorithm=score_function"]
 
 
 def check(function=None, *, variants=()):
@@ -150,7 +150,7 @@ def test_I3_configuration_survives(name):
     assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
 
 
-@check(variants=[*SPECTRAL_NORM, IAF])
+@check(variants=[*WITH_STATE, IAF])
 def test_I3_keras_file_keeps_everything(name, tmp_path):
     model = make(name, optimizers=lambda: keras.optimizers.Adam(0.003, beta_1=0.7))
     model.train_step(batch_of(model))
@@ -300,7 +300,7 @@ def smooth_units(monkeypatch):
 
 
 @pytest.mark.slow
-@check(variants=[*SPECTRAL_NORM, *FLOWS])
+@check(variants=[*WITH_STATE, *FLOWS])
 @pytest.mark.usefixtures("smooth_units")
 def test_I9_eager_graph_and_xla_agree(name):
     """Weights to 1e-5, and where their gradients are larger than 1, to 1e-5 of these."""
@@ -320,7 +320,7 @@ def test_I9_eager_graph_and_xla_agree(name):
 
 
 @pytest.mark.slow
-@check(variants=SPECTRAL_NORM)
+@check(variants=WITH_STATE)
 def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
     """With the same rows and noise on both, dividing by the number of replicas must give one replica's step."""
 

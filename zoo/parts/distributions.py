@@ -99,13 +99,11 @@ def of_reals(variance):
     return Likelihood("reals", 1 if variance else 2, density, rows)
 
 
-def of_bits():
-    def rows(p, seeds, stream=STREAM):
-        return noise.bernoulli_rows(seeds, p.mean(), stream)
-
-    return Likelihood("binary", 1, bernoulli, rows)
+def bits_of_rows(p, seeds, stream=STREAM):
+    return noise.bernoulli_rows(seeds, p.mean(), stream)
 
 
+BERNOULLI = Likelihood("binary", 1, bernoulli, bits_of_rows)
 LikelihoodName = Literal["bernoulli", "gaussian", *levels.FAMILIES]
 
 
@@ -119,4 +117,4 @@ def likelihood(name, num_levels=256, variance=0.0):
     """
     if name in levels.FAMILIES:
         return of_levels(levels.FAMILIES[name], num_levels)
-    return of_reals(variance) if name == "gaussian" else of_bits()
+    return of_reals(variance) if name == "gaussian" else BERNOULLI

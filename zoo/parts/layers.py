@@ -182,14 +182,14 @@ def as_one_minibatch():
 
 
 class Numbers(keras.Model):
-    """Trainable numbers, or arrays of them, each an attribute with its start: `Numbers("p", a=0.0).a`."""
+    """Numbers, or arrays of them, each an attribute with its start: `Numbers("p", a=0.0).a`; state if not trainable."""
 
-    def __init__(self, name, **start):
+    def __init__(self, name, trainable=True, **start):
         super().__init__(name=name)
         for key, value in start.items():
             # With an aggregation, replicas that agree may assign to it.
             options = {"initializer": keras.initializers.Constant(value), "aggregation": "mean", "name": key}
-            setattr(self, key, self.add_weight(shape=np.shape(value), **options))
+            setattr(self, key, self.add_weight(shape=np.shape(value), trainable=trainable, **options))
         self.built = True
 
 

@@ -14,7 +14,7 @@ and where they exist `mean()`, the `log_prob(z)` of a density, and its divergenc
 
 import tensorflow as tf
 
-from zoo.parts import distributions, noise
+from zoo.parts import distributions, networks, noise
 from zoo.parts.noise import Noise
 
 
@@ -99,3 +99,49 @@ class Implicit(ByDraws):
 
     def __init__(self, function, shape):
         super().__init__(lambda epsilon: (function(epsilon), None), Noise("normal", tuple(shape)))
+
+
+class BeliefNetwork:
+    """Layers s_1 ... s_L of zeros and ones, each of independent units given the layer before: a sigmoid belief network.
+
+    p(s_1 ... s_L) = prod_l Bernoulli(s_l; sigmoid(f_l(s_{l-1}))). A draw is a tuple of the layers [..., batch, *shape],
+    and log-probabilities are in nats [..., batch]. (Neal 1992, Connectionist learning of belief networks.)
+
+    Args:
+        logits: those of s_1, [batch, size], or [size] where they depend on nothing: f_1.
+        maps: list of networks f_2 ... f_L, from vectors [batch, size] to the logits [batch, *shape] of the next layer.
+    """
+
+    def __init__(self, logits, maps):
+        self.logits, self.maps = logits, maps
+        shapes = [(logits.shape[-1],), *(tuple(f.output_shape[1:]) for f in maps)]
+        self.noise = tuple(Noise("uniform", shape) for shape in shapes)
+
+    def layer(self, i, before):
+        """The distribution of layer i, counted from 0, given the layers before it."""
+        logits = networks.over_leading_axes(self.maps[i - 1], before[i - 1]) if i else self.logits
+        return distributions.bernoulli(logits, event_ndims=len(self.noise[i].shape))
+
+    def draw(self, uniforms):
+        """As of any posterior; by the noise of the first layers alone, these."""
+        states, log_p = [], 0.0
+        for i, uniform in enumerate(uniforms):
+            p = self.layer(i, states)
+            states.append(tf.cast(uniform < p.mean(), tf.float32))
+            log_p += p.log_prob(states[i])
+        return tuple(states), log_p
+
+    def log_prob(self, states):
+        return tf.add_n([self.layer(i, states).log_prob(state) for i, state in enumerate(states)])
+
+    def mean(self):
+        """E[s_1], which is exact, and of each further layer its mean given that of the layer before, which is not."""
+        means = []
+        for i in range(len(self.noise)):
+            means.append(self.layer(i, means).mean())
+        return tuple(means)
+
+    def encoding(self, seeds=None):
+        """The means, as `z` of the first layer and `h2`, `h3`, ... of the others."""
+        first, *others = self.mean()
+        return {"z": first, **{f"h{i}": mean for i, mean in enumerate(others, start=2)}}

@@ -153,22 +153,26 @@ class Autoencoder(Game):
         """What importance samples of z come from, a posterior with a density: q(z|x)."""
         return self.q(x)
 
+    def log_joint(self, x, z):
+        """log p(x, z) = log p(x|z) + log p(z) in nats [..., batch]."""
+        return self.p(z).log_prob(x) + self.prior.log_prob(z)
+
     def log_weight(self, x, q, epsilon):
-        """log w = log p(x|z) + log p(z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
+        """log w = log p(x, z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
 
         Their `estimators` bound log p(x) whatever q is (Burda et al. 2016, equation 7).
         """
         z, log_q = q.draw(epsilon)
-        return self.p(z).log_prob(x) + self.prior.log_prob(z) - log_q
+        return self.log_joint(x, z) - log_q
 
     def log_weights(self, x, num_samples):
         """`log_weight` of fresh draws from the proposal, [num_samples, batch]."""
         q = self.proposal(x)
         return self.log_weight(x, q, self.draw_noise(q, [num_samples, tf.shape(x)[0]]))
 
-    def draw_noise(self, q, leading):
-        """The noise of draws [*leading] from q, by the keys "epsilon"."""
-        return noise.of_keys(q.noise, leading, lambda j: self.key("epsilon", j))
+    def draw_noise(self, q, leading, name="epsilon"):
+        """The noise of draws [*leading] from q, by the keys of this name."""
+        return noise.of_keys(q.noise, leading, lambda j: self.key(name, j))
 
     # --- Learning ----------------------------------------------------------------------------------------------------
 
