@@ -13,12 +13,16 @@ from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
+from zoo.variational.aae import AAE
 from zoo.variational.avb import AVB
+from zoo.variational.ml_vae import MLVAE
 from zoo.variational.vae import VAE
+from zoo.variational.wae import WAE
 
 __version__ = "0.3.0"
 
 MODELS = {
+    "aae": AAE,
     "ali": ALI,
     "avb": AVB,
     "bilinear": Bilinear,
@@ -28,6 +32,8 @@ MODELS = {
     "density_ratio": DensityRatio,
     "gan": GAN,
     "gmmn": GMMN,
+    "ml_vae": MLVAE,
     "pushforward": Pushforward,
     "vae": VAE,
+    "wae": WAE,
 }
