@@ -159,7 +159,7 @@ def trace(model, names=None):
 def by_row(function, specs, num_classes=None):
     """Makes a function of rows total: a bad row comes back blank, and no row spoils another.
 
-    A row is bad if a float in it, or in the answer to it, is not finite, if a pixel of `images` is outside [0, 1] by
+    A row is bad if a float in it, or in the answer to it, is not finite, if a pixel of images is outside [0, 1] by
     more than `PIXEL_TOLERANCE`, or if its `label` is not in [0, num_classes). The function sees zeros in its place, and
     the answer is zeros, or empty strings. Where a request can be bad (`seed` can not), the additional output `valid`,
     bool [batch], says which rows are good. An assert would fail the requests of all clients that a server has merged.
@@ -173,7 +173,7 @@ def by_row(function, specs, num_classes=None):
     def is_good(name, x):
         if name == "label":
             return (x >= 0) & (x < num_classes)
-        if name == "images":
+        if name.endswith("images"):
             return _all_of_row((x >= -PIXEL_TOLERANCE) & (x <= 1.0 + PIXEL_TOLERANCE))
         return _is_finite(x)
 
@@ -182,8 +182,7 @@ def by_row(function, specs, num_classes=None):
         # Stacked, not chained by `&`, which would broadcast inputs of different batches.
         valid = tf.reduce_all(tf.stack([is_good(name, x) for name, x in inputs.items()]), axis=0)
         inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
-        if "images" in inputs:
-            inputs["images"] = tf.clip_by_value(inputs["images"], 0.0, 1.0)
+        inputs |= {name: tf.clip_by_value(x, 0.0, 1.0) for name, x in inputs.items() if name.endswith("images")}
         outputs = function(**inputs)
 
         def blanked():
@@ -229,6 +228,7 @@ def describe(model, traced, metadata):
     if getattr(model, "num_classes", None):
         ranges["label"] = f"0 to {model.num_classes - 1}"
     names = {name for signature in table.values() for side in signature.values() for name in side}
+    ranges |= {name: ranges["images"] for name in names if name.endswith("_images")}
     summary, _, reference = (inspect.getdoc(type(model)) or "").partition("Reference:")
     return {
         "model": type(model).__name__,

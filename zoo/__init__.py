@@ -13,17 +13,21 @@ from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
+from zoo.variational.aae import AAE
 from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
 from zoo.variational.factor_vae import FactorVAE
 from zoo.variational.hamiltonian_vae import HamiltonianVAE
 from zoo.variational.helmholtz import Helmholtz
 from zoo.variational.hierarchical_vae import HierarchicalVAE
+from zoo.variational.ml_vae import MLVAE
 from zoo.variational.vae import VAE
+from zoo.variational.wae import WAE
 
 __version__ = "0.3.0"
 
 MODELS = {
+    "aae": AAE,
     "ali": ALI,
     "auxiliary_vae": AuxiliaryVAE,
     "avb": AVB,
@@ -38,6 +42,8 @@ MODELS = {
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,
     "helmholtz": Helmholtz,
+    "ml_vae": MLVAE,
     "pushforward": Pushforward,
     "vae": VAE,
+    "wae": WAE,
 }

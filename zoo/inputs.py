@@ -9,11 +9,15 @@ OF_ONE_OPTIMIZER = (keras.callbacks.LearningRateScheduler, keras.callbacks.Reduc
 ROUNDING = 1e-3  # how far outside [0, 1] a pixel may be
 
 
-def classes(label):
-    """Labels as a tensor; ValueError unless they are integers [n]."""
+def classes(label, allowed=None):
+    """Labels as a tensor; ValueError unless they are integers [n], and in the range `allowed` where they are known."""
     label = tf.convert_to_tensor(label)
     if not label.dtype.is_integer or label.shape.rank not in (1, None):
         raise ValueError(f"labels must be integers [n], not {label.dtype.name} of rank {label.shape.rank}.")
+    known = None if allowed is None else tf.get_static_value(label)  # None within a graph
+    others = [] if known is None else np.setdiff1d(known, allowed)
+    if len(others):
+        raise ValueError(f"labels must be {allowed[0]} to {allowed[-1]}, the classes, but {others[0]} is among them.")
     return label
 
 

@@ -1,5 +1,5 @@
 """Metrics, a file for each question: how likely, how near, whether copies, what modes, what latents, what factors,
-what theory.
+what groups, what theory.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
@@ -14,6 +14,7 @@ from trainers.metrics import (
     coverage,
     density_ratio,
     disentanglement,
+    groups,
     likelihood,
     memorisation,
     posteriors,
@@ -29,6 +30,7 @@ __all__ = ["METRICS", "ON_REQUEST", "DoesNotApply"]
 
 METRICS = {
     "active_units": representation.active_units,
+    "aggregate_posterior": representation.aggregate_posterior,
     "ais_gap": annealed.ais_gap,
     "ais_log_likelihood": annealed.ais_log_likelihood,
     "ais_nll": annealed.ais_nll,
@@ -37,6 +39,7 @@ METRICS = {
     "density_ratio": density_ratio.density_ratio,
     "exact_nll": likelihood.exact_nll,
     "frechet_distance": sample_metric(two_samples.frechet_distance, "features"),
+    "group_probe": groups.group_probe,
     "held_out_objectives": likelihood.held_out_objectives,
     "histogram_kl": sample_quality.histogram_kl,
     "importance_weighted_nll": likelihood.importance_weighted_nll,
@@ -55,6 +58,7 @@ METRICS = {
     "posterior_map": posteriors.posterior_map,
     "precision_recall": sample_metric(two_samples.precision_recall, "features"),
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
+    "style_content_swaps": groups.style_content_swaps,
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
 ON_REQUEST = {"ais_gap", "ais_nll"}  # they take long, so that they are left out unless they are asked for

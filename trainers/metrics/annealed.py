@@ -18,7 +18,7 @@ def ais_nll(run, data, options):
     `ais_gap` tells how much that may be.
     """
     model = run.model
-    require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    require(hasattr(model, "p") and model.support, "the model has no likelihood p(x|z)")
     likelihood.require_density(run, data)
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
@@ -43,7 +43,7 @@ def ais_gap(run, data, options):
     Bidirectional Monte Carlo, Grosse et al. 2015 (arXiv:1511.02543); Wu et al. 2017 (arXiv:1611.04273), section 4.2.
     """
     model = run.model
-    require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    require(hasattr(model, "p") and model.support, "the model has no likelihood p(x|z)")
     num_examples = options.num_ais_examples
 
     def drawn(size):

@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.rows import batches, real_rows, require, share
+from trainers.metrics import two_samples
+from trainers.metrics.rows import real_rows, require, served_batches, share
 from zoo.parts import noise
 
 NUM_TRAIN = 10_000  # of a linear probe
@@ -36,10 +37,15 @@ def linear_probe(run, data, options):
     Multinomial logistic regression on standardised coordinates: the minimum of the mean cross-entropy + 0.005 |w|^2, w
     being the weights without biases.
     """
+    return _accuracies(run, data, options, *linear_classifier(data))
+
+
+def linear_classifier(data):
+    """That of a linear probe, to be fitted, and the training rows that it learns from, which are the same every time."""
     num = min(NUM_TRAIN, len(data.train))
-    rows = np.random.default_rng(0).choice(len(data.train), num, replace=False)  # the same for every run
+    rows = np.random.default_rng(0).choice(len(data.train), num, replace=False)
     regression = LogisticRegression(C=1.0 / (L2 * num), max_iter=1000)
-    return _accuracies(run, data, options, make_pipeline(StandardScaler(), regression), rows)
+    return make_pipeline(StandardScaler(), regression), rows
 
 
 def _accuracies(run, data, options, classifier, rows):
@@ -83,25 +89,47 @@ def latent_map(run, data, options):
 
     The number beside it is the share of draws whose nearest neighbour has the same label.
     """
-    model = run.model
-    require(getattr(model, "latent_size", None) == 2, "latents are not of 2 numbers")
-    require("encode" in model.signatures(), "the model does not encode")
+    require(getattr(run.model, "latent_size", None) == 2, "latents are not of 2 numbers")
     require(data.test_labels is not None, "the data have no labels")
-    encode, specs = model.signatures()["encode"]
-    encode, draws = graph(encode), []
-    for i, x in enumerate(batches(run, data, options, "latent map")):
-        seeds = i * options.batch_size + tf.range(len(x), dtype=tf.int64)
-        given = {model.data_name: x, "seed": seeds}
-        encoded = encode(**{name: given[name] for name in specs})
-        z = encoded["z"]
-        if "z_log_var" in encoded:  # then z is the mean of a Gaussian
-            z += tf.exp(0.5 * encoded["z_log_var"]) * noise.normal_rows(seeds, 2, noise.stream(noise.POSTERIOR))
-        draws.append(z)
-    z = np.concatenate(draws)
+    z = posterior_draws(run, data, options)
     pictures.scatter(z, run.path / "latents.png", labels=data.test_labels, symbol="z")
     nearest = NearestNeighbors(n_neighbors=1).fit(z).kneighbors(return_distance=False)[:, 0]
     agreement, error = mean_over_pairs(data.test_labels[nearest] == data.test_labels, nearest)
     return {"neighbour_agreement": agreement, "neighbour_agreement_standard_error": error, "num_examples": len(z)}
+
+
+def aggregate_posterior(run, data, options):
+    """Whether latents of the data are distributed as the prior: a classifier that is to tell q(z), a draw for each test
+    row, from as many draws of p(z). See `two_samples.two_sample_test`: an accuracy of 1/2 is that of chance.
+
+    A decoder has learnt from q(z), so that samples, which are of p(z), are of what it knows where both are equal.
+    """
+    require("latent" in run.model.signatures(), "the model has no latents to draw")
+    z = posterior_draws(run, data, options)
+    seeds = tf.range(options.seed, options.seed + len(z), dtype=tf.int64)
+    found = two_samples.two_sample_test(z.astype(np.float64), run.model.latent(seeds).numpy().astype(np.float64))
+    (accuracy, error), (p_value, _) = found["two_sample_accuracy"], found["two_sample_p_value"]
+    report = {"two_sample_accuracy": accuracy, "two_sample_accuracy_standard_error": error}
+    return report | {"two_sample_p_value": p_value, "num_draws": len(z)}
+
+
+def posterior_draws(run, data, options):
+    """A draw from q(z|x) for each test row x, [n, size], by the noise of a seed of its own."""
+    model = run.model
+    require("encode" in model.signatures(), "the model does not encode")
+    encode, specs = model.signatures()["encode"]
+    encode, draws = graph(encode), []
+    for i, x in enumerate(served_batches(run, data, options)):
+        seeds = i * options.batch_size + tf.range(len(x), dtype=tf.int64)
+        given = {model.data_name: x, "seed": seeds}
+        encoded = encode(**{name: given[name] for name in specs})
+        require("z" in encoded, "the encoder has no z")
+        z = encoded["z"]
+        if "z_log_var" in encoded:  # then z is the mean of a Gaussian
+            epsilon = noise.normal_rows(seeds, tuple(z.shape[1:]), noise.stream(noise.POSTERIOR))
+            z += tf.exp(0.5 * encoded["z_log_var"]) * epsilon
+        draws.append(z)
+    return np.concatenate(draws)
 
 
 def mean_over_pairs(values, other):

@@ -64,6 +64,19 @@ def mmd(x, y, bandwidths):
     return excess(lambda d: tf.reduce_mean([tf.exp(-d / square) for square in squares], 0), x, y)
 
 
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def mmd_inverse_multiquadratics(x, y, scales=SCALES):
+    """The square of the maximum mean discrepancy, for a sum of kernels C / (C + |x - y|^2) whose tails are heavy.
+
+    C = 2 d s, for rows of length d and each s of `scales`: 2 d is E|x - y|^2 of standard normal rows (Tolstikhin et al.
+    2018, section 4, with the scales of the authors' code).
+    """
+    size = 2.0 * flat(x).shape[1]
+    return excess(lambda d: tf.add_n([size * s / (size * s + d) for s in scales]), x, y)
+
+
 def energy_distance(x, y):
     """2 E|X - Y| - E|X - X'| - E|Y - Y'| (Szekely and Rizzo 2013, Energy statistics).
 

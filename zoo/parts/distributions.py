@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -38,6 +39,38 @@ PRIORS = {
 PriorName = Literal[tuple(PRIORS)]
 
 
+def ring_of_modes(num_modes, radius=4.0, std=0.5):
+    """The `Prior` that mixes `num_modes` Gaussians N(m_k, std^2 I), equally likely, m_k on a circle of z_1 and z_2.
+
+    Its `draw(key, shape, label)` takes labels, integers [batch], too: row i is of mode label[i], or of any if that is
+    negative.
+    """
+    angles = np.float32(2.0 * math.pi / num_modes) * np.arange(num_modes, dtype=np.float32)
+
+    def means(size):
+        return np.pad(radius * np.stack([np.cos(angles), np.sin(angles)], axis=1), [(0, 0), (0, size - 2)])
+
+    def placed(epsilon, label=None):
+        """Draws [..., size] by standard normal noise [..., size + 1], whose last number chooses a mode."""
+        size = epsilon.shape[-1] - 1
+        share = 0.5 * tf.math.erfc(-math.sqrt(0.5) * epsilon[..., -1])  # uniform; of the largest numbers it rounds to 1
+        mode = tf.minimum(tf.cast(num_modes * share, tf.int64), num_modes - 1)
+        if label is not None:
+            mode = tf.where(label < 0, mode, tf.cast(label, tf.int64))
+        return tf.gather(means(size), mode) + std * epsilon[..., :-1]
+
+    def density(size):
+        modes = tfd.Independent(tfd.Normal(means(size), std), 1)
+        return tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros(num_modes)), modes)
+
+    def draw(key, shape, label=None):
+        *leading, size = shape
+        epsilon = noise.normal(key, [*leading, size + 1])
+        return placed(tf.ensure_shape(epsilon, [None] * len(leading) + [size + 1]), label)
+
+    return Prior(draw, lambda seeds, size: placed(noise.normal_rows(seeds, size + 1)), density)
+
+
 def gaussian(parameters, event_ndims=1, variance=0.0):
     """The diagonal Gaussian whose mean and raw log-variance are the two halves of `parameters` along the last axis.
 
@@ -60,13 +93,13 @@ def bernoulli(logits, event_ndims=1):
 class Likelihood(NamedTuple):
     """A family p(x|z) of distributions of data.
 
-    support: what it gives a probability or a density: "binary" numbers, "levels" of grey, or "reals".
+    support: what it gives a probability or a density: "binary" numbers, "levels" of grey, or "reals"; None, nothing.
     num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.
     density(parameters, event_ndims): the tfd distribution of x with these parameters.
     rows(density, seeds, stream): a draw of it, float32 [batch, ...], row i a function of seeds[i] only, for serving.
     """
 
-    support: Literal["binary", "levels", "reals"]
+    support: Literal["binary", "levels", "reals"] | None
     num_parameters: int
     density: Callable
     rows: Callable
@@ -97,6 +130,15 @@ def of_reals(variance):
         return p.mean() + p.stddev() * noise.normal_rows(seeds, p.event_shape, stream)
 
     return Likelihood("reals", 1 if variance else 2, density, rows)
+
+
+def point(squash=tf.identity):
+    """No likelihood, but a decoder without noise: all of p(x|z) is at x = squash(parameters), which has no density."""
+
+    def density(parameters, event_ndims=1):
+        return tfd.Independent(tfd.Deterministic(squash(tf.cast(parameters, tf.float32))), event_ndims)
+
+    return Likelihood(None, 1, density, lambda p, seeds: p.mean())
 
 
 def bits_of_rows(p, seeds, stream=STREAM):

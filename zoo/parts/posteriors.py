@@ -13,6 +13,7 @@ and where they exist `mean()`, the `log_prob(z)` of a density, and its divergenc
 """
 
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from zoo.parts import distributions, networks, noise
 from zoo.parts.noise import Noise
@@ -33,6 +34,11 @@ class Gaussian:
         """From an encoder's output [batch, 2 size]: means and raw log-variances as for `distributions.gaussian`."""
         return cls(distributions.gaussian(parameters))
 
+    def parts(self, sizes):
+        """The Gaussians of successive parts of z, of these sizes, which are independent."""
+        means, deviations = (tf.split(of, sizes, axis=-1) for of in (self.mean(), self.density.stddev()))
+        return [Gaussian(tfd.Independent(tfd.Normal(*of), 1)) for of in zip(means, deviations, strict=True)]
+
     def draw(self, epsilon):
         z = self.mean() + self.density.stddev() * epsilon
         return z, self.log_prob(z)
@@ -49,6 +55,23 @@ class Gaussian:
             raise ValueError("the divergence of a Gaussian posterior has a closed form for the prior N(0, I) only.")
         variance = self.density.variance()
         return 0.5 * tf.reduce_sum(variance + tf.square(self.mean()) - 1.0 - tf.math.log(variance), axis=-1)
+
+
+def product_of_groups(q, label):
+    """For each row the product of the Gaussian densities of all rows with its label, normalised: a Gaussian.
+
+    Its precision is the sum of theirs, and its mean that of their means weighted by precision (Bouchacourt et al. 2018,
+    section 3.2). Rows of a label that no other has keep their own.
+
+    Args:
+        q: `Gaussian` with batch shape [batch].
+        label: integers [batch], of any values.
+    """
+    same = tf.cast(tf.equal(label[:, None], label[None]), tf.float32)
+    precision = 1.0 / q.density.variance()
+    total = tf.matmul(same, precision)
+    mean = tf.matmul(same, precision * q.mean()) / total
+    return Gaussian(tfd.Independent(tfd.Normal(mean, tf.math.rsqrt(total)), 1))
 
 
 class Deterministic:

@@ -27,6 +27,7 @@ class Autoencoder(Game):
     Class attributes that a subclass may set:
         encodes_by_draws: whether `encode` draws z from q, because q has no mean that could be computed, as a flow's.
         has_proposal: whether there is a density near q(z|x) to propose z, without which no bound is known.
+        infers: whether q(z|x) is to be near p(z|x), so that `inpaint` can draw by it.
         proposes_by_q: whether that is q(z|x) itself, so that the mean of log-weights is the model's ELBO.
     """
 
@@ -59,7 +60,7 @@ class Autoencoder(Game):
     latent_prior = distributions.PRIORS["normal"]
     posterior, estimator = "gaussian", "elbo"
     zero_allowed = (*Game.zero_allowed, "jackknife_order")
-    has_proposal = proposes_by_q = True
+    has_proposal = proposes_by_q = infers = True
 
     def check_arguments(self):
         if self.num_levels < 2:
@@ -276,6 +277,7 @@ class Autoencoder(Game):
         def log_prob(seed, **inputs):
             return self.log_prob(inputs[self.data_name], seed)
 
-        signatures = super().signatures() | self.encoder_signatures(self.encodes_by_draws) | self.inpaint_signature()
+        signatures = super().signatures() | self.encoder_signatures(self.encodes_by_draws)
+        signatures |= self.inpaint_signature() if self.infers else {}
         scores = {"log_prob": (log_prob, self.data_spec | self.seed_spec)}
         return signatures | (scores if self.has_proposal else {})
