@@ -14,6 +14,7 @@ from zoo.implicit.gmmn import GMMN
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
 from zoo.variational.avb import AVB
+from zoo.variational.denoising_inference import DenoisingInference
 from zoo.variational.vae import VAE
 
 __version__ = "0.3.0"
@@ -25,6 +26,7 @@ MODELS = {
     "cgan": CGAN,
     "dbm": DBM,
     "dcgan": DCGAN,
+    "denoising_inference": DenoisingInference,
     "density_ratio": DensityRatio,
     "gan": GAN,
     "gmmn": GMMN,

@@ -105,6 +105,10 @@ def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activa
     return keras.Sequential([*stack, dense(size, output_size, dtype="float32")])
 
 
+def to_tensors(*values):  # Keras refuses arrays beside tensors
+    return [tf.convert_to_tensor(value) for value in values]
+
+
 def over_leading_axes(network, x, training=False):
     """A network of vectors [batch, size] applied to x [..., size]: [..., *its output shape]."""
     y = network(tf.reshape(x, [-1, x.shape[-1]]), training=training)

@@ -10,6 +10,7 @@ Notation:
     p    likelihood, a `tfd.Distribution` of x
 """
 
+import keras
 import tensorflow as tf
 
 from zoo.configuration import Argument
@@ -56,6 +57,15 @@ class Autoencoder(Game):
         if self.network == "mlp":
             return networks.mlp(self.data_shape, self.hidden_units, (output_size,), activation=f)
         return networks.convolutional_encoder(self.data_shape, output_size, filters=self.filters, activation=f)
+
+    def network_of_x_and(self, size, make, units, output_size):
+        """A network, as `make` gives it, of [x, a vector of `size`], x flat or seen through convolutions."""
+        x, vector = keras.Input(self.data_shape), keras.Input((size,))
+        flatten = keras.layers.Flatten(data_format="channels_last")
+        seen = flatten if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
+        both = keras.layers.Concatenate()([seen(x), vector])
+        network = make(both.shape[1:], units, (output_size,), activation=self.activation)
+        return keras.Model([x, vector], network(both))
 
     def network_of_z(self):
         """The decoder's network, from z to the parameters of p(x|z)."""

@@ -1,6 +1,7 @@
 """Adversarial variational Bayes: Algorithm 1 of Mescheder, Nowozin and Geiger 2017, and its adaptive contrast.
 
 A variational autoencoder whose posterior can be sampled and nothing else: an adversary learns log q(z|x) - log p(z).
+Without adaptive contrast it is the prior-contrastive inference of Huszar 2017, whose ratio has the name of D's logit.
 
     max_{theta, phi}  E_data E_eps[-T*(x, z_phi(x, eps)) + log p_theta(x | z_phi(x, eps))]                        (3.7)
     T* = argmax_psi   E_data[E_{q(z|x)} log sigma(T_psi(x, z)) + E_{p(z)} log(1 - sigma(T_psi(x, z)))]            (3.3)
@@ -29,20 +30,16 @@ and in z~ alike; of the k adversary steps the last is simultaneous with encoder 
 
 from typing import Literal
 
-import keras
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.parts import adversarial, networks, noise
+from zoo.parts.networks import to_tensors
 from zoo.parts.posteriors import Gaussian, Implicit
 from zoo.variational.autoencoder import Autoencoder
 
 SMALLEST_VARIANCE = 1e-6  # of r: keeps z~ finite where all rows of a batch share their noise
 MOMENT_DRAWS = 1000  # of the noise basis outside training, where a minibatch may be small
-
-
-def to_tensors(*values):  # Keras refuses arrays beside tensors
-    return [tf.convert_to_tensor(value) for value in values]
 
 
 class AVB(Autoencoder):
@@ -71,6 +68,7 @@ class AVB(Autoencoder):
     Reference:
         L. Mescheder, S. Nowozin and A. Geiger. Adversarial variational Bayes: unifying variational autoencoders and
         generative adversarial networks. ICML 2017. arXiv:1701.04722, algorithm 1 and section 4.
+        F. Huszar. Variational inference using implicit distributions. 2017. arXiv:1702.08235, algorithm 1.
     """
 
     default_optimizers = {
@@ -111,15 +109,6 @@ class AVB(Autoencoder):
             self.s = networks.mlp((size,), units, (last + 1,), **options)
         else:
             self.adversary = self.network_of_x_and(size, networks.residual_mlp, self.adversary_units, 1)
-
-    def network_of_x_and(self, size, make, units, output_size):
-        """A network, as `make` gives it, of [x, a vector of `size`], x flat or seen through convolutions."""
-        x, vector = keras.Input(self.data_shape), keras.Input((size,))
-        flatten = keras.layers.Flatten(data_format="channels_last")
-        seen = flatten if self.network == "mlp" else self.network_of_x(self.hidden_units[0])
-        both = keras.layers.Concatenate()([seen(x), vector])
-        network = make(both.shape[1:], units, (output_size,), activation=self.activation)
-        return keras.Model([x, vector], network(both))
 
     @property
     def moves(self):
