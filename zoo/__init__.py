@@ -16,6 +16,7 @@ from zoo.studies.pushforward import Pushforward
 from zoo.variational.aae import AAE
 from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
+from zoo.variational.denoising_inference import DenoisingInference
 from zoo.variational.factor_vae import FactorVAE
 from zoo.variational.hamiltonian_vae import HamiltonianVAE
 from zoo.variational.helmholtz import Helmholtz
@@ -35,6 +36,7 @@ MODELS = {
     "cgan": CGAN,
     "dbm": DBM,
     "dcgan": DCGAN,
+    "denoising_inference": DenoisingInference,
     "density_ratio": DensityRatio,
     "factor_vae": FactorVAE,
     "gan": GAN,

@@ -12,6 +12,8 @@ They own no weights. Each has
 and where they exist `mean()`, the `log_prob(z)` of a density, and its divergence `kl(prior)`, nats [batch].
 """
 
+import math
+
 import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
@@ -90,6 +92,27 @@ class Deterministic:
 
     def encoding(self, seeds=None):
         return {"z": self.z}
+
+
+class Mixture:
+    """Of as many Gaussians as there are `means` [M, batch, size], equally likely, all of one standard deviation."""
+
+    def __init__(self, means, deviation):
+        self.means, self.deviation = means, deviation
+        self.noise = (Noise("uniform", ()), Noise("normal", (means.shape[-1],)))
+
+    def draw(self, noise):
+        u, epsilon = noise
+        num = tf.shape(self.means)[0]
+        component = tf.one_hot(tf.cast(u * tf.cast(num, tf.float32), tf.int32), num)  # u < 1
+        z = tf.einsum("...bm,mbs->...bs", component, self.means) + self.deviation * epsilon
+        return z, self.log_prob(z)
+
+    def log_prob(self, z):
+        distance = (z[..., None, :, :] - self.means) / self.deviation  # [..., M, batch, size]
+        log_density = -0.5 * tf.square(distance) - math.log(self.deviation * math.sqrt(2.0 * math.pi))
+        num = tf.cast(tf.shape(self.means)[0], tf.float32)
+        return tf.reduce_logsumexp(tf.reduce_sum(log_density, axis=-1), axis=-2) - tf.math.log(num)
 
 
 class ByDraws:

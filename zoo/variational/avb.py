@@ -1,6 +1,7 @@
 """Adversarial variational Bayes: Algorithm 1 of Mescheder, Nowozin and Geiger 2017, and its adaptive contrast.
 
 A variational autoencoder whose posterior can be sampled and nothing else: an adversary learns log q(z|x) - log p(z).
+Without adaptive contrast it is the prior-contrastive inference of Huszar 2017, whose ratio has the name of D's logit.
 
     max_{theta, phi}  E_data E_eps[-T*(x, z_phi(x, eps)) + log p_theta(x | z_phi(x, eps))]                        (3.7)
     T* = argmax_psi   E_data[E_{q(z|x)} log sigma(T_psi(x, z)) + E_{p(z)} log(1 - sigma(T_psi(x, z)))]            (3.3)
@@ -66,6 +67,7 @@ class AVB(Autoencoder):
     Reference:
         L. Mescheder, S. Nowozin and A. Geiger. Adversarial variational Bayes: unifying variational autoencoders and
         generative adversarial networks. ICML 2017. arXiv:1701.04722, algorithm 1 and section 4.
+        F. Huszar. Variational inference using implicit distributions. 2017. arXiv:1702.08235, algorithm 1.
     """
 
     default_optimizers = {
