@@ -60,10 +60,11 @@ def test_what_is_not_for_several_seeds(more, told, tmp_path):
 
 
 def test_a_summary_is_of_every_number_that_is_no_setting(tmp_path, capsys):
+    beside = {"kl_floor": 0.5, "judge": "abc", "judge_accuracy": 0.99, "num_rows": 3}
     reports = [
-        {"kl": {"kl": 1.0, "kl_floor": 0.5, "judge": "abc", "num_rows": 3}, "modes": {"found": 7}},
-        {"kl": {"kl": 2.0, "kl_floor": 0.5, "judge": "abc", "num_rows": 3}, "modes": {"found": 8}},
-        {"kl": {"kl_floor": 0.5, "judge": "abc", "num_rows": 3}},  # not finite, and does not apply
+        {"kl": {"kl": 1.0, **beside}, "modes": {"found": 7}},
+        {"kl": {"kl": 2.0, **beside}, "modes": {"found": 8}},
+        {"kl": beside},  # not finite, and does not apply
         None,
     ]
     for seed, results in zip([0, 2, 10, 11], reports, strict=True):
