@@ -77,13 +77,13 @@ def test_a_summary_is_of_every_number_that_is_no_setting(tmp_path, capsys):
     summary = seeds.summarise(tmp_path)
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     assert (summary["seeds"], summary["steps"]) == ([0, 2, 10], [5, 5, 5])
-    deviation = pytest.approx(np.sqrt(0.5))
+    half = {"standard_deviation": pytest.approx(np.sqrt(0.5))}
     assert summary["results"] == {
         "kl": {
-            "kl": {"mean": 1.5, "standard_deviation": deviation, "min": 1.0, "max": 2.0, "values": [1.0, 2.0, None]},
+            "kl": {"mean": 1.5, **half, "min": 1.0, "max": 2.0, "values": [1.0, 2.0, None]},
             "kl_floor": {"mean": 0.5, "standard_deviation": 0.0, "min": 0.5, "max": 0.5, "values": [0.5] * 3},
         },
-        "modes": {"found": {"mean": 12_347.5, "standard_deviation": deviation, "min": a, "max": b, "values": [a, b, None]}},
+        "modes": {"found": {"mean": 12_347.5, **half, "min": a, "max": b, "values": [a, b, None]}},
     }
     out, err = capsys.readouterr()
     assert [line.split() for line in out.splitlines()[:3]] == [
