@@ -151,7 +151,8 @@ def define_options():
     number = f"Samples drawn from the model; default {sample_quality.NUM_SAMPLES}, for modes of points {of_modes}."
     absl_flags.DEFINE_integer("num_model_samples", None, number, **count)
     absl_flags.DEFINE_integer("num_betas", 10000, "Steps of annealed importance sampling.", **count)
-    absl_flags.DEFINE_integer("num_runs", 100, "Runs of annealed importance sampling.", **count)
+    runs = "Runs of annealed importance sampling, by whose spread its errors are known."
+    absl_flags.DEFINE_integer("num_runs", 100, runs, lower_bound=2, **own)
     absl_flags.DEFINE_integer("batch_size", 100, "Examples at a time.", **count)
     absl_flags.DEFINE_integer("seed", 0, "Seed of the noise of the evaluation.", **own)
     return options

@@ -18,11 +18,13 @@ Written by `python -m trainers.results` out of the files in `results/`, which `-
 been measured; not to be edited."""
 LEGEND = """\
 After +- stands the standard error of the one run or, where several seeds were trained, the standard deviation over
-them. The floor is what the measure gives of training data in place of samples, with its standard deviation; no sampler
-can be expected to do better. Papers' numbers are of their own protocol, which stands beside them."""
+them. The floor is what the measure gives of data in place of samples, with its standard deviation; a distance below it
+is not to be expected, but samples that crowd where data are dense can have more precision than data. Papers' numbers
+are of their own protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 OBJECTIVES = "held_out_objectives"  # losses, which tell one run from another of the same model only
 LIKELIHOODS = {"nll": 1.0, "log_prob_lower_bound": -1.0}  # numbers in nats, and the sign that makes them -log p(x)
+OF_OWN_SAMPLES = "ais_gap"  # bounds on log p(x) of what the model draws, not of test data
 PICTURES_IN_A_ROW = 3
 
 
@@ -163,11 +165,16 @@ def _measures(records):
 
 
 def likelihoods(records):
-    """-log p(x) in nats: dict, dataset -> list of (label, `tables.Number`, the paper's value or None)."""
+    """-log p(x) in nats: dict, data -> list of (label, `tables.Number`, the paper's value or None).
+
+    The probability of an image's grey levels is not that of its black and white pixels: they are data of their own.
+    """
     found = {}
     for name, record in records.items():
         for metric, numbers in summary(record["runs"]).items():
-            for number in numbers:
+            of_levels = any(number.name == "bits_per_dimension" for number in numbers)
+            data = record["dataset"] + " in grey levels" * of_levels
+            for number in numbers if metric != OF_OWN_SAMPLES else ():
                 if sign := LIKELIHOODS.get(number.name):
                     paper = tables.published(name).get(metric, {}).get(number.name)
                     row = (
@@ -175,7 +182,7 @@ def likelihoods(records):
                         replace(number, value=sign * number.value),
                         paper and sign * paper["value"],
                     )
-                    found.setdefault(record["dataset"], []).append(row)
+                    found.setdefault(data, []).append(row)
     return found
 
 
@@ -189,13 +196,13 @@ def draw_likelihoods(records, path):
     heights = [0.4 * len(rows) + 0.8 for rows in panels.values()]
     figure = Figure(figsize=(7, sum(heights)), layout="constrained")
     all_axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (dataset, rows) in zip(all_axes, panels.items(), strict=True):
+    for axes, (data, rows) in zip(all_axes, panels.items(), strict=True):
         for i, (_, number, paper) in enumerate(rows):
             axes.errorbar(number.value, i, xerr=number.error, fmt="o", color="C0", capsize=3)
             if paper is not None:
                 axes.plot(paper, i, "x", color="C1", markersize=9)
         axes.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=7)
         axes.set(
-            ylim=(len(rows) - 0.5, -0.5), xlabel=f"$-\\log p(x)$ of {dataset.replace('_', ' ')}, nats (crosses: papers)"
+            ylim=(len(rows) - 0.5, -0.5), xlabel=f"$-\\log p(x)$ of {data.replace('_', ' ')}, nats (crosses: papers)"
         )
     pictures.save(figure, path)

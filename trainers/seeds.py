@@ -11,7 +11,7 @@ import numpy as np
 from common import files
 from common.cli import UserError
 from common.flagfiles import line_of
-from trainers import rundir
+from trainers import rundir, tables
 from trainers.flags import LARGEST_SEED
 
 BESIDE = ("_standard_error", "_floor", "_floor_deviation")  # ends of names that stand beside a number
@@ -77,10 +77,11 @@ def summarise(run_dir):
     results = {}
     for metric in dict.fromkeys(name for report in reports.values() for name in report["results"]):
         of_seeds = [report["results"].get(metric, {}) for report in reports.values()]
+        settings = {name for found in of_seeds for name in tables.numbers(found)[1]}
         for name in dict.fromkeys(name for found in of_seeds for name in found):
             values = [found.get(name) for found in of_seeds]
             known = [value for value in values if value is not None]
-            if known and not name.startswith("num_") and all(isinstance(value, int | float) for value in known):
+            if known and name not in settings:
                 results.setdefault(metric, {})[name] = {
                     "mean": float(np.mean(known)),
                     "standard_deviation": float(np.std(known, ddof=1)) if len(known) > 1 else None,
@@ -104,7 +105,7 @@ def _table(summary):
     for metric, numbers in summary["results"].items():
         for name, of_seeds in numbers.items():
             if not any(name.endswith(end) and name.removesuffix(end) in numbers for end in BESIDE):
-                shown = ["" if (value := of_seeds[column]) is None else f"{value:.4g}" for column in columns]
+                shown = [tables.rounded(of_seeds[column])[0] for column in columns]
                 rows.append((metric if name == metric else f"{metric}: {name}", *shown))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -42,7 +42,7 @@ def rounded(value, error=None):
     if value is None:
         return "", ""
     if not error:
-        text = f"{value:.0f}" if isinstance(value, int) or abs(value) >= 1e4 else f"{value:.4g}"
+        text = f"{value:.0f}" if isinstance(value, int) or abs(value) >= 9999.5 else f"{value:.4g}"
         return text, "" if error is None else "0"
     digits = 1 - int(f"{error:.1e}".partition("e")[2])  # that an error of 0.0996 is 0.10 is known after rounding only
     return tuple(f"{round(number, digits) + 0.0:.{max(digits, 0)}f}" for number in (value, error))  # no -0

@@ -138,6 +138,7 @@ def test_tensorboard_gets_each_number_once_for_a_step(lab):
 @pytest.mark.parametrize("flags, told", [
     (["--metrics=beauty"], "--metrics=beauty is not one of distance, never, nll, slow, all"),
     (["--metrics=nll", "--num_betas=0"], "--num_betas=0"),
+    (["--metrics=nll", "--num_runs=1"], "--num_runs=1"),
 ])  # fmt: skip
 def test_mistakes(flags, told, lab):
     with mistake(told):
@@ -158,6 +159,7 @@ def test_mistakes(flags, told, lab):
     (0.918, None, ("0.918", "")),
     (717.512, None, ("717.5", "")),
     (123456.7, None, ("123457", "")),
+    (-9999.7, None, ("-10000", "")),
     (1.0, 0.0, ("1", "0")),
     (0.0, None, ("0", "")),
     (None, None, ("", "")),

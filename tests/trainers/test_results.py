@@ -68,9 +68,11 @@ def test_the_page_and_the_readme_are_what_the_command_writes():
         assert not record["picture"] or (results.ROOT / f"docs/results/{name}.png").is_file(), name
 
 
-def test_numbers_of_papers_have_a_source_and_a_protocol():
-    for of_result in json.loads(tables.PUBLISHED.read_text()).values():
-        assert of_result.keys() <= METRICS.keys()
+def test_numbers_of_papers_have_a_source_a_protocol_and_one_of_ours():
+    metrics = "".join(file.read_text() for file in (results.ROOT / "trainers/metrics").glob("*.py"))
+    for name, of_result in json.loads(tables.PUBLISHED.read_text()).items():
+        assert of_result.keys() <= METRICS.keys() and (results.ROOT / f"configs/{name}.cfg").is_file()
+        assert all(f'"{number}"' in metrics for numbers in of_result.values() for number in numbers)
         for number in (number for numbers in of_result.values() for number in numbers.values()):
             assert number.keys() - {"error"} == {"value", "source", "protocol"}
             assert re.search(r"(19|20)\d\d", number["source"]) and "arxiv" not in number["source"]
@@ -157,6 +159,13 @@ def test_likelihoods_are_points_with_errors_and_crosses(root):
     assert [(number.value, number.error, paper) for _, number, paper in found["binarized_mnist"]] == [
         (88.3, 0.4, 84.62), (90.0234, 0.2212, 89.9)
     ]  # fmt: skip
+    gap = {"ais_gap": {"log_prob_lower_bound": -80.1, "gap": 0.2}}  # of the model's own samples
+    levels = {"exact_nll": {"nll": 520.0, "bits_per_dimension": 0.96}}
+    put(root, vae_mnist=a_record(one_run(results={"importance_weighted_nll": NLL} | gap), dataset="mnist"))
+    put(root, vae_mnist_levels=a_record(one_run(results=levels), dataset="mnist"))
+    found = page.likelihoods(results.load(root))
+    assert [number.value for _, number, _ in found["mnist"]] == [NLL["nll"]]
+    assert [number.value for _, number, _ in found["mnist in grey levels"]] == [520.0]
     results.write(root)
     plot = root / "docs/results/likelihoods.png"
     assert PIL.Image.open(plot).width > 500 and "(results/likelihoods.png)" in (root / "docs/results.md").read_text()

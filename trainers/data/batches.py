@@ -87,8 +87,8 @@ def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequan
     """One pass over a split in its own order, each row once, the last batch smaller; otherwise as `batches`.
 
     `binarize` draws each row once and for all, whatever the batch size; and so does `dequantize`, which makes of a
-    pixel k a number uniform in (k, k + 1) / 256. The mean log-density of it bounds the log-probability of 8-bit pixels
-    (Theis et al. 2016, arXiv:1511.01844, section 3.1).
+    pixel k a number uniform in (k, k + 1) / 256. The mean log-density of it, less log 256 for each number of a row, is
+    a lower bound on the log-probability of 8-bit pixels (Theis et al. 2016, arXiv:1511.01844, section 3.1).
     """
     images, labels = _tensors(data, split, with_labels, binarize)
     num_rows = images.shape[0]

@@ -47,8 +47,8 @@ def require_density(run, data):
 def nll_name(run, data):
     """What -log p(x) of the test rows is called: `nll` where it is that of a probability, or of a density of points.
 
-    dequantized_nll: of 8-bit pixels' density after `levels.dequantized`, an upper bound in expectation on that of their
-        probability.
+    dequantized_nll: of 8-bit pixels' density after `levels.dequantized`; with log 256 more for each number of a row it
+        is an upper bound in expectation on that of their probability.
     rounded_nll: of the probability of images that are the rows rounded to the model's levels. More levels than these
         were in the data, so that it can not be compared with models of the rows themselves; refused it is not, for
         models of as many levels can be compared by it.
@@ -59,7 +59,7 @@ def nll_name(run, data):
     if model.support == "binary":
         return "cross_entropy" if scores_grey(run, data) else "nll"
     if model.support == "levels":
-        known = run.settings.dynamic_binarization or at_levels(data.test, model.num_levels).all()
+        known = run.settings.dynamic_binarization or at_levels(data.test, model.num_levels)
         return "nll" if known else "rounded_nll"
     return "dequantized_nll" if images else "nll"
 

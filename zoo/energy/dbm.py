@@ -96,7 +96,7 @@ class DBM(Game):
         max_norm: float, largest norm of the weights into a hidden unit from below; 0 for none.
         sample_steps: int, Gibbs sweeps behind each sample, on an annealed path.
         log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
-        log_z_runs: int, its runs.
+        log_z_runs: int >= 2, its runs.
 
     Example:
 
@@ -129,6 +129,8 @@ class DBM(Game):
         for argument in ("pretraining_steps", "sparsity_targets"):
             if len(getattr(self, argument)) not in (0, num := len(self.hidden_units)):
                 raise ValueError(f"{argument} must have one element for each of the {num} hidden layers.")
+        if self.log_z_runs < 2:
+            raise ValueError(f"log_z_runs must be 2 or more, whose spread is log Z's error, not {self.log_z_runs}.")
 
     def make_networks(self):
         self.machine = Weights(self.sizes, self.max_norm)

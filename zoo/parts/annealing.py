@@ -134,7 +134,12 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
         machine, base: as for `machine_path`.
         num_betas, num_runs: ints, steps of the path, and chains side by side, each from one of the samples, if any.
         progress: function of the number of sweeps done since it was called last, or None.
+
+    Raises:
+        ValueError: for a single run, which has no spread and so no standard error.
     """
+    if num_runs < 2:
+        raise ValueError(f"the spread of runs is the error of log Z: give 2 runs or more, not {num_runs}.")
     betas, shape = machine_betas(num_betas), [num_runs, sum(b.shape[-1] for b in base)]
     direction, sign = (FORWARD, 1.0) if samples is None else (BACKWARD, -1.0)
 
@@ -149,7 +154,7 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
     log_w = run(tf.zeros(num_runs, tf.float64), samples, progress)[0].numpy()
     log_mean = float(estimators.iwae(log_w))
     log_z_base = sum(float(tf.reduce_sum(tf.math.softplus(tf.cast(b, tf.float64)))) for b in base)
-    return LogZ(log_z_base + sign * log_mean, float(np.exp(log_w - log_mean).std() / np.sqrt(num_runs)))
+    return LogZ(log_z_base + sign * log_mean, float(np.exp(log_w - log_mean).std(ddof=1) / np.sqrt(num_runs)))
 
 
 # --- Decoders ---------------------------------------------------------------------------------------------------------

@@ -35,9 +35,10 @@ def dequantized(x, uniform):
 
 
 def at_levels(x, num_levels):
-    """Which of the pixels x, uint8, are levels, as nearly as 8 bits can tell: bool of their shape."""
-    step = 255.0 / (num_levels - 1)
-    return np.abs(np.rint(x / step) * step - x) <= 0.5
+    """Whether pixels x, uint8, are levels, as nearly as 8 bits can tell, and no two different ones are the same."""
+    values, step = np.unique(x), 255.0 / (num_levels - 1)
+    level = np.rint(values / step)
+    return bool(np.all(np.abs(level * step - values) <= 0.5) and np.all(np.diff(level) > 0))
 
 
 class Levels(tfd.Distribution):

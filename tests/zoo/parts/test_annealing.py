@@ -10,6 +10,7 @@ from scipy import io, special, stats
 
 from tests.zoo.enumeration import exact_samples, log_joint, make_machine, tensors
 from trainers import data
+from zoo.energy.dbm import DBM
 from zoo.parts import annealing, boltzmann, estimators, gibbs, hamiltonian, noise
 from zoo.parts.boltzmann import Machine
 from zoo.parts.distributions import PRIORS
@@ -103,6 +104,19 @@ def test_standard_error_is_the_spread_of_estimates(eagerly, monkeypatch):
     assert 0.5 < values.std() / errors.mean() < 1.7
     monkeypatch.setattr(annealing, "CHUNK", 2)
     assert len(set(estimates)) == 20 and estimate(0) == estimates[0]
+
+
+def test_few_runs_do_not_hide_their_error(monkeypatch):
+    """Weights 1 and 3: their mean has the error 1, that of one alone is not known."""
+    machine, options = make_machine((3, 2)), {"num_betas": 1, "seed": 0}
+    monkeypatch.setattr(annealing, "compiled", lambda path: lambda *_: (tf.constant(np.log([1.0, 3.0])), None))
+    log_z = annealing.estimate_log_z(machine, machine.biases, num_runs=2, **options)
+    base = np.logaddexp(0, np.concatenate(machine.biases).astype(np.float64)).sum()
+    np.testing.assert_allclose(log_z, [base + np.log(2), 0.5], rtol=1e-6)
+    with pytest.raises(ValueError, match="give 2 runs or more, not 1"):
+        annealing.estimate_log_z(machine, machine.biases, num_runs=1, **options)
+    with pytest.raises(ValueError, match="log_z_runs must be 2 or more"):
+        DBM(data_shape=(2, 2, 1), hidden_units=(2,), log_z_runs=1)
 
 
 @pytest.mark.slow

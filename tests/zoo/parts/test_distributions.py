@@ -36,8 +36,8 @@ def test_gaussian_is_its_formula(shape):
     np.testing.assert_allclose(p.log_prob(x.astype(np.float32)), expected, rtol=1e-5)
 
 
-def test_log_variance_is_bounded_and_never_without_gradient():
-    raw = tf.constant([-1e6, -40.0, -1.0, 0.0, 1.0, 40.0, 1e6])
+def test_log_variance_is_bounded_and_keeps_a_gradient():
+    raw = tf.constant([-1e6, -60.0, -1.0, 0.0, 1.0, 60.0, 1e6])
     with tf.GradientTape() as tape:
         tape.watch(raw)
         p = distributions.gaussian(tf.stack([tf.zeros_like(raw), raw], axis=-1))

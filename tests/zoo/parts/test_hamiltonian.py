@@ -112,3 +112,13 @@ def test_a_mass_is_another_step_size():
 ])  # fmt: skip
 def test_step_sizes_follow_the_acceptance_rate_within_bounds(step_size, acceptance, expected):
     np.testing.assert_allclose(hamiltonian.adapt(tf.constant([step_size]), acceptance), [expected], rtol=1e-5)
+
+
+def test_a_trajectory_that_leaves_the_world_is_refused():
+    """Its energy is no number, and an acceptance that were none would be the step size of all transitions to come."""
+    z = tf.constant([[1.0], [-2.0]])
+    after, acceptance = hamiltonian.transition(
+        lambda z: tf.reduce_sum(z**2 - z**4, -1), z, tf.ones_like(z), tf.fill([2], 0.5), tf.fill([2], 10.0), 10
+    )
+    np.testing.assert_array_equal(after, z)
+    np.testing.assert_array_equal(acceptance, [0.0, 0.0])

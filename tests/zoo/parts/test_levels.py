@@ -131,10 +131,14 @@ def test_dequantised_pixels_lie_strictly_within_their_level(pixel):
     (256, np.arange(256), True),
     (2, np.array([0, 255]), True),
     (2, np.array([0, 254]), False),
-    (3, np.array([0, 127, 128, 255]), True),  # 127.5, as nearly as 8 bits can tell
+    (3, np.array([0, 127, 255, 127]), True),  # 127.5, as nearly as 8 bits can tell
+    (3, np.array([0, 128, 255, 128]), True),
+    (3, np.array([0, 127, 128, 255]), False),  # of two different ones, one level
+    (171, np.arange(256), False),  # so 256 of them, each within half a step of 1.5
+    (255, np.arange(256), False),
     (17, np.rint(np.arange(17) * 255 / 16), True),
     (17, np.arange(256), False),
     (1000, np.arange(256), True),
 ])  # fmt: skip
 def test_pixels_that_are_levels(num_levels, pixels, expected):
-    assert levels.at_levels(pixels.astype(np.uint8), num_levels).all() == expected
+    assert levels.at_levels(pixels.astype(np.uint8), num_levels) == expected
