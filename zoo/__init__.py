@@ -16,6 +16,7 @@ from zoo.studies.pushforward import Pushforward
 from zoo.variational.aae import AAE
 from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
+from zoo.variational.conditional_vae import ConditionalVAE
 from zoo.variational.denoising_inference import DenoisingInference
 from zoo.variational.factor_vae import FactorVAE
 from zoo.variational.hamiltonian_vae import HamiltonianVAE
@@ -34,6 +35,7 @@ MODELS = {
     "avb": AVB,
     "bilinear": Bilinear,
     "cgan": CGAN,
+    "conditional_vae": ConditionalVAE,
     "dbm": DBM,
     "dcgan": DCGAN,
     "denoising_inference": DenoisingInference,

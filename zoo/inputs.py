@@ -103,6 +103,10 @@ class Inputs:
         x = self.from_served(tf.cast(x, tf.float32))
         return (x, label) if self.labelled else x
 
+    def of_data(self, data):
+        """[x, *y] of what a step takes, y being what networks are told of the label where they are told of any."""
+        return [data[0], *self.conditions(label=data[1])] if self.labelled else [data]
+
     def check_rows(self, x, label=None):
         """Raises ValueError for rows that a step can not take or should not: as `received`, and by their values.
 

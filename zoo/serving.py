@@ -39,6 +39,10 @@ class Serving:
         low, high = self.data_range
         return low + (high - low) * x
 
+    def conditions(self, **label):
+        """List of what the networks are told beside z and x: [y] of the labels [batch], or nothing."""
+        return []
+
     def decode(self, z, **label):
         """Served data [batch, *data_shape] at latent points z [batch, latent_size]; of a likelihood p(x|z) its mean."""
         raise NotImplementedError(f"{type(self).__name__} has no decoder.")
@@ -135,23 +139,24 @@ class Serving:
         """
 
         def encode(seed=None, **inputs):
-            return self.encode(inputs[self.data_name], seed)
+            return self.encode(inputs.pop(self.data_name), seed, **inputs)
 
         def reconstruct(**inputs):
-            return {self.data_name: self.decode(encode(**inputs)["z"])}
+            label = {name: inputs[name] for name in self.label_spec}
+            return {self.data_name: self.decode(encode(**inputs)["z"], **label)}
 
-        specs = self.data_spec | (self.seed_spec if draws else {})
+        specs = self.data_spec | (self.seed_spec if draws else {}) | self.label_spec
         return {"encode": (encode, specs), "reconstruct": (reconstruct, specs)}
 
     def inpaint_signature(self):
         """`inpaint`, for a model with a method `inpaint(x, known, seeds)` that returns a draw and its mean."""
 
         def inpaint(mask, seed, **inputs):
-            draw, mean = self.inpaint(inputs[self.data_name], mask > 0.5, seed)
+            draw, mean = self.inpaint(inputs.pop(self.data_name), mask > 0.5, seed, **inputs)
             return {self.data_name: draw, "mean": mean}
 
         mask = {"mask": tf.TensorSpec([None, *self.data_shape], tf.float32)}
-        return {"inpaint": (inpaint, self.data_spec | mask | self.seed_spec)}
+        return {"inpaint": (inpaint, self.data_spec | mask | self.seed_spec | self.label_spec)}
 
     def before_export(self, results):
         """Completes a trained model that needs more than its weights to be served; returns numbers for the model card.

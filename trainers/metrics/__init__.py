@@ -35,6 +35,7 @@ METRICS = {
     "ais_log_likelihood": annealed.ais_log_likelihood,
     "ais_nll": annealed.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
+    "classification_accuracy": likelihood.classification_accuracy,
     "density_against_theory": theory.density_against_theory,
     "density_ratio": density_ratio.density_ratio,
     "exact_nll": likelihood.exact_nll,

@@ -6,12 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from common.graph import graph
-from trainers.metrics.rows import batches, require
+from trainers.metrics.rows import batches, progress, real_rows, require, share
 from zoo.parts import estimators, noise
 from zoo.parts.levels import at_levels
 
 MAX_ELEMENTS = 2**24  # numbers in one layer of a decoder, 64 MiB: what bounds the memory of importance sampling
 JACKKNIFE_ORDER = 2  # the highest that is evaluated
+NUM_CLASSIFIED = 1000  # rows whose class is inferred, by a likelihood for each
 LAYER_SIZE = 500  # the least that a layer is taken to have for each example
 
 
@@ -54,7 +55,13 @@ def nll_name(run, data):
         models of as many levels can be compared by it.
     cross_entropy: no log-probability. p^x (1 - p)^(1 - x) of a grey pixel x under a Bernoulli likelihood has neither a
         sum nor an integral of 1 over x: over [0, 1] it is at most 1 / 2.
+
+    Of a model that is told the classes of rows it is -log p(x|y) of them, and the names begin with `conditional_`.
     """
+    return "conditional_" * run.model.conditional + _of_rows(run, data)
+
+
+def _of_rows(run, data):
     model, images = run.model, data.test.dtype == np.uint8
     if model.support == "binary":
         return "cross_entropy" if scores_grey(run, data) else "nll"
@@ -77,7 +84,8 @@ def summary(name, nll, model, data):
     A density of a pixel in [0, 1], divided by 256, is a probability of its 256 values: that is 8 bits more.
     """
     found = {name: float(nll.mean()), f"{name}_standard_error": float(nll.std(ddof=1) / np.sqrt(len(nll)))}
-    if name == "dequantized_nll" or (name == "nll" and model.support == "levels"):
+    kind = name.removeprefix("conditional_")
+    if kind == "dequantized_nll" or (kind == "nll" and model.support == "levels"):
         bits = found[name] / np.log(2.0) / int(np.prod(data.shape))
         found["bits_per_dimension"] = bits + (8.0 if is_density(model) else 0.0)
     return found
@@ -106,13 +114,14 @@ def log_weights_by_batch(run, data, options, title, num_samples):
     model = run.model
 
     @graph
-    def log_weights(x, num, chunk):  # every chunk of draws has noise of its own
+    def log_weights(data, num, chunk):  # every chunk of draws has noise of its own
+        x, *y = model.of_data(data)
         with model.drawing(noise.EVALUATION, chunk, options.seed):
-            return model.log_weights(x, num)
+            return model.log_weights(x, num, *y)
 
     chunks = itertools.count()
     for x in batches(run, data, options, title, dequantize=is_density(model)):
-        size = _rows_at_once(data, model) // len(x) or 1
+        size = _rows_at_once(data, model) // len(x[0] if model.labelled else x) or 1
         sizes = [min(size, num_samples - first) for first in range(0, num_samples, size)]
         yield tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
 
@@ -135,6 +144,24 @@ def importance_weighted_nll(run, data, options):
     elbo = {elbo_name: -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
     more = {"num_importance_samples": num_samples, "num_examples": len(nll)}
     return summary(name, nll, model, data) | elbo | more
+
+
+def classification_accuracy(run, data, options):
+    """Share of test rows whose class is the most probable by Bayes' rule, p(y|x) from p(x|y), of a model that has it.
+
+    Of the first 1,000 rows, because each takes a likelihood for each class.
+    """
+    model = run.model
+    require("classify" in model.signatures(), "the model does not infer classes")
+    require(data.test_labels is not None, "the data have no labels")
+    num = min(NUM_CLASSIFIED, len(data.test))
+    seeds, classify = np.arange(options.seed, options.seed + num), graph(model.classify)
+    rows, bar, found = real_rows(run, data, "test", np.s_[:num]), progress("classification", num, "example"), []
+    for i in range(0, num, options.batch_size):
+        of = np.s_[i : i + options.batch_size]
+        found.append(classify(tf.constant(rows[of]), tf.constant(seeds[of]))["probability"].numpy().argmax(axis=1))
+        bar.add(len(found[-1]))
+    return share("classification_accuracy", np.concatenate(found) == data.test_labels[:num]) | {"num_examples": num}
 
 
 def jackknife_nll(run, data, options):

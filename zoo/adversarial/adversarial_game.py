@@ -93,10 +93,6 @@ class AdversarialGame(Game):
     def latent_prior(self):
         return distributions.PRIORS[self.prior]
 
-    def conditions(self, **label):
-        """List of what G and D are told beside z and x: none here."""
-        return []
-
     def G(self, z, *y, training=True):
         return self.generator(z, training=training)
 
@@ -125,10 +121,6 @@ class AdversarialGame(Game):
 
     def draw_z(self, x, index=0):
         return self.latent_prior.draw(self.key("z", index), [tf.shape(x)[0], self.latent_size])
-
-    def of_data(self, data):
-        """[x, *y] of what `train_step` takes."""
-        return [data[0], *self.conditions(label=data[1])] if self.labelled else [data]
 
     def train_step(self, data):
         k = self.num_discriminator_steps

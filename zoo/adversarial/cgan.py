@@ -16,21 +16,16 @@ y appended to z, and in D the projection of Miyato and Koyama 2018:
 """
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from zoo.adversarial import dcgan
 from zoo.adversarial.adversarial_game import AdversarialGame
-from zoo.inputs import classes
+from zoo.conditional import Conditional
 from zoo.parts import networks, penalties
 
 
-class CGAN(AdversarialGame):
+class CGAN(Conditional, AdversarialGame):
     """Conditional generative adversarial network, for images and for points with class labels.
-
-    Labels that are no classes are refused where their numbers are known: by `fit` (of arrays, before the first step),
-    and by steps, `sample` and `discriminate` outside of graphs. To condition on other vectors than those of classes,
-    override `condition_size` and `condition`.
 
     Args:
         num_classes: int, labels are 0 ... num_classes - 1.
@@ -49,8 +44,6 @@ class CGAN(AdversarialGame):
         M. Mirza and S. Osindero. Conditional generative adversarial nets. 2014. arXiv:1411.1784, sections 3.2 and 4.1.
         T. Miyato and M. Koyama. cGANs with projection discriminator. ICLR 2018. arXiv:1802.05637, section 3.
     """
-
-    conditional = True
 
     def __init__(
         self, *, data_shape, num_classes, latent_size, prior, loss, loss_parameter, penalty, penalty_weight,
@@ -90,24 +83,6 @@ class CGAN(AdversarialGame):
                 self.packed_data_shape, 1 + packed_size, **sides,
                 batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm,
             )  # fmt: skip
-
-    @property
-    def condition_size(self):
-        """The length of y."""
-        return self.num_classes
-
-    def condition(self, label):
-        """y, float32 [batch, condition_size], of labels [batch]; ValueError where they are known to be no classes."""
-        return tf.one_hot(classes(label, range(self.num_classes)), self.num_classes)
-
-    def check_rows(self, x, label=None):
-        super().check_rows(x, label)
-        self.condition(np.unique(label, axis=0))  # refuses what it can not take
-
-    def conditions(self, label=None):
-        if label is None:
-            raise ValueError(f"{type(self).__name__} makes and judges rows of a class: give the label of each row.")
-        return [self.condition(label)]
 
     def G(self, z, y, training=True):
         inputs = [z, y] if self.network == "mlp" else tf.concat([z, y], axis=-1)

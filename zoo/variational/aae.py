@@ -111,21 +111,21 @@ class AAE(Autoencoder):
         return self.discriminator(tf.concat([z, *y], axis=1), training=training)[:, 0]
 
     def reconstruction_losses(self, x, epsilon, training=True):
-        z, _ = self.q(x, training).draw(epsilon)
-        return {"autoencoder": -self.p(z, training).log_prob(x)}
+        z, _ = self.q(x, training=training).draw(epsilon)
+        return {"autoencoder": -self.p(z, training=training).log_prob(x)}
 
     def discriminator_losses(self, x, y, z, epsilon, training=True):
         """D's loss per example, for z a draw from the prior, of the mode of each y where it tells one."""
-        z_q, _ = self.q(x, training).draw(epsilon)
+        z_q, _ = self.q(x, training=training).draw(epsilon)
         real, fake = self.D(z, y, training), self.D(z_q, y, training)
         divergence = self.loss_pair.divergence(real, fake)
         return {"discriminator": self.loss_pair.discriminator(real, fake), "divergence": divergence}
 
     def encoder_losses(self, x, y, epsilon, training=True):
-        z_q, _ = self.q(x, training).draw(epsilon)
+        z_q, _ = self.q(x, training=training).draw(epsilon)
         return {"encoder": self.loss_pair.generator(self.D(z_q, y, training))}
 
-    def of_data(self, data):
+    def minibatch(self, data):
         """x, y in a list that is empty without labels, z from the prior and epsilon, of what `train_step` takes."""
         x, label = data if self.labelled else (data, None)
         num = tf.shape(x)[0]
@@ -142,14 +142,14 @@ class AAE(Autoencoder):
             classes(np.unique(label, axis=0), range(-1, self.prior_classes))  # refuses what it can not take
 
     def train_step(self, data):
-        x, y, z, epsilon = self.of_data(data)
+        x, y, z, epsilon = self.minibatch(data)
         self.minimize(lambda: self.reconstruction_losses(x, epsilon))
         self.minimize(lambda: self.discriminator_losses(x, y, z, epsilon))  # ascend log D(z) + log(1 - D(z_q))
         self.minimize(lambda: self.encoder_losses(x, y, epsilon))  # ascend log D(z_q)
         return self.next_step()
 
     def test_step(self, data):
-        x, y, z, epsilon = self.of_data(data)
+        x, y, z, epsilon = self.minibatch(data)
         self.track(
             self.reconstruction_losses(x, epsilon, training=False)
             | self.discriminator_losses(x, y, z, epsilon, training=False)

@@ -59,6 +59,7 @@ class Autoencoder(Game):
     draws = ("epsilon",)
     latent_prior = distributions.PRIORS["normal"]
     posterior, estimator = "gaussian", "elbo"
+    condition_size = 0
     zero_allowed = (*Game.zero_allowed, "jackknife_order")
     has_proposal = proposes_by_q = infers = True
 
@@ -76,6 +77,22 @@ class Autoencoder(Game):
             raise ValueError(f"{needed}: num_samples must be greater, but is {self.num_samples}.")
 
     # --- Networks ----------------------------------------------------------------------------------------------------
+
+    def make_networks(self):
+        """Builds `encoder`, which gives a Gaussian and what a flow takes, the flow's networks, and `decoder`."""
+        size, self.flow, self.flow_networks = 2 * self.latent_size, None, []
+        if self.posterior != "gaussian":
+            self.flow = flows.FLOWS[self.posterior](self.latent_size, self.num_flow_steps, self.flow_units)
+            size, self.flow_networks = size + self.flow.num_parameters, self.flow.networks
+        if self.condition_size:
+            self.encoder = self.network_of_x_and(self.condition_size, networks.mlp, self.hidden_units, size)
+        else:
+            self.encoder = self.network_of_x(size)
+        self.decoder = self.network_of_z()
+
+    @property
+    def moves(self):
+        return {"autoencoder": [self.encoder, *self.flow_networks, self.decoder]}
 
     def network_of_x(self, output_size):
         """A network from x to vectors [batch, output_size]."""
@@ -96,23 +113,13 @@ class Autoencoder(Game):
         return keras.Model([x, vector], network(both))
 
     def network_of_z(self, size=None):
-        """The decoder's network, from z, or a vector of another size, to the parameters of p(x|z)."""
-        size = size or self.latent_size
+        """The decoder's network, from z and y, or a vector of another size, to the parameters of p(x|z)."""
+        size = size or self.latent_size + self.condition_size
         num_parameters = self.family.num_parameters
         output_shape, f = (*self.data_shape[:-1], num_parameters * self.data_shape[-1]), self.activation
         if self.network == "mlp":
             return networks.mlp((size,), self.hidden_units[::-1], output_shape, activation=f)
         return networks.convolutional_decoder(size, output_shape, filters=self.filters, activation=f)
-
-    def make_encoder(self):
-        """Builds `encoder`, which gives a Gaussian and what the flow after it takes, and the flow's own networks."""
-        size = self.latent_size
-        if self.posterior == "gaussian":
-            self.flow, self.flow_networks, num_parameters = None, [], 0
-        else:
-            self.flow = flows.FLOWS[self.posterior](size, self.num_flow_steps, self.flow_units)
-            self.flow_networks, num_parameters = self.flow.networks, self.flow.num_parameters
-        self.encoder = self.network_of_x(2 * size + num_parameters)
 
     # --- Densities ---------------------------------------------------------------------------------------------------
 
@@ -134,42 +141,41 @@ class Autoencoder(Game):
         """The density p(z) of one vector."""
         return self.latent_prior.density(self.latent_size)
 
-    def q(self, x, training=False):
-        """The posterior q(z|x)."""
-        raise NotImplementedError(f"{type(self).__name__} has no posterior.")
-
-    def posterior_of(self, parameters):
-        """The posterior that an encoder of `make_encoder` gives by these numbers [batch, ...]."""
+    def q(self, x, *y, training=False):
+        """The posterior q(z|x), of a model of rows of a class q(z|x, y)."""
+        told = [networks.of_x_and_vectors(self.encoder, x, each, training) for each in y]
+        (parameters,) = told or [self.encoder(x, training=training)]
         if self.posterior == "gaussian":
             return Gaussian.of(parameters)
         of_base, of_flow = tf.split(parameters, [2 * self.latent_size, self.flow.num_parameters], axis=-1)
         return Flow(Gaussian.of(of_base), self.flow.bijection(of_flow).forward)
 
-    def p(self, z, training=False):
-        """The likelihood p(x|z), for z [..., latent_size]."""
+    def p(self, z, *y, training=False):
+        """The likelihood p(x|z), or p(x|z, y), for z [..., latent_size]."""
+        z = tf.concat([z, *(tf.broadcast_to(each, [*tf.unstack(tf.shape(z)[:-1]), each.shape[-1]]) for each in y)], -1)
         parameters = networks.over_leading_axes(self.decoder, z, training=training)
         return self.family.density(parameters, event_ndims=len(self.data_shape))
 
-    def proposal(self, x):
+    def proposal(self, x, *y):
         """What importance samples of z come from, a posterior with a density: q(z|x)."""
-        return self.q(x)
+        return self.q(x, *y)
 
-    def log_joint(self, x, z):
-        """log p(x, z) = log p(x|z) + log p(z) in nats [..., batch]."""
-        return self.p(z).log_prob(x) + self.prior.log_prob(z)
+    def log_joint(self, x, z, *y):
+        """log p(x, z) = log p(x|z) + log p(z) in nats [..., batch]; given y, where there is one."""
+        return self.p(z, *y).log_prob(x) + self.prior.log_prob(z)
 
-    def log_weight(self, x, q, epsilon):
+    def log_weight(self, x, q, epsilon, *y):
         """log w = log p(x, z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
 
         Their `estimators` bound log p(x) whatever q is (Burda et al. 2016, equation 7).
         """
         z, log_q = q.draw(epsilon)
-        return self.log_joint(x, z) - log_q
+        return self.log_joint(x, z, *y) - log_q
 
-    def log_weights(self, x, num_samples):
+    def log_weights(self, x, num_samples, *y):
         """`log_weight` of fresh draws from the proposal, [num_samples, batch]."""
-        q = self.proposal(x)
-        return self.log_weight(x, q, self.draw_noise(q, [num_samples, tf.shape(x)[0]]))
+        q = self.proposal(x, *y)
+        return self.log_weight(x, q, self.draw_noise(q, [num_samples, tf.shape(x)[0]]), *y)
 
     def draw_noise(self, q, leading, name="epsilon"):
         """The noise of draws [*leading] from q, by the keys of this name."""
@@ -181,14 +187,14 @@ class Autoencoder(Game):
         """What a model adds to the KL, nats [K, batch] of draws z from q, and what of it is logged, a dict."""
         return 0.0, {}
 
-    def negative_bound(self, x, training):
+    def negative_bound(self, x, *y, training):
         """Minus the bound that is maximised, over K draws of z, and its two terms, each in nats [batch].
 
         Where q has auxiliary variables, its log q(z|x) and the term `kl` have their cost in them.
         """
-        q = self.q(x, training)
+        q = self.q(x, *y, training=training)
         z, log_qz = q.draw(self.draw_noise(q, [self.num_samples, tf.shape(x)[0]]))
-        log_px = self.p(z, training).log_prob(x)
+        log_px = self.p(z, *y, training=training).log_prob(x)
         log_ratio = self.prior.log_prob(z) - log_qz
         if hasattr(q, "kl"):  # the expectation of log p(z) - log q(z|x) is known then: it is -KL
             kl = q.kl(self.latent_prior)
@@ -200,12 +206,12 @@ class Autoencoder(Game):
         bound = estimate(log_px + self.beta * (log_ratio - more))
         return {"autoencoder": -bound, "reconstruction": -tf.reduce_mean(log_px, axis=0), "kl": kl, **logged}
 
-    def train_step(self, x):
-        self.minimize(lambda: self.negative_bound(x, training=True))
+    def train_step(self, data):
+        self.minimize(lambda: self.negative_bound(*self.of_data(data), training=True))
         return self.next_step()
 
-    def test_step(self, x):
-        self.track(self.negative_bound(x, training=False))
+    def test_step(self, data):
+        self.track(self.negative_bound(*self.of_data(data), training=False))
         return self.logs()
 
     # --- Serving -----------------------------------------------------------------------------------------------------
@@ -214,22 +220,23 @@ class Autoencoder(Game):
     def encodes_by_draws(self):
         return self.posterior != "gaussian"
 
-    def decode(self, z):
-        return self.to_served(self.p(z).mean())
+    def decode(self, z, **label):
+        return self.to_served(self.p(z, *self.conditions(**label)).mean())
 
-    def sample(self, seeds):
+    def sample(self, seeds, **label):
         """A draw x ~ p(x|z), z ~ p(z), for each int64 seed [batch], as it is served: pixels are clipped to [0, 1]."""
-        return self.to_served(self.family.rows(self.p(self.latent(seeds)), seeds))
+        p = self.p(self.latent(seeds), *self.conditions(**label))
+        return self.to_served(self.family.rows(p, seeds))
 
-    def sample_mean(self, seeds):
+    def sample_mean(self, seeds, **label):
         """The mean of p(x|z), z ~ p(z), for each int64 seed [batch]: what `sample` scatters round."""
-        return self.decode(self.latent(seeds))
+        return self.decode(self.latent(seeds), **label)
 
-    def encode(self, x, seeds=None):
+    def encode(self, x, seeds=None, **label):
         """Mean and log-variance of q(z|x) for served data x; of a q without a mean a draw, row i by seeds[i] alone."""
-        return self.q(self.from_served(x)).encoding(seeds)
+        return self.q(self.from_served(x), *self.conditions(**label)).encoding(seeds)
 
-    def inpaint(self, x, known, seeds):
+    def inpaint(self, x, known, seeds, **label):
         """Completes served data x, of which bool `known`, of its shape, says what is given; row i draws by seeds[i].
 
         A chain from the sample of the seed: z ~ q(z|x), then of p(x|z) what is missing, `inpaint_steps` times. Were q
@@ -240,44 +247,44 @@ class Autoencoder(Game):
         Returns:
             The last draw of x, and the mean of p(x|z) that it is of; both are x where it is known.
         """
-        given = self.from_served(x)
+        given, y = self.from_served(x), self.conditions(**label)
 
         def completed(values):
             return tf.where(known, given, values)
 
         def step(k, x, mean):
-            q = self.q(x)
+            q = self.q(x, *y)
             z, _ = q.draw(noise.of_rows(q.noise, seeds, noise.INPAINTING, k))
-            p = self.p(z)
+            p = self.p(z, *y)
             draw = self.family.rows(p, seeds, noise.stream(noise.COMPLETION, k))
             return k + 1, completed(draw), completed(p.mean())
 
-        first = self.p(self.latent(seeds))
+        first = self.p(self.latent(seeds), *y)
         start = completed(self.family.rows(first, seeds)), completed(first.mean())
         _, *found = tf.while_loop(lambda k, *_: k < self.inpaint_steps, step, [0, *start])
         return [self.to_served(values) for values in found]
 
-    def log_prob(self, x, seeds):
+    def log_prob(self, x, seeds, **label):
         """Bounds on log p(x) of served data, in nats, the ELBO and the importance-weighted; row i draws by seeds[i].
 
         Under grey levels log p(x) is that of the levels next to the pixels. Grey pixels have no probability under a
         Bernoulli likelihood: in place of log p(x|z) stands minus their cross-entropy then, and what is bounded is no
         log-probability. A Gaussian one scores pixels as they are given, not dequantised.
         """
-        x = self.from_served(x)
-        q = self.proposal(x)
+        x, y = self.from_served(x), self.conditions(**label)
+        q = self.proposal(x, *y)
 
         def log_weight(draw):
-            return self.log_weight(x, q, noise.of_rows(q.noise, seeds, noise.BOUND, draw))
+            return self.log_weight(x, q, noise.of_rows(q.noise, seeds, noise.BOUND, draw), *y)
 
         bounds = estimators.bounds_of_rows(log_weight, self.log_prob_samples)
         return bounds if self.proposes_by_q else {"log_prob_lower_bound": bounds["log_prob_lower_bound"]}
 
     def signatures(self):
         def log_prob(seed, **inputs):
-            return self.log_prob(inputs[self.data_name], seed)
+            return self.log_prob(inputs.pop(self.data_name), seed, **inputs)
 
         signatures = super().signatures() | self.encoder_signatures(self.encodes_by_draws)
         signatures |= self.inpaint_signature() if self.infers else {}
-        scores = {"log_prob": (log_prob, self.data_spec | self.seed_spec)}
+        scores = {"log_prob": (log_prob, self.data_spec | self.seed_spec | self.label_spec)}
         return signatures | (scores if self.has_proposal else {})

@@ -175,7 +175,7 @@ class AVB(Autoencoder):
         z_q, r = self.draw_q(x, epsilon, training)
         T_q = self.T(x, (z_q - r.mean()) / r.stddev(), training)  # (4.2)
         T_p = self.T(x, z, training)
-        log_px = self.p(z_q, training).log_prob(x)
+        log_px = self.p(z_q, training=training).log_prob(x)
         kl = T_q + r.log_prob(z_q) - self.prior.log_prob(z_q)  # without adaptive contrast it is T_q
         return {
             "decoder": -log_px,  # of (3.7), the part that depends on theta

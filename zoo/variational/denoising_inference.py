@@ -114,7 +114,7 @@ class DenoisingInference(Autoencoder):
         z = z_phi + s * eta
         v = self.v(x, z, training)
         slope = tf.stop_gradient(v - z) / s**2  # of log q(z|x)
-        log_px = self.p(z, training).log_prob(x)
+        log_px = self.p(z, training=training).log_prob(x)
         return {
             "decoder": -log_px,
             "encoder": tf.reduce_sum(slope * (z - tf.stop_gradient(z)), axis=-1) - log_px - self.prior.log_prob(z),

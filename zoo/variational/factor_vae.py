@@ -23,7 +23,6 @@ so that D learns from latents of before the autoencoder's step; networks are tho
 import tensorflow as tf
 
 from zoo.parts import adversarial, networks, noise
-from zoo.parts.posteriors import Gaussian
 from zoo.variational.autoencoder import Autoencoder
 
 
@@ -62,17 +61,13 @@ class FactorVAE(Autoencoder):
         super().__init__(locals())
 
     def make_networks(self):
-        self.encoder = self.network_of_x(2 * self.latent_size)
-        self.decoder = self.network_of_z()
+        super().make_networks()
         size = (self.latent_size,)
         self.discriminator = networks.mlp(size, self.discriminator_units, (1,), activation="leaky_relu")
 
     @property
     def moves(self):
-        return {"autoencoder": [self.encoder, self.decoder], "discriminator": [self.discriminator]}
-
-    def q(self, x, training=False):
-        return Gaussian.of(self.encoder(x, training=training))
+        return super().moves | {"discriminator": [self.discriminator]}
 
     def D_logit(self, z, training=True):
         """log D(z) - log(1 - D(z)), [m]."""
@@ -80,7 +75,7 @@ class FactorVAE(Autoencoder):
 
     def draw_q(self, x, i, training):
         """q(z|x) and a draw from it by the i-th noise, [m, latent_size]."""
-        q = self.q(x, training)
+        q = self.q(x, training=training)
         return q, q.draw(noise.normal(self.key("epsilon", i), [tf.shape(x)[0], self.latent_size]))[0]
 
     def permuted(self, z):
@@ -93,7 +88,7 @@ class FactorVAE(Autoencoder):
         q, z = self.draw_q(x, 0, training)
         _, z_other = self.draw_q(other, 1, training)
         D_joint, D_product = self.D_logit(z, training), self.D_logit(self.permuted(z_other), training)
-        reconstruction, kl = -self.p(z, training).log_prob(x), q.kl(self.latent_prior)
+        reconstruction, kl = -self.p(z, training=training).log_prob(x), q.kl(self.latent_prior)
         return {
             "autoencoder": reconstruction + kl + self.gamma * D_joint,  # (2) by (3)
             "discriminator": adversarial.cross_entropy(D_joint, D_product),

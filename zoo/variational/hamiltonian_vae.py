@@ -103,7 +103,7 @@ class HamiltonianVAE(Autoencoder):
         """z and v after `num_steps` leapfrog steps of the t-th transition."""
 
         def log_joint(z):
-            return self.p(z, training).log_prob(x) + self.prior.log_prob(z)
+            return self.p(z, training=training).log_prob(x) + self.prior.log_prob(z)
 
         step_size = tf.exp(self.dynamics[t].log_step_size)
         return hamiltonian.leapfrog(log_joint, z, v, step_size, num_steps, unroll=training)[:2]

@@ -132,7 +132,7 @@ class Helmholtz(Autoencoder):
 
     def p(self, z, training=False):
         """p(x|h_1), for h_1 [..., batch, latent_size] or, as `q` draws them, a tuple of all layers."""
-        return super().p(z[0] if isinstance(z, tuple) else z, training)
+        return super().p(z[0] if isinstance(z, tuple) else z, training=training)
 
     @property
     def joint(self):

@@ -136,4 +136,4 @@ class HierarchicalVAE(Autoencoder):
 
     def p(self, z, training=False):
         layers = self.layers_of(z, training)
-        return super().p(tf.concat(layers, axis=-1) if self.skip else layers[0], training)
+        return super().p(tf.concat(layers, axis=-1) if self.skip else layers[0], training=training)

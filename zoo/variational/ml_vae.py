@@ -23,7 +23,6 @@ import tensorflow as tf
 
 from zoo.inputs import classes
 from zoo.parts import posteriors
-from zoo.parts.posteriors import Gaussian
 from zoo.variational.autoencoder import Autoencoder
 
 
@@ -61,20 +60,9 @@ class MLVAE(Autoencoder):
     ):  # fmt: skip
         super().__init__(locals())
 
-    def make_networks(self):
-        self.encoder = self.network_of_x(2 * self.latent_size)
-        self.decoder = self.network_of_z()
-
     @property
     def latent_size(self):
         return self.style_size + self.content_size
-
-    @property
-    def moves(self):
-        return {"autoencoder": [self.encoder, self.decoder]}
-
-    def q(self, x, training=False):
-        return Gaussian.of(self.encoder(x, training=training))
 
     def split(self, z):
         """Style and content of z [..., latent_size]."""
@@ -87,13 +75,13 @@ class MLVAE(Autoencoder):
 
     def negative_bound(self, x, label, training):
         """Minus each row's share of ELBO_G, and its terms, each in nats [batch]."""
-        q = self.q(x, training)
+        q = self.q(x, training=training)
         style, content = self.of_groups(q, label)
         epsilon_s, epsilon_c = self.split(self.draw_noise(q, [tf.shape(x)[0]]))
         z = tf.concat([style.draw(epsilon_s)[0], content.draw(epsilon_c)[0]], axis=-1)
         size_of_group = tf.reduce_sum(tf.cast(label[:, None] == label[None], tf.float32), axis=1)
         losses = {
-            "reconstruction": -self.p(z, training).log_prob(x),
+            "reconstruction": -self.p(z, training=training).log_prob(x),
             "style_kl": style.kl(self.latent_prior),
             "content_kl": content.kl(self.latent_prior) / size_of_group,
         }

@@ -87,14 +87,6 @@ class VAE(Autoencoder):
         if self.part_weights and not self.num_train:
             raise ValueError("weights of the parts of the KL need num_train, how many training rows there are.")
 
-    def make_networks(self):
-        self.make_encoder()
-        self.decoder = self.network_of_z()
-
-    @property
-    def moves(self):
-        return {"autoencoder": [self.encoder, *self.flow_networks, self.decoder]}
-
     @property
     def part_weights(self):
         """What the weights add to 1, a dict of `aggregate.PARTS`; empty where they are all 1."""
@@ -105,9 +97,6 @@ class VAE(Autoencoder):
     @property
     def metric_names(self):
         return ("reconstruction", "kl", *self.part_weights)
-
-    def q(self, x, training=False):
-        return self.posterior_of(self.encoder(x, training=training))
 
     def more_divergence(self, q, z, log_qz):
         if not self.part_weights:

@@ -107,14 +107,16 @@ class WAE(Autoencoder):
         return output + self.prior.log_prob(z) if self.prior_trick else output
 
     def discriminator_losses(self, x, z, training=True):
-        real, fake = self.D(z, training), self.D(self.q(x, training).mean(), training)
+        real, fake = self.D(z, training), self.D(self.q(x, training=training).mean(), training)
         divergence = self.loss_pair.divergence(real, fake)
         return {"discriminator": self.loss_pair.discriminator(real, fake), "divergence": divergence}
 
     def autoencoder_losses(self, x, z, training=True):
         """(4) per example, [batch], for z ~ p(z) [batch, latent_size]; a discrepancy is that of the whole batch."""
-        z_q = self.q(x, training).mean()
-        cost = self.cost_weight * tf.reduce_sum(discrepancies.flat(tf.square(x - self.p(z_q, training).mean())), axis=1)
+        z_q = self.q(x, training=training).mean()
+        cost = self.cost_weight * tf.reduce_sum(
+            discrepancies.flat(tf.square(x - self.p(z_q, training=training).mean())), axis=1
+        )
         losses = {"cost": cost}
         if self.regularizer == "gan":
             regularizer = self.loss_pair.generator(self.D(z_q, training))

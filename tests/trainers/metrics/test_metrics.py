@@ -34,6 +34,7 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("ais_nll", NOTHING, None, "no likelihood"),
     ("ais_log_likelihood", NOTHING, None, "no partition function"),
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
+    ("classification_accuracy", NOTHING, POINTS, "does not infer classes"),
     ("class_accuracy", class_sampler_of(MODES), POINTS, "tells the class"),
     ("nearest_neighbour_accuracy", NOTHING, POINTS, "does not encode"),
     ("linear_probe", NOTHING, POINTS, "does not encode"),
