@@ -105,7 +105,7 @@ def _table(summary):
     for metric, numbers in summary["results"].items():
         for name, of_seeds in numbers.items():
             if not any(name.endswith(end) and name.removesuffix(end) in numbers for end in BESIDE):
-                shown = ["" if (value := of_seeds[column]) is None else f"{value:.4g}" for column in columns]
+                shown = [tables.rounded(of_seeds[column])[0] for column in columns]
                 rows.append((metric if name == metric else f"{metric}: {name}", *shown))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

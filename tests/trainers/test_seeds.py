@@ -60,10 +60,11 @@ def test_what_is_not_for_several_seeds(more, told, tmp_path):
 
 
 def test_a_summary_is_of_every_number_that_is_no_setting(tmp_path, capsys):
+    a, b = 12_347, 12_348
     beside = {"kl_floor": 0.5, "judge": "abc", "judge_accuracy": 0.99, "num_rows": 3}
     reports = [
-        {"kl": {"kl": 1.0, **beside}, "modes": {"found": 7}},
-        {"kl": {"kl": 2.0, **beside}, "modes": {"found": 8}},
+        {"kl": {"kl": 1.0, **beside}, "modes": {"found": a}},
+        {"kl": {"kl": 2.0, **beside}, "modes": {"found": b}},
         {"kl": beside},  # not finite, and does not apply
         None,
     ]
@@ -76,18 +77,18 @@ def test_a_summary_is_of_every_number_that_is_no_setting(tmp_path, capsys):
     summary = seeds.summarise(tmp_path)
     assert summary == json.loads((tmp_path / "summary.json").read_text())
     assert (summary["seeds"], summary["steps"]) == ([0, 2, 10], [5, 5, 5])
-    deviation = pytest.approx(np.sqrt(0.5))
+    half = {"standard_deviation": pytest.approx(np.sqrt(0.5))}
     assert summary["results"] == {
         "kl": {
-            "kl": {"mean": 1.5, "standard_deviation": deviation, "min": 1.0, "max": 2.0, "values": [1.0, 2.0, None]},
+            "kl": {"mean": 1.5, **half, "min": 1.0, "max": 2.0, "values": [1.0, 2.0, None]},
             "kl_floor": {"mean": 0.5, "standard_deviation": 0.0, "min": 0.5, "max": 0.5, "values": [0.5] * 3},
         },
-        "modes": {"found": {"mean": 7.5, "standard_deviation": deviation, "min": 7, "max": 8, "values": [7, 8, None]}},
+        "modes": {"found": {"mean": 12_347.5, **half, "min": a, "max": b, "values": [a, b, None]}},
     }
     out, err = capsys.readouterr()
     assert [line.split() for line in out.splitlines()[:3]] == [
         ["3", "seeds", "mean", "deviation", "min", "max"],
         ["kl", "1.5", "0.7071", "1", "2"],
-        ["modes:", "found", "7.5", "0.7071", "7", "8"],
+        ["modes:", "found", "12348", "0.7071", "12347", "12348"],
     ]
     assert err == f"{tmp_path}: not evaluated yet, seeds 11\n"
