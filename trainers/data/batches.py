@@ -83,25 +83,26 @@ def batches(
     return tf.data.Dataset.counter(start_step).map(as_written(step_batches)).unbatch().prefetch(2)
 
 
-def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequantize=False, split="test"):
+def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequantize=False, split="test", rows=None):
     """One pass over a split in its own order, each row once, the last batch smaller; otherwise as `batches`.
 
-    `binarize` draws each row once and for all, whatever the batch size; and so does `dequantize`, which makes of a
-    pixel k a number uniform in (k, k + 1) / 256. The mean log-density of it, less log 256 for each number of a row, is
-    a lower bound on the log-probability of 8-bit pixels (Theis et al. 2016, arXiv:1511.01844, section 3.1).
+    `rows`, ints [n], are those to be passed, by default all. `binarize` draws each row once and for all, whatever the
+    batch size and the other rows; and so does `dequantize`, which makes of a pixel k a number uniform in (k, k + 1) /
+    256. The mean log-density of it, less log 256 for each number of a row, is a lower bound on the log-probability of
+    8-bit pixels (Theis et al. 2016, arXiv:1511.01844, section 3.1).
     """
     images, labels = _tensors(data, split, with_labels, binarize)
-    num_rows = images.shape[0]
+    rows = np.arange(images.shape[0]) if rows is None else np.asarray(rows, np.int64)
 
     def batch(start):
-        stop = tf.minimum(start + batch_size, num_rows)
-        uniform = noise.uniform_rows(tf.range(start, stop), images.shape[1:], TEST_STREAM) if binarize else None
-        x = _served(images[start:stop], uniform)
+        of_batch = tf.constant(rows)[start : start + batch_size]
+        uniform = noise.uniform_rows(of_batch, images.shape[1:], TEST_STREAM) if binarize else None
+        x = _served(tf.gather(images, of_batch), uniform)
         if dequantize and images.dtype == tf.uint8:
-            x = dequantized(x, noise.uniform_rows(tf.range(start, stop), images.shape[1:], DEQUANTIZATION_STREAM))
-        return (x, labels[start:stop]) if with_labels else x
+            x = dequantized(x, noise.uniform_rows(of_batch, images.shape[1:], DEQUANTIZATION_STREAM))
+        return (x, tf.gather(labels, of_batch)) if with_labels else x
 
-    return tf.data.Dataset.range(0, num_rows, batch_size).map(as_written(batch)).prefetch(2)
+    return tf.data.Dataset.range(0, len(rows), batch_size).map(as_written(batch)).prefetch(2)
 
 
 def require_rows(data, split):

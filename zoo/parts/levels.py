@@ -35,7 +35,7 @@ def dequantized(x, uniform):
 
 
 def at_levels(x, num_levels):
-    """Whether pixels x, uint8, are levels, as nearly as 8 bits can tell, and no two different ones are the same."""
+    """Whether pixels x, uint8, are levels, as nearly as 8 bits can tell, and no two of their values the same level."""
     values, step = np.unique(x), 255.0 / (num_levels - 1)
     level = np.rint(values / step)
     return bool(np.all(np.abs(level * step - values) <= 0.5) and np.all(np.diff(level) > 0))

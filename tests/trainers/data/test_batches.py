@@ -82,8 +82,12 @@ def test_evaluation_sees_every_row_once_in_order_and_always_the_same(split):
     np.testing.assert_array_equal(np.concatenate([label for _, label in batches]), np.arange(30))
     np.testing.assert_allclose(255 * np.concatenate([x for x, _ in batches]), one.test, rtol=1e-6)
     assert [len(x) for x, _ in batches] == [8, 8, 8, 6]
-    draws = [np.concatenate(steps(data.held_out_batches(one, size, binarize=True), 30)) for size in (7, 64)]
-    np.testing.assert_array_equal(*draws)
+    for of in ("binarize", "dequantize"):
+        draws = [np.concatenate(steps(data.held_out_batches(one, size, **{of: True}), 30)) for size in (7, 64)]
+        np.testing.assert_array_equal(*draws)
+        some = steps(data.held_out_batches(one, 2, with_labels=True, rows=[5, 29, 1], **{of: True}), 2)
+        np.testing.assert_array_equal(np.concatenate([x for x, _ in some]), draws[0][[5, 29, 1]])
+        np.testing.assert_array_equal(np.concatenate([label for _, label in some]), [5, 29, 1])
 
 
 def test_points_stay_as_they_are():
