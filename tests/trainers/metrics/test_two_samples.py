@@ -152,6 +152,13 @@ def test_density_and_coverage_of_equal_distributions(num_x, num_y, size, k):
     assert found[0]["coverage_of_equal_distributions"] == (expected["coverage"], None)
 
 
+def test_samples_that_vary_too_little_have_more_precision_and_density_than_data_and_less_recall():
+    found = [two_samples.precision_recall(normal(0, size=20, scale=s), normal(1, size=20)) for s in (1.0, 0.7)]
+    of_data, narrow = map(values, found)
+    assert narrow["precision"] > of_data["precision"] + 0.1 and narrow["density"] > 2 * of_data["density"]
+    assert narrow["recall"] < of_data["recall"] - 0.4
+
+
 @pytest.mark.parametrize("num, k, coverage", [(2500, 5, 0.96884), (10_000, 5, 0.96877), (10_000, 3, 0.87504)])
 def test_coverage_that_equal_distributions_have(num, k, coverage):
     np.testing.assert_allclose(two_samples.coverage_of_equal_distributions(num, num, k), coverage, atol=1e-5)
