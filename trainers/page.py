@@ -18,9 +18,9 @@ Written by `python -m trainers.results` out of the files in `results/`, which `-
 been measured; not to be edited."""
 LEGEND = """\
 After +- stands the standard error of the one run or, where several seeds were trained, the standard deviation over
-them. The floor is what the measure gives of data in place of samples, with its standard deviation; a distance below it
-is not to be expected, but samples that crowd where data are dense can have more precision than data. Papers' numbers
-are of their own protocol, which stands beside them."""
+them. The floor is what the measure gives of data in place of samples, with its standard deviation. Samples may pass it:
+those that vary less than the data have more precision and density, and less recall. Papers' numbers are of their own
+protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 OBJECTIVES = "held_out_objectives"  # losses, which tell one run from another of the same model only
 LIKELIHOODS = {"nll": 1.0, "log_prob_lower_bound": -1.0}  # numbers in nats, and the sign that makes them -log p(x)

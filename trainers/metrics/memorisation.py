@@ -53,7 +53,8 @@ def data_copying(x, train, test, seed=0):
     go to a row at random. The p-value, of one side, counts the observed labels among the permutations (Phipson and
     Smyth 2010, arXiv:1603.05766). It is exact where rows of both splits are drawn alike and independently; where they
     are of other writers, say, it is too small: `training_share_of_test_rows`, where each test row stands for a sample
-    and is left out, then is below the m / (m + k - 1) of independent rows.
+    and is left out, then is below the m / (m + k - 1) of independent rows; of rows that repeat it tells less, as ties
+    count half.
 
     Errors are the spread of samples (and of test rows, in the ratio) with the other rows as they are.
 

@@ -44,6 +44,14 @@ def test_reverse_kl_is_that_of_shares_of_good_samples_from_equal_ones(counts):
         np.testing.assert_allclose(found["reverse_kl_standard_error"], error, atol=1e-8)
 
 
+@pytest.mark.parametrize("shares, ratio", [(np.full(8, 1 / 8), 2**0.5), (np.array([4, 2, 1, 1]) / 8, 1.0)])
+def test_the_error_of_the_reverse_kl_is_its_spread_but_near_equal_shares(shares, ratio):
+    rng, num_modes = np.random.default_rng(0), len(shares)
+    found = [coverage.coverage_of(rng.choice(num_modes, 1000, p=shares), num_modes)["reverse_kl"] for _ in range(400)]
+    estimates, errors = np.array(found).T
+    np.testing.assert_allclose(np.sqrt(np.mean(np.square(errors))) / estimates.std(), ratio, rtol=0.12)
+
+
 @pytest.mark.parametrize("name, num", [("ring", 2500), ("grid", 2500), ("ring", 300)])
 def test_the_floor_is_that_of_a_perfect_generator(name, num):
     data = load(name)

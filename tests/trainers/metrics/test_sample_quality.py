@@ -125,19 +125,20 @@ def test_samples_are_drawn_once():
 
 @pytest.mark.slow
 def test_kl_of_histograms(tmp_path):
-    """Samples of the right distribution are as near as other data; those of N(1.2, .5^2) farther by the KL of these."""
+    """Samples of the right distribution are as near as data; those of N(1.2, .4^2) farther by KL(these || data)."""
     data = load("gaussian")
 
-    def kl(mean):
-        model = model_of(sample=lambda seeds: mean + 0.5 * noise.normal_rows(seeds, 1))
+    def kl(mean, width):
+        model = model_of(sample=lambda seeds: mean + width * noise.normal_rows(seeds, 1))
         return histogram_kl(run_of(model, tmp_path), data, options())
 
     keep(tmp_path, {100: np.array([[0.0], [2.0]])})
-    right = kl(1.0)
+    right = kl(1.0, 0.5)
     error = np.hypot(right["standard_deviation"], right["of_data_standard_deviation"]) / np.sqrt(100)
     assert abs(right["kl"] - right["of_data"]) < 2 * error < 0.1 * right["kl"]
-    wrong = kl(1.2)
-    np.testing.assert_allclose(wrong["kl"] - right["kl"], (0.2 / 0.5) ** 2 / 2, rtol=0.15)
-    np.testing.assert_allclose([wrong["mean"], wrong["width"]], [1.2, 0.5], atol=0.005)
+    wrong = kl(1.2, 0.4)
+    expected = np.log(0.5 / 0.4) + (0.4**2 + 0.2**2) / (2 * 0.5**2) - 0.5  # .123; the other way round it is .183
+    np.testing.assert_allclose(wrong["kl"] - right["kl"], expected, rtol=0.15)
+    np.testing.assert_allclose([wrong["mean"], wrong["width"]], [1.2, 0.4], atol=0.005)
     np.testing.assert_allclose([wrong["mean_of_data"], wrong["width_of_data"]], [1.0, 0.5], atol=0.005)
     assert (tmp_path / "histogram.png").stat().st_size > 1000
