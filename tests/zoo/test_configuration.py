@@ -8,7 +8,21 @@ import keras
 import pytest
 import tensorflow as tf
 
-from zoo import ALI, AVB, CGAN, DCGAN, GAN, GMMN, MODELS, VAE, DensityRatio, Pushforward
+from zoo import (
+    ALI,
+    AVB,
+    CGAN,
+    DCGAN,
+    GAN,
+    GMMN,
+    MODELS,
+    VAE,
+    AuxiliaryVAE,
+    DensityRatio,
+    HamiltonianVAE,
+    HierarchicalVAE,
+    Pushforward,
+)  # fmt: skip
 from zoo.adversarial.adversarial_game import AdversarialGame
 from zoo.configuration import NONE, Argument, Configured
 from zoo.game import Game
@@ -160,7 +174,12 @@ def test_ali_says_otherwise():
     (VAE, {"data_shape": (8, 8)}, "data_shape must be"),
     (VAE, {"data_shape": (8, 8, 0)}, "data_shape must be"),
     (AVB, {"adversary_units": ()}, "adversary_units must not be empty"),
-    (AVB, {"network": "convolutional", "hidden_units": ()}, "hidden_units must not be empty"),
+    *((cls, {"network": "convolutional", "hidden_units": (), **more}, "hidden_units must not be empty")
+      for cls, more in [(AVB, {"adaptive_contrast": False}), (AVB, {"adversary_network": "residual"}),
+                        (HamiltonianVAE, {}), (AuxiliaryVAE, {})]),
+    (HamiltonianVAE, {"step_size": 0.0}, "step_size must be positive"),
+    (HamiltonianVAE, {"num_transitions": -1}, "num_transitions must be at least 0"),
+    (HierarchicalVAE, {"latent_sizes": ()}, "latent_sizes must not be empty"),
     (VAE, {"network": "convolutional", "data_shape": (8, 16, 1)}, "square"),
     (DCGAN, {"data_shape": (7, 7, 1)}, "side 7"),
     (DCGAN, {"data_shape": (2,)}, "square"),

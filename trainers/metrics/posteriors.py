@@ -10,7 +10,7 @@ from trainers.metrics.rows import held_out, require
 from zoo.parts import estimators, noise
 
 NUM_ROWS = 100  # at most, of the test set
-NUM_DRAWS, NUM_PATHS = 1000, 12  # for each of them
+NUM_DRAWS, NUM_DOTS, NUM_PATHS = 1000, 300, 12  # for each of them: measured, drawn, and drawn with their paths
 EDGES = np.linspace(-5.0, 5.0, 401, dtype=np.float32)  # of the grid: beyond it lies a millionth of the prior
 
 
@@ -70,7 +70,7 @@ def _draw(model, x, masses, seed, file):
     for i, row in enumerate(different):
         axes = figure.add_subplot(1, len(different), i + 1, aspect="equal", xlabel="$z_1$")
         axes.imshow(masses[row].reshape(size, size).T, origin="lower", extent=EDGES[[0, -1, 0, -1]], cmap="Greys")
-        axes.plot(*draws[:, i].T, ".", color="C0", markersize=1.5, alpha=0.5)
+        axes.plot(*draws[:NUM_DOTS, i].T, ".", color="C0", markersize=2)
         if paths is not None:
             for j in range(NUM_PATHS):
                 axes.plot(*paths[:, j, i].T, "-", color="C1", linewidth=0.8)

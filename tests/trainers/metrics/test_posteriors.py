@@ -9,6 +9,7 @@ from tests.zoo.variational.test_vae import LinearGaussian
 from trainers.metrics.posteriors import posterior_map
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made", ["vae", "hamiltonian_vae"])
 def test_map_of_a_linear_gaussian_model(made, tmp_path):
     """The second has trajectories, too."""

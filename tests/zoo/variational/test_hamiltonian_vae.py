@@ -81,8 +81,3 @@ def test_without_transitions_it_is_the_vae():
     model.draw_noise, vae.draw_noise = (lambda q, leading: (epsilon,)), (lambda q, leading: epsilon)
     found, expected = (m.negative_bound(x, training=True) for m in (model, vae))
     np.testing.assert_allclose(found["autoencoder"], expected["autoencoder"], rtol=1e-6)
-
-
-def test_a_step_size_has_a_logarithm():
-    with pytest.raises(ValueError, match="step_size must be positive"):
-        make(step_size=0.0)
