@@ -6,7 +6,7 @@ from tensorflow_probability import distributions as tfd
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.rows import progress, real_rows, require
+from trainers.metrics.rows import progress, real_rows, require, served_batches
 from zoo.parts import aggregate, noise
 from zoo.parts.distributions import PRIORS
 from zoo.parts.posteriors import Gaussian
@@ -14,8 +14,8 @@ from zoo.parts.posteriors import Gaussian
 NUM_DRAWS = 10_000  # of latents, as Chen et al. 2018 take
 MAX_TERMS = 2_000_000_000  # densities of one number by one row: fewer draws where these would be more
 CHUNK = 2**21  # of them at a time
-PROBABILITIES = np.linspace(0.02, 0.98, 9, dtype=np.float32)  # of the prior, below the values of a traversal
-NUM_BASES, NUM_SHOWN = 8, 10
+QUANTILES = np.linspace(0.02, 0.98, 9)  # of a latent's prior, the values of a traversal
+NUM_OF_PRIOR, NUM_BASES, NUM_SHOWN = 10_000, 8, 10
 
 
 def kl_decomposition(run, data, options):
@@ -42,8 +42,8 @@ def mutual_information_gap(run, data, options):
         MIG = 1/K sum_k (I(z_a; v_k) - I(z_b; v_k)) / H(v_k),   z_a and z_b: of all z_j those of the largest I(z_j; v_k)
 
     Chen et al. 2018 (arXiv:1802.04942, equation 6): I(z_j; v) = H(z_j) - H(z_j|v), not below 0, by draws z ~ q(z|x),
-    against the mean of all posteriors and of those with the same v. As there, `mig` is over the factors whose values
-    have an order; `mig_with_labels` counts the labels as one more. Errors are those of draws, the model being given.
+    against the mean of all posteriors and of those with the same v. As there, `mig` leaves out
+    the labels (shapes), which `mig_with_labels` counts as a factor. Errors are those of draws, the model being given.
     """
     require(data.factors is not None, "the factors of the data are not known")
     drawn = _drawn(run, data, options)
@@ -106,9 +106,9 @@ def _drawn(run, data, options):
     require(not others, "the encoder is no Gaussian")  # but takes a seed
     key = ("drawn", options.seed, options.batch_size)
     if key not in run.memory:
-        rows, encode, parts = real_rows(run, data, "train"), graph(encode), []
-        for i in range(0, len(rows), options.batch_size):
-            parts.append(encode(**{name: tf.constant(rows[i : i + options.batch_size])}))
+        encode, parts = graph(encode), []
+        for x in served_batches(run, data, options, "train"):
+            parts.append(encode(**{name: x}))
             require("z_log_var" in parts[-1], "the encoder is no Gaussian")
         run.memory[key] = Drawn(*(np.concatenate([p[of] for p in parts]) for of in ("z", "z_log_var")), options.seed)
     return run.memory[key]
@@ -142,14 +142,15 @@ def latent_traversals(run, data, options):
     decode, specs = signatures.get("decode", (None, {}))
     require(set(specs) == {"z"}, "the model decodes no latents alone")
     require(model.data_name == "images", "the data are no images")
+    of_prior = model.latent(options.seed + tf.range(NUM_OF_PRIOR, dtype=tf.int64)).numpy()
     encode, specs = signatures.get("encode", (None, {}))
     if set(specs) == {"images"}:
         rows = np.random.default_rng(options.seed).permutation(len(data.test))[:NUM_BASES]
         bases = encode(images=tf.constant(real_rows(run, data, "test", rows)))["z"].numpy()
     else:
-        bases = model.latent(options.seed + tf.range(NUM_BASES, dtype=tf.int64)).numpy()
+        bases = of_prior[:NUM_BASES]
     size, decode = bases.shape[1], graph(decode)
-    values = model.latent_prior.density(size).distribution.quantile(PROBABILITIES[:, None]).numpy()  # [values, size]
+    values = np.quantile(of_prior, QUANTILES, axis=0)
     change, lines = [], []
     for j in range(size):
         z = np.repeat(bases[:, None], len(values), axis=1)
