@@ -145,8 +145,8 @@ def inverse_autoregressive(gates):
 
 
 @dataclasses.dataclass(frozen=True)
-class Flow:
-    """Steps whose parameters depend on the data.
+class Amortized:
+    """Several steps whose parameters depend on the data: those of amortised inference.
 
     num_parameters: int, numbers that an encoder gives for each row.
     networks: list of Keras models, to be trained with the encoder.
@@ -165,7 +165,7 @@ def of_parameters(step, sizes, size, num_steps, hidden_units):
         of_steps = tf.split(parameters, num_steps, axis=-1)
         return compose([step(*tf.split(of_step, sizes(size), axis=-1)) for of_step in of_steps])
 
-    return Flow(num_steps * sum(sizes(size)), [], bijection)
+    return Amortized(num_steps * sum(sizes(size)), [], bijection)
 
 
 def householders(size, num_steps, hidden_units):
@@ -178,7 +178,7 @@ def householders(size, num_steps, hidden_units):
             vectors.append(linear(vectors[-1]))
         return compose([householder(v) for v in vectors])
 
-    return Flow(size, maps, bijection)
+    return Amortized(size, maps, bijection)
 
 
 def couplings(size, num_steps, hidden_units):
@@ -198,7 +198,7 @@ def couplings(size, num_steps, hidden_units):
 
         return compose([coupling(k, functools.partial(affine, shift)) for k, shift in zip(kept, shifts, strict=True)])
 
-    return Flow(size, shifts, bijection)
+    return Amortized(size, shifts, bijection)
 
 
 def inverse_autoregressives(size, num_steps, hidden_units):
@@ -214,7 +214,7 @@ def inverse_autoregressives(size, num_steps, hidden_units):
 
         return compose([inverse_autoregressive(functools.partial(gates, network)) for network in autoregressors])
 
-    return Flow(size, autoregressors, bijection)
+    return Amortized(size, autoregressors, bijection)
 
 
 def with_context(network, z, context):
