@@ -47,6 +47,8 @@ METRICS = {
     "play_against_theory": theory.play_against_theory,
     "precision_recall": sample_metric(two_samples.precision_recall, "features"),
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
+    "samples_over_time": sample_quality.samples_over_time,
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
-ON_REQUEST = {"ais_gap", "ais_nll"}  # they take long, so that they are left out unless they are asked for
+# Left out unless they are asked for: what takes long, and a picture without a measure.
+ON_REQUEST = {"ais_gap", "ais_nll", "samples_over_time"}
