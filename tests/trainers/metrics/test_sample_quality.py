@@ -129,9 +129,9 @@ def test_samples_over_time_are_the_first_lines_of_what_the_run_kept(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, [10, 64, 8, 8, 1]) / 255.0
     for step, of_step in enumerate(images):
         pictures.picture(of_step, tmp_path / "samples" / f"step_{step:06d}.png")
-    data = data_of(images[0, 8:], images[0, 8:])
+    data = data_of(images[0], images[0, :29])
     assert sample_quality.samples_over_time(run_of(None, tmp_path), data, options()) == {"num_lines": 8}
-    shown = [*images[[0, 1, 3, 4, 5, 6, 8, 9], :8], images[0, 8:16]]
+    shown = [*images[[0, 1, 3, 4, 5, 6, 8, 9], :8], images[0, :29:4]]
     pictures.lines(shown, tmp_path / "expected.png")
     assert (tmp_path / "samples_over_time.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
