@@ -103,6 +103,15 @@ def grid(images, path, columns=None):
     write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
 
 
+def first_line(path, shape):
+    """The images in the first line of a picture that `grid` wrote, float [columns, *shape] in [0, 1]."""
+    factor = math.ceil(SMALLEST_TILE / max(shape[:2]))
+    height, width = factor * shape[0], factor * shape[1]
+    pixels = np.asarray(PIL.Image.open(path))[GAP : GAP + height, GAP:] / 255.0
+    tiles = pixels.reshape(height, -1, width + GAP, shape[2])[::factor, :, :width:factor]
+    return tiles.swapaxes(0, 1)
+
+
 def scatter(points, path, data=None, labels=None, symbol="x"):
     """Writes the first two coordinates of points [n, size] as a scatter plot, over real `data` in grey where given.
 

@@ -24,8 +24,9 @@ RANDOM_NUMBERS = {
     "generator": "Philox4x32-10",
     "rows": "row i of the noise is tf.random.stateless_normal([n], seed=[seed[i], stream], alg='philox')",
     "uniform": "a uniform latent is 2 u - 1 with u the tf.random.stateless_uniform of the same arguments",
-    "streams": "0 for the latent; draw number index of use 1, 2, ... of a seed has stream use * 2**32 + index; "
-    "the likelihood's draw is use 2",
+    "binary": "a binary unit is 1 where the tf.random.stateless_uniform of these is below its probability",
+    "streams": "0 for the latent, or 0, 1, ... for its layers from the top; draw number index of use 1, 2, ... of a "
+    "seed has stream use * 2**32 + index; the likelihood's draw is use 2",
     "agreement": "uniforms exactly, normals to 2e-6; outputs agree to about 1e-6 in batches of other sizes, but for a "
     "pixel drawn among levels, such as black and white, whose distribution function there is as near to its uniform",
 }

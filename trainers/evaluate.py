@@ -130,7 +130,7 @@ def define_options():
     own = {"flag_values": options}
     common_flags.define_path(options, "run_dir", None, "The run to evaluate, or a directory of --seeds.")
     common_flags.define_path(options, "data_dir", None, "Where the data lies, if not where the run found it.")
-    text = f"Metrics to apply, separated by commas, or {ALL}; default all but {' and '.join(sorted(ON_REQUEST))}."
+    text = f"Metrics to apply, separated by commas, or {ALL}; default all but {', '.join(sorted(ON_REQUEST))}."
     common_flags.define_list(options, "metrics", None, text, choices=[*sorted(METRICS), ALL])
     count = {"lower_bound": 1, **own}
     absl_flags.DEFINE_integer("num_importance_samples", 200, "Draws of z for each example.", **count)

@@ -32,6 +32,8 @@ def test_grid(shape, columns, factor, tmp_path):
         tile = np.kron(np.round(255 * image), np.ones([factor, factor, 1]))
         expected[top : top + height, left : left + width] = tile
     np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+    line = pictures.first_line(tmp_path / "new" / "picture.png", shape[1:])
+    np.testing.assert_allclose(line[: shape[0]], images[:columns], atol=0.5 / 255 + 1e-9)
 
 
 def test_grid_survives_a_diverged_model(tmp_path):

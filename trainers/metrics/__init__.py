@@ -59,7 +59,9 @@ METRICS = {
     "posterior_map": posteriors.posterior_map,
     "precision_recall": sample_metric(two_samples.precision_recall, "features"),
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
+    "samples_over_time": sample_quality.samples_over_time,
     "style_content_swaps": groups.style_content_swaps,
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
-ON_REQUEST = {"ais_gap", "ais_nll"}  # they take long, so that they are left out unless they are asked for
+# Left out unless they are asked for: what takes long, and a picture without a measure.
+ON_REQUEST = {"ais_gap", "ais_nll", "samples_over_time"}

@@ -9,6 +9,13 @@ from trainers.metrics.rows import batches, held_out, progress, require, served
 from zoo.parts import annealing, estimators
 
 
+def require_chains(model):
+    """Raises `DoesNotApply` for a model whose latents Hamiltonian Monte Carlo can not move."""
+    require(hasattr(model, "p") and model.support, "the model has no likelihood p(x|z)")
+    require(not model.conditional, "the model's likelihood is told the class of a row, and chains are not")
+    require(getattr(model, "latent_prior", None), "the model's latents are not real numbers of a known prior density")
+
+
 def ais_nll(run, data, options):
     """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
 
@@ -16,7 +23,7 @@ def ais_nll(run, data, options):
     `ais_gap` tells how much that may be.
     """
     model = run.model
-    require(hasattr(model, "p") and model.support, "the model has no likelihood p(x|z)")
+    require_chains(model)
     likelihood.require_density(run, data)
     num_examples = min(options.num_ais_examples, len(data.test))
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
@@ -40,7 +47,7 @@ def ais_gap(run, data, options):
     Bidirectional Monte Carlo, Grosse et al. 2015 (arXiv:1511.02543); Wu et al. 2017 (arXiv:1611.04273), section 4.2.
     """
     model = run.model
-    require(hasattr(model, "p") and model.support, "the model has no likelihood p(x|z)")
+    require_chains(model)
     num_examples = options.num_ais_examples
 
     def drawn(size):

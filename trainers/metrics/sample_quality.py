@@ -12,12 +12,13 @@ from common import files, pictures
 from common.graph import graph
 from trainers import classifier, rundir
 from trainers.metrics import two_samples
-from trainers.metrics.rows import kept_samples, require, require_samples, samples_of, share
+from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of, share
 from trainers.metrics.spaces import Vectors
 
 NUM_SAMPLES = 10_000
 SMALLEST_NUM = 8  # of which all measures have errors
 NUM_DRAWS = 10  # of training rows, for what a measure gives of data and other data
+NUM_LINES = 8  # of a picture of samples over time
 NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
 
 
@@ -105,6 +106,21 @@ def class_accuracy(run, data, options):
         judge = classifier.judge_of(data)
         classes, report = judge.classes(samples), {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
     return share("class_accuracy", classes == labels) | report | {"num_model_samples": num}
+
+
+def samples_over_time(run, data, options):
+    """RUN_DIR/samples_over_time.png: a line of the images that the run drew at each of some steps, the last of data.
+
+    All lines of samples are of the same seeds.
+    """
+    require(len(data.shape) == 3, "the data are no images")
+    files = sorted((run.path / "samples").glob("step_*.png"))
+    require(files, "the run kept no samples")
+    chosen = np.unique(np.linspace(0, len(files) - 1, NUM_LINES).round().astype(int))
+    lines = [pictures.first_line(files[i], data.shape) for i in chosen]
+    some = np.linspace(0, len(data.test) - 1, len(lines[0])).astype(int)  # rows may be sorted by their class
+    pictures.lines([*lines, real_rows(run, data, "test", some)], run.path / "samples_over_time.png")
+    return {"num_lines": len(lines)}
 
 
 def histogram_kl(run, data, options):

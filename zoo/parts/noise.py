@@ -19,7 +19,8 @@ from common.graph import graph
 # Uses of keys. Each has the numbers from its own up to the next, one for a replica: no two uses share a key.
 TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS, HALVES, DATA = 0, 1024, 2048, 2560, 3072, 3584, 3840, 4095
 
-# What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0.
+# What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0; where it takes
+# several layers from the top, the layer beneath has stream 1, and so on.
 LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, INPAINTING, COMPLETION, BINARIZATION = 0, 1, 2, 3, 4, 5, 6, 2**30
 
 

@@ -27,7 +27,7 @@ Departures: wake and sleep happen at once, with weights from before both. NVIL's
 are those of the steps before, so that they do not depend on h; the first step takes its own.
 """
 
-import functools
+import itertools
 from typing import Literal
 
 import tensorflow as tf
@@ -90,29 +90,23 @@ class Helmholtz(Autoencoder):
 
     def make_networks(self):
         def linear(*shapes):
-            return [networks.mlp(shape, (), after) for shape, after in zip(shapes, shapes[1:], strict=False)]
+            return [networks.mlp(before, (), after) for before, after in itertools.pairwise(shapes)]
 
         layers = [(n,) for n in self.hidden_units]
         self.recognition = linear(self.data_shape, *layers)
         self.top = Numbers("top", logits=[0.0] * self.hidden_units[-1])
         self.generator = linear(*reversed(layers), self.data_shape)
         self.decoder = self.generator[-1]
-        self.moments = Numbers("moments", trainable=False, mean=0.0, variance=0.0) if self.has_signal else None
-        baseline = functools.partial(networks.mlp, self.data_shape, self.baseline_units, (1,), activation="tanh")
-        self.C = baseline() if self.has_baseline else None
-
-    @property
-    def has_signal(self):
-        return self.algorithm == "score_function"
-
-    @property
-    def has_baseline(self):
-        return self.has_signal and bool(self.baseline_units)
+        self.moments = self.C = None
+        if self.algorithm == "score_function":
+            self.moments = Numbers("moments", trainable=False, mean=0.0, variance=0.0)
+            if self.baseline_units:
+                self.C = networks.mlp(self.data_shape, self.baseline_units, (1,), activation="tanh")
 
     @property
     def moves(self):
-        recognition = [*self.recognition, self.moments] if self.has_signal else self.recognition
-        baseline = {"baseline": [self.C]} if self.has_baseline else {}
+        recognition = self.recognition if self.moments is None else [*self.recognition, self.moments]
+        baseline = {} if self.C is None else {"baseline": [self.C]}
         return {"generator": [self.top, *self.generator], "recognition": recognition, **baseline}
 
     @property
@@ -173,11 +167,12 @@ class Helmholtz(Autoencoder):
 
     def score_function(self, x, training):
         log_q, log_w = self.wake(x)
-        elbo, C = estimators.elbo(log_w), self.C(x)[:, 0] if self.has_baseline else 0.0
+        C = 0.0 if self.C is None else self.C(x)[:, 0]
         residual, scale = self.signal(tf.stop_gradient(log_w) - C, training)
-        surrogate = -tf.reduce_mean(tf.stop_gradient(residual / scale) * log_q, axis=0)
-        losses = {"generator": -elbo, "recognition": surrogate, "elbo": elbo}
-        return losses | ({"baseline": tf.square(residual) / (2.0 * scale)} if self.has_baseline else {})
+        surrogate = -tf.reduce_mean(tf.stop_gradient(residual / scale) * log_q, axis=0)  # with the gradient by phi
+        baseline = {} if self.C is None else {"baseline": tf.square(residual) / (2.0 * scale)}
+        elbo = estimators.elbo(log_w)
+        return {"generator": -elbo, "recognition": surrogate, "elbo": elbo, **baseline}
 
     def signal(self, residual, training):
         """log w - C(x) - c in nats [K, batch], and max(1, sqrt(v)), which divides it (Mnih and Gregor 2014, 3.1)."""

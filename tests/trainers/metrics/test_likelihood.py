@@ -115,7 +115,8 @@ def test_a_likelihood_is_called_what_it_is(rows, likelihood, name, bits):
 
 
 @pytest.mark.parametrize("metric, parts", [
-    (ais_nll, {"p": None}), (ais_log_likelihood, {"estimate_log_z": None}), (exact_nll, {"exact_log_prob": None}),
+    (ais_nll, {"p": None, "latent_prior": "normal"}), (ais_log_likelihood, {"estimate_log_z": None}),
+    (exact_nll, {"exact_log_prob": None}),
 ])  # fmt: skip
 def test_grey_pixels_have_no_likelihood_under_black_and_white_units(metric, parts):
     run = run_of(model_of(support="binary", **parts))

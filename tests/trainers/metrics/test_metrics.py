@@ -32,6 +32,8 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("ais_gap", NOTHING, None, "no likelihood"),
     ("exact_nll", NOTHING, None, "no closed form"),
     ("ais_nll", NOTHING, None, "no likelihood"),
+    *((name, run_of(model_of(p=None, latent_prior=None)), None, "not real numbers") for name in ("ais_gap", "ais_nll")),
+    ("samples_over_time", NOTHING, POINTS, "no images"),
     ("ais_log_likelihood", NOTHING, None, "no partition function"),
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
     ("classification_accuracy", NOTHING, POINTS, "does not infer classes"),

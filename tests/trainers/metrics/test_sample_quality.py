@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common import pictures
 from tests.trainers.metrics.made import MODES, class_sampler_of, data_of, keep, model_of, options, run_of, sampler_of
 from trainers import classifier
 from trainers.data import load
@@ -124,6 +125,17 @@ def test_samples_are_drawn_once():
 
 
 @pytest.mark.slow
+def test_samples_over_time_are_the_first_lines_of_what_the_run_kept(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, [10, 64, 8, 8, 1]) / 255.0
+    for step, of_step in enumerate(images):
+        pictures.picture(of_step, tmp_path / "samples" / f"step_{step:06d}.png")
+    data = data_of(images[0], images[0, :29])
+    assert sample_quality.samples_over_time(run_of(None, tmp_path), data, options()) == {"num_lines": 8}
+    shown = [*images[[0, 1, 3, 4, 5, 6, 8, 9], :8], images[0, :29:4]]
+    pictures.lines(shown, tmp_path / "expected.png")
+    assert (tmp_path / "samples_over_time.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
 def test_kl_of_histograms(tmp_path):
     """Samples of the right distribution are as near as data; those of N(1.2, .4^2) farther by KL(these || data)."""
     data = load("gaussian")
