@@ -41,7 +41,7 @@ def linear_probe(run, data, options):
 
 
 def linear_classifier(data):
-    """That of a linear probe, to be fitted, and the training rows that it learns from, which are the same every time."""
+    """That of a linear probe, to be fitted, and the training rows that it learns from, the same every time."""
     num = min(NUM_TRAIN, len(data.train))
     rows = np.random.default_rng(0).choice(len(data.train), num, replace=False)
     regression = LogisticRegression(C=1.0 / (L2 * num), max_iter=1000)

@@ -133,7 +133,8 @@ class AAE(Autoencoder):
             return x, [], self.latent_prior.draw(self.key("z"), [num, self.latent_size]), epsilon
         label = classes(label, range(-1, self.prior_classes))
         z = self.latent_prior.draw(self.key("z"), [num, self.latent_size], label)
-        return x, [tf.one_hot(tf.where(label < 0, self.prior_classes, label), self.prior_classes + 1)], z, epsilon
+        told = tf.where(label < 0, tf.cast(self.prior_classes, label.dtype), label)
+        return x, [tf.one_hot(told, self.prior_classes + 1)], z, epsilon
 
     def check_rows(self, x, label=None):
         super().check_rows(x, label)
