@@ -23,7 +23,7 @@ def small(**arguments):
 def test_value_of_the_game_where_the_discriminator_is_optimal(shift):
     """2 log 2 - 2 JS(q(z), p(z)), which is 2 log 2 at q(z) = p(z): with data N(0, 1) the encoder x + shift is known."""
     model = small(data_shape=(1,), latent_size=1)
-    model.encoder.set_weights([np.ones([1, 1]), [shift]])
+    model.encoder.set_weights([np.ones([1, 1]), np.full(1, shift)])
     model.D = lambda z, y, training=True: (0.5 * (z - shift) ** 2 - 0.5 * z**2)[:, 0]  # log p(z) - log q(z)
     x = tf.constant(stats.norm.ppf((np.arange(20_000) + 0.5) / 20_000)[:, None], tf.float32)
     losses = model.discriminator_losses(x, [], x, ())
