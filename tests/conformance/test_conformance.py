@@ -84,6 +84,7 @@ def rows_of(model, specs):
     rng = np.random.default_rng(0)
     served = {model.data_name: model.to_served(tf.nest.flatten(batch_of(model))[0][:8]), "seed": SEEDS}
     served |= {"label": SEEDS % 10, "alpha": tf.constant(rng.random(8, np.float32))}
+    served |= {f"{part}_{model.data_name}": served[model.data_name] for part in ("style", "content")}
     drawn = {key: rng.normal(size=[8, *spec.shape[1:]]).astype(np.float32) for key, spec in specs.items()}
     return {key: served.get(key, tf.constant(drawn[key])) for key in specs}
 

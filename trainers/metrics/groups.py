@@ -7,7 +7,7 @@ from common import pictures
 from common.graph import graph
 from trainers import classifier
 from trainers.metrics.representation import linear_classifier
-from trainers.metrics.rows import progress, real_rows, require, served, share
+from trainers.metrics.rows import progress, real_rows, require, share
 
 
 def group_probe(run, data, options):
@@ -70,7 +70,7 @@ def style_content_swaps(run, data, options):
 
 def _picture(run, data, swap):
     first = [np.flatnonzero(data.test_labels == label)[:2] for label in np.unique(data.test_labels)]
-    contents, styles = (served(data.test[[rows[i] for rows in first]]) for i in (0, -1))
+    contents, styles = (real_rows(run, data, "test", [rows[i] for rows in first]) for i in (0, -1))
     num = len(contents)
     swapped = swap(tf.repeat(styles, num, axis=0), tf.tile(contents, [num, 1, 1, 1])).numpy()
     lines = [np.concatenate([np.ones_like(contents[:1]), contents])]

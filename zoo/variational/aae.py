@@ -14,7 +14,7 @@ Notation, beside that of `autoencoder.py`:
 
 With `prior_classes` the prior is a mixture with a mode for each label. D is told the label of each example beside its
 z, and of a draw from the mode beside that draw: the modes and the labels come to be one. An example without a label is
-compared with a draw from the whole mixture.
+compared with a draw from the whole mixture, whose modes are equally likely, as the labels should be.
 
 Departures from Makhzani et al. 2015: Adam instead of momentum; a Gaussian's log-variance is kept within (-8, 8). The
 modes of the prior are round.
