@@ -15,7 +15,7 @@ def group_probe(run, data, options):
 
     `style` and `content` are those of each row by itself. `content_of_group` is that of all rows of its label among
     `batch_size` rows, for training and for test rows: it has been told which rows of the test set have one label, as
-    in Bouchacourt et al. 2018, section 4, and is not what a row alone could be classified by. Its rows are right or
+    in Bouchacourt et al. 2018, and is not what a row alone could be classified by. Its rows are right or
     wrong by groups, as its error takes into account. Chance is the share of the most frequent label.
     """
     require(hasattr(run.model, "encode_group"), "the model knows no groups")

@@ -3,13 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from scipy import stats
 
 from tests.trainers.metrics.made import data_of, model_of, options, run_of
 from trainers import classifier
-from trainers.metrics import DoesNotApply
 from trainers.metrics.groups import group_probe, style_content_swaps
 
 
@@ -29,8 +27,6 @@ def test_groups_tell_what_rows_do_not():
     for space, expected in (("style", 0.5), ("content", stats.norm.cdf(0.25))):
         assert abs(found[space] - expected) < 3 * found[f"{space}_standard_error"] < 0.02
     assert (found["content_of_group"], found["content_of_group_standard_error"], found["chance"]) == (1.0, 0.0, 0.5)
-    with pytest.raises(DoesNotApply, match="no groups"):
-        group_probe(run_of(model_of()), None, options())
 
 
 def test_error_of_a_probe_counts_groups():
