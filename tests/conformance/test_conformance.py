@@ -164,7 +164,7 @@ def test_I3_keras_file_keeps_everything(name, tmp_path):
     assert again.optimizers[move].get_config() == model.optimizers[move].get_config()
 
 
-@check(variants=CRITICS)
+@check(variants=[*CRITICS, "wae --regularizer=gan"])
 def test_I4_a_move_changes_its_own_networks_only(name):
     """Every trainable weight is in a move, and a move changes weights and state of its own networks, no others."""
     model = make(name)
