@@ -16,7 +16,8 @@ With `prior_classes` the prior is a mixture with a mode for each label. D is tol
 z, and of a draw from the mode beside that draw: the modes and the labels come to be one. An example without a label is
 compared with a draw from the whole mixture, whose modes are equally likely, as the labels should be.
 
-Departures from Makhzani et al. 2015: Adam instead of momentum; a Gaussian's log-variance is kept within (-8, 8). The
+Departures from Makhzani et al. 2015: Adam instead of momentum, slower for reconstruction than for regularisation, or the
+adversary does not settle; a Gaussian's log-variance is kept within (-8, 8). The
 modes of the prior are round.
 """
 
@@ -56,7 +57,7 @@ class AAE(Autoencoder):
 
     default_optimizers = {
         move: {"optimizer": "adam", "learning_rate": rate, "beta_1": beta_1}
-        for move, rate, beta_1 in (("autoencoder", 1e-3, 0.9), ("discriminator", 5e-4, 0.5), ("encoder", 5e-4, 0.5))
+        for move, rate, beta_1 in (("autoencoder", 3e-4, 0.9), ("discriminator", 1e-3, 0.5), ("encoder", 1e-3, 0.5))
     }
     metric_names = ("divergence",)
     zero_allowed = (*Autoencoder.zero_allowed, "prior_classes")
