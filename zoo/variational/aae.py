@@ -16,9 +16,8 @@ With `prior_classes` the prior is a mixture with a mode for each label. D is tol
 z, and of a draw from the mode beside that draw: the modes and the labels come to be one. An example without a label is
 compared with a draw from the whole mixture, whose modes are equally likely, as the labels should be.
 
-Departures from Makhzani et al. 2015: Adam instead of momentum, slower for reconstruction than for regularisation, or the
-adversary does not settle; a Gaussian's log-variance is kept within (-8, 8). The
-modes of the prior are round.
+Departures from Makhzani et al. 2015: Adam instead of momentum, slower in reconstruction than in regularisation, or D
+stays ahead of the encoder; a Gaussian's log-variance is kept within (-8, 8); the modes of the prior are round.
 """
 
 from typing import Literal
