@@ -86,6 +86,7 @@ def rows_of(model, specs):
     rng = np.random.default_rng(0)
     served = {model.data_name: model.to_served(tf.nest.flatten(batch_of(model))[0][:8]), "seed": SEEDS}
     served |= {"label": SEEDS % 10, "alpha": tf.constant(rng.random(8, np.float32))}
+    served |= {f"{part}_{model.data_name}": served[model.data_name] for part in ("style", "content")}
     drawn = {key: rng.normal(size=[8, *spec.shape[1:]]).astype(np.float32) for key, spec in specs.items()}
     return {key: served.get(key, tf.constant(drawn[key])) for key in specs}
 
@@ -165,7 +166,7 @@ def test_I3_keras_file_keeps_everything(name, tmp_path):
     assert again.optimizers[move].get_config() == model.optimizers[move].get_config()
 
 
-@check(variants=CRITICS)
+@check(variants=[*CRITICS, "wae --regularizer=gan"])
 def test_I4_a_move_changes_its_own_networks_only(name):
     """Every trainable weight is in a move, and a move changes weights and state of its own networks, no others."""
     model = make(name)

@@ -78,7 +78,7 @@ class Loaded:
                 inputs[key] = rng.integers(-(2**63), 2**63 - 1, shape, endpoint=True)
             elif key == "label":
                 inputs[key] = rng.integers(0, self.num_classes, shape)
-            elif key in ("images", "alpha"):
+            elif key.endswith("images") or key == "alpha":
                 inputs[key] = rng.random(shape, np.float32)
             else:
                 inputs[key] = rng.standard_normal(shape, np.float32)

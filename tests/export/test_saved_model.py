@@ -289,6 +289,15 @@ def test_an_answer_that_is_not_finite_is_blank(dtype):
     assert answer["text"].numpy().tolist() == [b"7", b"", b"9"]
 
 
+def test_pixels_of_any_input_of_images_are_in_their_range():
+    """Such as those of a signature that takes two images."""
+    specs = {f"{name}_images": tf.TensorSpec([None, 1, 1, 1]) for name in ("style", "content")}
+    function = by_row(lambda style_images, content_images: {"images": style_images + content_images}, specs)
+    pixels = tf.reshape(tf.constant([0.5, 1.0005, 1.1]), [3, 1, 1, 1])
+    answer = function(style_images=pixels, content_images=tf.zeros_like(pixels))
+    assert np.ravel(answer["images"]).tolist() == [0.5, 1.0, 0.0] and answer["valid"].numpy().tolist() == [1, 1, 0]
+
+
 def test_large_finite_numbers_are_good():
     """Their sum overflows."""
     function = tf.function(by_row(lambda z: {"points": z}, {"z": tf.TensorSpec([None, 2])}))

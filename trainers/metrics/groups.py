@@ -7,7 +7,7 @@ from common import pictures
 from common.graph import graph
 from trainers import classifier
 from trainers.metrics.representation import linear_classifier
-from trainers.metrics.rows import progress, real_rows, require, served, share
+from trainers.metrics.rows import progress, real_rows, require, share
 
 
 def group_probe(run, data, options):
@@ -15,7 +15,7 @@ def group_probe(run, data, options):
 
     `style` and `content` are those of each row by itself. `content_of_group` is that of all rows of its label among
     `batch_size` rows, for training and for test rows: it has been told which rows of the test set have one label, as
-    in Bouchacourt et al. 2018, section 4, and is not what a row alone could be classified by. Its rows are right or
+    in Bouchacourt et al. 2018, and is not what a row alone could be classified by. Its rows are right or
     wrong by groups, as its error takes into account. Chance is the share of the most frequent label.
     """
     require(hasattr(run.model, "encode_group"), "the model knows no groups")
@@ -70,7 +70,7 @@ def style_content_swaps(run, data, options):
 
 def _picture(run, data, swap):
     first = [np.flatnonzero(data.test_labels == label)[:2] for label in np.unique(data.test_labels)]
-    contents, styles = (served(data.test[[rows[i] for rows in first]]) for i in (0, -1))
+    contents, styles = (real_rows(run, data, "test", [rows[i] for rows in first]) for i in (0, -1))
     num = len(contents)
     swapped = swap(tf.repeat(styles, num, axis=0), tf.tile(contents, [num, 1, 1, 1])).numpy()
     lines = [np.concatenate([np.ones_like(contents[:1]), contents])]

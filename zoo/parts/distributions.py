@@ -53,7 +53,7 @@ def ring_of_modes(num_modes, radius=4.0, std=0.5):
     def placed(epsilon, label=None):
         """Draws [..., size] by standard normal noise [..., size + 1], whose last number chooses a mode."""
         size = epsilon.shape[-1] - 1
-        share = 0.5 * tf.math.erfc(-math.sqrt(0.5) * epsilon[..., -1])  # uniform; of the largest numbers it rounds to 1
+        share = 0.5 + 0.5 * tf.math.erf(math.sqrt(0.5) * epsilon[..., -1])  # uniform; of the largest it rounds to 1
         mode = tf.minimum(tf.cast(num_modes * share, tf.int64), num_modes - 1)
         if label is not None:
             mode = tf.where(label < 0, mode, tf.cast(label, tf.int64))

@@ -62,8 +62,8 @@ class Gaussian:
 def product_of_groups(q, label):
     """For each row the product of the Gaussian densities of all rows with its label, normalised: a Gaussian.
 
-    Its precision is the sum of theirs, and its mean that of their means weighted by precision (Bouchacourt et al. 2018,
-    section 3.2). Rows of a label that no other has keep their own.
+    Its precision is the sum of theirs, and its mean that of their means weighted by precision: the evidence
+    of a group (Bouchacourt et al. 2018, arXiv:1705.08841). Rows of a label that no other has keep their own.
 
     Args:
         q: `Gaussian` with batch shape [batch].

@@ -14,10 +14,10 @@ Notation, beside that of `autoencoder.py`:
 
 With `prior_classes` the prior is a mixture with a mode for each label. D is told the label of each example beside its
 z, and of a draw from the mode beside that draw: the modes and the labels come to be one. An example without a label is
-compared with a draw from the whole mixture.
+compared with a draw from the whole mixture, whose modes are equally likely, as the labels should be.
 
-Departures from Makhzani et al. 2015: Adam instead of momentum; a Gaussian's log-variance is kept within (-8, 8). The
-modes of the prior are round.
+Departures from Makhzani et al. 2015: Adam instead of momentum, slower in reconstruction than in regularisation, or D
+stays ahead of the encoder; a Gaussian's log-variance is kept within (-8, 8); the modes of the prior are round.
 """
 
 from typing import Literal
@@ -56,7 +56,7 @@ class AAE(Autoencoder):
 
     default_optimizers = {
         move: {"optimizer": "adam", "learning_rate": rate, "beta_1": beta_1}
-        for move, rate, beta_1 in (("autoencoder", 1e-3, 0.9), ("discriminator", 5e-4, 0.5), ("encoder", 5e-4, 0.5))
+        for move, rate, beta_1 in (("autoencoder", 3e-4, 0.9), ("discriminator", 1e-3, 0.5), ("encoder", 1e-3, 0.5))
     }
     metric_names = ("divergence",)
     infers = False
@@ -134,7 +134,8 @@ class AAE(Autoencoder):
             return x, [], self.latent_prior.draw(self.key("z"), [num, self.latent_size]), epsilon
         label = classes(label, range(-1, self.prior_classes))
         z = self.latent_prior.draw(self.key("z"), [num, self.latent_size], label)
-        return x, [tf.one_hot(tf.where(label < 0, self.prior_classes, label), self.prior_classes + 1)], z, epsilon
+        told = tf.where(label < 0, tf.cast(self.prior_classes, label.dtype), label)
+        return x, [tf.one_hot(told, self.prior_classes + 1)], z, epsilon
 
     def check_rows(self, x, label=None):
         super().check_rows(x, label)

@@ -1,22 +1,22 @@
 """The multi-level variational autoencoder: a style for each example, and a content for each group of examples.
 
-    log p(X_G)  >=  ELBO_G = sum_i E[log p(x_i|c, s_i)] - sum_i KL(q(s_i|x_i) || p(s)) - KL(q(c|X_G) || p(c))      (3)
-    q(c|X_G)    proportional to  prod_i N(c; mu(x_i), diag sigma(x_i)^2),   i in G                                  (5)
+    log p(X_G)  >=  ELBO_G = sum_i E[log p(x_i|c, s_i)] - sum_i KL(q(s_i|x_i) || p(s)) - KL(q(c|X_G) || p(c))
+    q(c|X_G)    proportional to  prod_i N(c; mu(x_i), diag sigma(x_i)^2),   i in G
 
 A group is the rows of a minibatch that have the same label: labels say which belong together, not what they are.
 
 Notation, beside that of `autoencoder.py`:
 
     X_G      the rows x_i of the group G
-    s, c     style and content, z = (s, c); both have the prior N(0, I), which has no share in the product (5)
+    s, c     style and content, z = (s, c); both have the prior N(0, I), which has no share in the product
     q        of one row: that of z given x alone, a group of one
 
-Every row has a draw of c of its own, as in the authors' code: (3) is a sum of expectations, of which it is an unbiased
-estimate. What is minimised is minus the sum of ELBO_G over groups divided by rows; the authors divide by groups. The
-divergence of the content of a group counts once, in equal shares of its rows.
+As in the authors' code every row has a draw of c of its own: ELBO_G is a sum of expectations, and that is an unbiased
+estimate of it. What is minimised is minus the sum of ELBO_G over groups divided by rows; the authors divide by groups.
+The divergence of the content of a group counts once, in equal shares of its rows.
 
-Departures from Bouchacourt et al. 2018: groups are what a minibatch has of a label instead of being drawn; a
-log-variance is 8 tanh(raw / 8), whose slope at 0 is 1; Glorot's initial weights instead of LeCun's.
+Departures from the authors' code: a log-variance is 8 tanh(raw / 8), whose slope at 0 is 1; Glorot's initial weights
+instead of LeCun's.
 """
 
 import tensorflow as tf
@@ -69,7 +69,7 @@ class MLVAE(Autoencoder):
         return tf.split(z, [self.style_size, self.content_size], axis=-1)
 
     def of_groups(self, q, label):
-        """q(s_i|x_i) and, by (5), q(c|X_G) of the group of each row, of the posterior of single rows and labels."""
+        """q(s_i|x_i), and q(c|X_G) of the group of each row, of the posterior of single rows and labels."""
         style, content = q.parts([self.style_size, self.content_size])
         return style, posteriors.product_of_groups(content, label)
 

@@ -12,7 +12,13 @@ from scipy.spatial.distance import cdist
 from tests.trainers.metrics.made import NUM_ROWS, data_of, encoder_of, options, run_of
 from trainers.data import load
 from trainers.metrics import DoesNotApply
-from trainers.metrics.representation import active_units, linear_probe, mean_over_pairs, nearest_neighbour_accuracy
+from trainers.metrics.representation import (
+    active_units,
+    aggregate_posterior,
+    linear_probe,
+    mean_over_pairs,
+    nearest_neighbour_accuracy,
+)
 from zoo import DBM
 from zoo.parts import noise
 
@@ -135,3 +141,18 @@ def test_error_of_a_mean_over_nearest_neighbours(share):
         found.append(mean_over_pairs(labels[other] == labels, other))
     means, errors = np.array(found).T
     np.testing.assert_allclose(np.sqrt(np.mean(np.square(errors))), means.std(), rtol=0.1)
+
+
+@pytest.mark.parametrize("scale, draws, equal", [(0.6, True, True), (1.0, False, True), (1.0, True, False)])
+def test_aggregate_posterior_of_a_known_encoder(scale, draws, equal):
+    """x is N(0, 1): a x + sqrt(1 - a^2) noise is the prior's, a x alone where a is 1, and x + noise is not."""
+    x = np.random.default_rng(0).normal(size=[2000, 2]).astype(np.float32)
+    rest = 0.8 if equal else 1.0
+    function = (lambda x, seed: scale * x + rest * noise.normal_rows(seed, 2)) if draws else (lambda x: scale * x)
+    model = encoder_of(function, draws=draws)
+    encode = model.signatures()
+    model.latent = lambda seeds: noise.normal_rows(seeds, 2, 7)
+    model.signatures = lambda: encode | {"latent": (model.latent, None)}
+    model.data_name = "x"
+    found = aggregate_posterior(run_of(model), data_of(x[:10], x), options(batch_size=1000))
+    assert found["num_draws"] == 2000 and (found["two_sample_p_value"] > 0.01) == equal

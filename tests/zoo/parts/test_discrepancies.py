@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 
 from trainers.metrics.two_samples import energy_distance
 from zoo.parts import discrepancies
@@ -33,6 +34,8 @@ def test_pair_by_pair(offset):
     x, y = X + np.float32(offset), Y + np.float32(offset)
     wide = x.astype(np.float64), y.astype(np.float64)
     np.testing.assert_allclose(discrepancies.mmd(x, y, BANDWIDTHS), excess(kernel, *wide), rtol=1e-4)
+    inverse = excess(lambda d: sum(12 * s / (12 * s + d @ d) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)), *wide)
+    np.testing.assert_allclose(discrepancies.mmd_inverse_multiquadratics(x, y), inverse, rtol=1e-4)
     expected = excess(lambda d: -np.linalg.norm(d), *wide)
     np.testing.assert_allclose(discrepancies.energy_distance(x, y), expected, rtol=1e-4)
     measured, _ = energy_distance(*(rows.reshape(len(rows), -1) for rows in wide))["energy_distance"]
@@ -66,6 +69,16 @@ def gaussian_mmd(mean, std, bandwidth, dimensions):
     return expected(2.0, 0.0) + expected(2.0 * std**2, 0.0) - 2.0 * expected(1.0 + std**2, mean)
 
 
+def gaussian_inverse_multiquadratics(std):
+    """In two dimensions, of N(0, I) and N(0, std^2 I), by E C / (C + |N(0, v I)|^2) = c e^c E_1(c), c = C / 2v."""
+
+    def expected(variance):
+        c = 4.0 * np.array([0.1, 0.2, 0.5, 1, 2, 5, 10]) / (2.0 * variance)
+        return np.sum(c * np.exp(c) * special.exp1(c))
+
+    return expected(2.0) + expected(2.0 * std**2) - 2.0 * expected(1.0 + std**2)
+
+
 def gaussian_energy(mean, std):
     """In one dimension, of N(0, 1) and N(mean, std^2): E|N(0, v)| = sqrt(2 v / pi)."""
     assert mean == 0.0
@@ -73,8 +86,10 @@ def gaussian_energy(mean, std):
 
 
 @pytest.mark.parametrize("discrepancy, expected, dimensions, mean, std", [
-    *((functools.partial(discrepancies.mmd, bandwidths=tf.constant([b])), gaussian_mmd(mean, std, b, 2), 2, mean, std)
-      for b in (0.7, 2.0) for mean, std in ((1.0, 0.6), (0.0, 1.0))),
+    *((functools.partial(discrepancies.mmd, bandwidths=tf.constant([b])), gaussian_mmd(mean, std, b, d), d, mean, std)
+      for b, d in ((0.7, 2), (2.0, 2), (2.0, 5)) for mean, std in ((1.0, 0.6), (0.0, 1.0))),
+    *((discrepancies.mmd_inverse_multiquadratics, gaussian_inverse_multiquadratics(std), 2, 0.0, std)
+      for std in (0.3, 1.0)),
     *((discrepancies.energy_distance, gaussian_energy(0.0, std), 1, 0.0, std) for std in (0.3, 1.0)),
 ])  # fmt: skip
 def test_of_gaussians_against_the_closed_form(discrepancy, expected, dimensions, mean, std):
@@ -88,6 +103,7 @@ def test_of_gaussians_against_the_closed_form(discrepancy, expected, dimensions,
 
 @pytest.mark.parametrize("discrepancy", [
     lambda x, y: discrepancies.mmd(x, y, BANDWIDTHS), discrepancies.energy_distance,
+    discrepancies.mmd_inverse_multiquadratics,
     discrepancies.moments, lambda x, y: discrepancies.moments(x, y, "covariance"),
 ])  # fmt: skip
 def test_gradients_are_those_of_finite_differences_and_finite_for_equal_rows(discrepancy):

@@ -22,6 +22,26 @@ def test_priors_draw_from_their_density(name):
     np.testing.assert_array_equal(prior.rows([7, 7], 3)[1], prior.rows([7], 3)[0])
 
 
+def test_a_ring_of_modes_is_its_mixture():
+    """By labels a draw is of that mode, and without one of any, equally often."""
+    prior, num, size = distributions.ring_of_modes(5), 20_000, 3
+    means = np.array([[4 * np.cos(a), 4 * np.sin(a), 0.0] for a in 2 * np.pi * np.arange(5) / 5])
+    label = np.arange(num) % 6 - 1
+    draws = prior.draw(KEY, [num, size]), prior.draw(KEY, [num, size], tf.constant(label))
+    rows = prior.rows(tf.range(num, dtype=tf.int64), size)
+    for z in (*draws, rows):
+        nearest = np.linalg.norm(z[:, None] - means, axis=-1).argmin(1)
+        assert stats.kstest(np.ravel(z - means[nearest]), stats.norm(0, 0.5).cdf).pvalue > 0.01
+        if z is draws[1]:
+            assert np.all((nearest == label)[label >= 0])
+            nearest = nearest[label < 0]
+        assert stats.chisquare(np.bincount(nearest, minlength=5)).pvalue > 0.01
+    z = rows[:50].numpy().astype(np.float64)
+    expected = np.log(np.mean([stats.multivariate_normal(mean, 0.25).pdf(z) for mean in means], axis=0))
+    np.testing.assert_allclose(prior.density(size).log_prob(rows[:50]), expected, rtol=1e-4)
+    np.testing.assert_array_equal(prior.rows([7, 7], 3)[1], prior.rows([7], 3)[0])
+
+
 @pytest.mark.parametrize("shape", [(6,), (2, 3, 4)])
 def test_gaussian_is_its_formula(shape):
     """Mean and squashed log-variance are the halves of the last axis, for every pixel."""

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.parts import distributions, noise
-from zoo.parts.posteriors import Deterministic, Flow, Gaussian, Implicit
+from zoo.parts.posteriors import Deterministic, Flow, Gaussian, Implicit, product_of_groups
 
 KEY, SIZE = tf.constant([3, -5], tf.int64), 4
 PARAMETERS = tf.constant(np.random.default_rng(0).normal(0, 1.5, [6, 2 * SIZE]), tf.float32)
@@ -96,3 +96,25 @@ def test_an_implicit_posterior_is_its_function():
     (encoded,) = q.encoding(tf.range(6, dtype=tf.int64)).values()
     rows = noise.normal_rows(tf.range(6, dtype=tf.int64), (2, SIZE), noise.stream(noise.POSTERIOR))
     np.testing.assert_array_equal(encoded, q.draw(rows)[0])
+
+
+def test_the_product_of_a_group_is_that_of_densities_on_a_grid():
+    """Rows 0, 2 and 5 are a group, rows 1 and 3 another; row 4 keeps its own, and so do all of labels of their own."""
+    q, label = Gaussian.of(PARAMETERS), tf.constant([7, -1, 7, -1, 3, 7], tf.int64)
+    product, grid = product_of_groups(q, label), np.linspace(-20, 20, 40_001)
+    log_density = -0.5 * (grid[:, None, None] - MEAN.numpy()) ** 2 / VARIANCE.numpy()
+    for rows in ([0, 2, 5], [1, 3], [4]):
+        density = np.exp(log_density[:, rows].sum(1) - log_density[:, rows].sum(1).max(0))
+        mean = density.T @ grid / density.sum(0)
+        variance = (density * (grid[:, None] - mean) ** 2).sum(0) / density.sum(0)
+        for row in rows:
+            np.testing.assert_allclose(product.mean()[row], mean, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(product.density.variance()[row], variance, rtol=1e-3)
+    alone = product_of_groups(q, tf.range(6))
+    np.testing.assert_allclose(alone.mean(), MEAN, rtol=1e-5)
+    copies = product_of_groups(Gaussian.of(tf.tile(PARAMETERS[:1], [5, 1])), tf.zeros(5, tf.int32))
+    np.testing.assert_allclose(copies.density.variance(), tf.tile(VARIANCE[:1] / 5, [5, 1]), rtol=1e-5)
+    np.testing.assert_allclose(copies.mean(), tf.tile(MEAN[:1], [5, 1]), rtol=1e-5)
+    for part, columns in zip(q.parts([1, 3]), (np.s_[:1], np.s_[1:]), strict=True):
+        np.testing.assert_allclose(part.mean(), MEAN[:, columns])
+        np.testing.assert_allclose(part.density.variance(), VARIANCE[:, columns], rtol=1e-5)
