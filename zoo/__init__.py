@@ -11,8 +11,10 @@ from zoo.adversarial.gan import GAN
 from zoo.energy.dbm import DBM
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
+from zoo.implicit.implicit_model import ImplicitModel
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
+from zoo.studies.sprinkler import Sprinkler
 from zoo.variational.avb import AVB
 from zoo.variational.denoising_inference import DenoisingInference
 from zoo.variational.vae import VAE
@@ -30,6 +32,8 @@ MODELS = {
     "density_ratio": DensityRatio,
     "gan": GAN,
     "gmmn": GMMN,
+    "implicit_model": ImplicitModel,
     "pushforward": Pushforward,
+    "sprinkler": Sprinkler,
     "vae": VAE,
 }

@@ -45,6 +45,7 @@ METRICS = {
     "modes_over_time": coverage.modes_over_time,
     "nearest_neighbour_accuracy": representation.nearest_neighbour_accuracy,
     "play_against_theory": theory.play_against_theory,
+    "posterior_against_theory": theory.posterior_against_theory,
     "precision_recall": sample_metric(two_samples.precision_recall, "features"),
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
