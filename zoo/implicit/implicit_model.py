@@ -51,7 +51,8 @@ class ImplicitModel(Game):
     Args:
         num_rows: int, N, the number of rows in the data: how much they count beside the prior of beta.
         simulator_units: tuple of ints, widths of the hidden layers (tanh) of the network whose weights are beta.
-        noise_deviation: float, the standard deviation of the noise that the network's output has.
+        noise_deviation: float > 0, the standard deviation of the noise that is added to the network's output. Images
+            get it in training, too, as grey levels have no density, and have none when they are sampled.
         encoder_units: tuple of ints, widths of the hidden layers of q(z|x, beta).
         estimator_units: tuple of ints, widths of the hidden layers of T.
         ratio_loss: "log", or "hinge", by which T tends to the sign of T* alone: steadier, and no bound.
@@ -75,7 +76,6 @@ class ImplicitModel(Game):
     metric_names = ("estimated_divergence", "kl_of_beta")
     latent_prior = distributions.PRIORS["normal"]
     draws = ("beta", "epsilon", "z", "noise", "data_noise")
-    zero_allowed = (*Game.zero_allowed, "simulator_units")
 
     def __init__(
         self, *, data_shape, latent_size=10, num_rows: int = 1000, simulator_units: tuple[int, ...] = (32,),
@@ -84,6 +84,10 @@ class ImplicitModel(Game):
         seed, name,
     ):  # fmt: skip
         super().__init__(locals())
+
+    def check_arguments(self):
+        if not self.noise_deviation:
+            raise ValueError("noise_deviation must be positive: x and z have no ratio of densities without noise.")
 
     # --- The simulator -----------------------------------------------------------------------------------------------
 
