@@ -11,8 +11,10 @@ from zoo.adversarial.gan import GAN
 from zoo.energy.dbm import DBM
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
+from zoo.implicit.implicit_model import ImplicitModel
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
+from zoo.studies.sprinkler import Sprinkler
 from zoo.variational.aae import AAE
 from zoo.variational.auxiliary_vae import AuxiliaryVAE
 from zoo.variational.avb import AVB
@@ -43,11 +45,13 @@ MODELS = {
     "factor_vae": FactorVAE,
     "gan": GAN,
     "gmmn": GMMN,
+    "implicit_model": ImplicitModel,
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,
     "helmholtz": Helmholtz,
     "ml_vae": MLVAE,
     "pushforward": Pushforward,
+    "sprinkler": Sprinkler,
     "vae": VAE,
     "wae": WAE,
 }

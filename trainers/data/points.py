@@ -64,6 +64,7 @@ PUSHED = {  # name: (f, mu, sigma) of points f(mu + sigma h), h ~ N(0, 1)
 ONE_DIMENSIONAL = {  # name: draws of one number each
     "gaussian": lambda rng, num: rng.normal(1.0, 0.5, num),
     "beta": lambda rng, num: rng.beta(2.0, 5.0, num),
+    "sprinkler": lambda rng, num: np.expm1(np.log(61.0) * rng.rand(num)),  # even on the scale log(1 + x), below 60
     **{
         name: lambda rng, num, f=f, mu=mu, sigma=sigma: f(mu + sigma * rng.randn(num))
         for name, (f, mu, sigma) in PUSHED.items()

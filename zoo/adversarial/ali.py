@@ -5,6 +5,9 @@
 Where D is optimal, G minimises the Jensen-Shannon divergence of two joint distributions of (x, z): the encoder's
 q(x) q(z|x) and the decoder's p(z) p(x|z). If they match, so do their marginals, and q(z|x) is the posterior p(z|x).
 
+With the loss "maximum_likelihood" it minimises KL(q(x) q(z|x) || p(z) p(x|z)) instead, the encoder's loss being the
+logit of D: the joint-contrastive inference of Huszar 2017, whose decoder has a likelihood that nobody needs to know.
+
 Notation, beside that of `adversarial_game.py`; k is 1 here, pixels are in [0, 1], and q(x) is the data's distribution:
 
     epsilon    standard normal noise of the encoder, [m, latent_size]
@@ -61,6 +64,7 @@ class ALI(AdversarialGame):
     Reference:
         V. Dumoulin et al. Adversarially learned inference. ICLR 2017. arXiv:1606.00704, algorithm 1.
         J. Donahue, P. Kraehenbuehl and T. Darrell. Adversarial feature learning. ICLR 2017. arXiv:1605.09782.
+        F. Huszar. Variational inference using implicit distributions. 2017. arXiv:1702.08235, algorithm 2.
     """
 
     default_optimizers = {

@@ -34,7 +34,10 @@ def test_mixtures_have_their_moments(name, num_modes, std):
     assert ((np.bincount(one.train_labels) - expected) ** 2 / expected).sum() < num_modes + 5 * np.sqrt(2 * num_modes)
 
 
-@pytest.mark.parametrize("name, truth", [("gaussian", stats.norm(1, 0.5)), ("beta", stats.beta(2, 5))])
+@pytest.mark.parametrize("name, truth", [
+    ("gaussian", stats.norm(1, 0.5)), ("beta", stats.beta(2, 5)),
+    ("sprinkler", stats.reciprocal(1, 61, loc=-1)),
+])  # fmt: skip
 def test_points_of_one_dimension_have_their_distributions(name, truth):
     one = data.load(name)
     assert (one.train.shape, one.test.shape, one.train_labels) == ((100_000, 1), (10_000, 1), None)

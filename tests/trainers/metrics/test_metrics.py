@@ -64,6 +64,7 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("density_ratio", NOTHING, POINTS, "no ratio"),
     ("play_against_theory", NOTHING, POINTS, "no linear game"),
     ("density_against_theory", NOTHING, POINTS, "no distribution function"),
+    ("posterior_against_theory", NOTHING, POINTS, "no posterior of two numbers"),
 ])  # fmt: skip
 def test_metrics_that_do_not_apply(name, run, data, why):
     with pytest.raises(DoesNotApply, match=why):

@@ -6,7 +6,7 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from zoo.parts import distributions, noise
-from zoo.parts.posteriors import Deterministic, Flow, Gaussian, Implicit, product_of_groups
+from zoo.parts.posteriors import Deterministic, Flow, Gaussian, Implicit, Mixture, product_of_groups
 
 KEY, SIZE = tf.constant([3, -5], tf.int64), 4
 PARAMETERS = tf.constant(np.random.default_rng(0).normal(0, 1.5, [6, 2 * SIZE]), tf.float32)
@@ -118,3 +118,15 @@ def test_the_product_of_a_group_is_that_of_densities_on_a_grid():
     for part, columns in zip(q.parts([1, 3]), (np.s_[:1], np.s_[1:]), strict=True):
         np.testing.assert_allclose(part.mean(), MEAN[:, columns])
         np.testing.assert_allclose(part.density.variance(), VARIANCE[:, columns], rtol=1e-5)
+
+
+def test_a_mixture_is_that_of_tensorflow_probability_and_draws_from_it():
+    means, num = np.random.default_rng(0).normal(0, 2, [3, 6, SIZE]).astype(np.float32), 40_000
+    q = Mixture(means, 0.5)
+    components = tfd.MultivariateNormalDiag(means.transpose(1, 0, 2), np.full([SIZE], 0.5, np.float32))
+    truth = tfd.MixtureSameFamily(tfd.Categorical(logits=tf.zeros([6, 3])), components)
+    z, log_q = q.draw(noise.of_keys(q.noise, [num, 6], lambda leaf: KEY + leaf))
+    np.testing.assert_allclose(log_q[:9], truth.log_prob(z[:9]), rtol=1e-4, atol=1e-4)
+    assert np.all(abs(tf.reduce_mean(z, 0) - truth.mean()) < 5 * truth.stddev() / np.sqrt(num))
+    spread = np.einsum("nbi,nbj->bij", z - truth.mean(), z - truth.mean()) / num  # which component a draw is from
+    np.testing.assert_allclose(spread, truth.covariance(), atol=0.15)
