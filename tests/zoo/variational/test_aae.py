@@ -41,13 +41,13 @@ def test_a_trained_discriminator_finds_nothing_where_latents_are_the_prior():
     x = tf.constant(np.random.default_rng(0).normal(size=[20_000, 2]), tf.float32)
 
     def step(x):
-        _, y, z, epsilon = model.of_data(x)
+        _, y, z, epsilon = model.minibatch(x)
         model.minimize(lambda: model.discriminator_losses(x, y, z, epsilon))
         model.step.assign_add(1)
 
     train_by_adam(model, x, 100, 200, 1e-2, step)
     with model.drawing(noise.EVALUATION, 0):
-        _, y, z, epsilon = model.of_data(x)
+        _, y, z, epsilon = model.minibatch(x)
     np.testing.assert_allclose(
         np.mean(model.discriminator_losses(x, y, z, epsilon)["discriminator"]), 2 * np.log(2), atol=5e-3
     )
