@@ -166,7 +166,7 @@ MISTAKES = {  # the command line -> what the sentence must say
     "--model=vae --beta=big": "--beta=big is not a finite number.",
     "--model=vae --hidden_units=3,x": "--hidden_units=3,x is not a comma-separated list of integers.",
     "--model=vae --export=perhaps": "--export=perhaps is not true or false.",
-    "--model=vae --estimator=elbow": "--estimator=elbow is not one of elbo, iwae.",
+    "--model=vae --estimator=elbow": "--estimator=elbow is not one of elbo, iwae, jvi.",
     "--model=vae --num_steps=0": "--num_steps=0 is not a positive integer.",
     "--model=vae --seed=-1": "--seed=-1 is not an integer in the range [0, 4294967295].",
     "--model=vae --latent_size": "--latent_size",

@@ -92,7 +92,10 @@ def radial(centre, alpha, beta):
 
 
 def householder(v):
-    """f(z) = z - 2 v v'z / ||v||^2, the reflection that turns v [..., size] round (Tomczak and Welling 2016)."""
+    """f(z) = z - 2 v v'z / ||v||^2, the reflection that turns v [..., size] round.
+
+    Tomczak and Welling 2016, arXiv:1611.09630.
+    """
 
     def reflect(z):
         return z - 2.0 * tf.math.divide_no_nan(dot(v, z), dot(v, v)) * v, tf.zeros_like(z[..., 0])
