@@ -136,7 +136,8 @@ def point(squash=tf.identity):
     """No likelihood, but a decoder without noise: all of p(x|z) is at x = squash(parameters), which has no density."""
 
     def density(parameters, event_ndims=1):
-        return tfd.Independent(tfd.Deterministic(squash(tf.cast(parameters, tf.float32))), event_ndims)
+        # Not a `tfd.Deterministic`: its mean has lost the shape that a graph knows, and an export asks for.
+        return tfd.Independent(tfd.Normal(squash(tf.cast(parameters, tf.float32)), 0.0), event_ndims)
 
     return Likelihood(None, 1, density, lambda p, seeds: p.mean())
 

@@ -35,6 +35,7 @@ def test_value_of_the_game_where_the_discriminator_is_optimal(shift):
     assert (divergence < 1e-12) == (shift == 0.0)
 
 
+@pytest.mark.slow
 def test_a_trained_discriminator_finds_nothing_where_latents_are_the_prior():
     model = small(data_shape=(2,), discriminator_units=(16,))
     model.encoder.set_weights([np.eye(2), np.zeros(2)])
