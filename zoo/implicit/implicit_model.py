@@ -55,7 +55,7 @@ class ImplicitModel(Game):
             get it in training, too, as grey levels have no density, and have none when they are sampled.
         encoder_units: tuple of ints, widths of the hidden layers of q(z|x, beta).
         estimator_units: tuple of ints, widths of the hidden layers of T.
-        ratio_loss: "log", or "hinge", by which T tends to the sign of T* alone: steadier, and no bound.
+        ratio_loss: "log", or "hinge", the paper's other choice, by which T tends to the sign of T*: no bound.
 
     Example:
 
