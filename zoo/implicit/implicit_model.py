@@ -11,7 +11,7 @@ Objective, minimised over q(beta) and q(z|x, beta): up to a constant, minus a lo
     T* = argmin_T  E_{q(beta)}[E_{q(x) q(z|x, beta)}[-log sigma(T)] + E_{p(x, z|beta)}[-log(1 - sigma(T))]]
 
 The sum over the N rows is N times the mean over a minibatch. T sees beta, so that its slope in beta is that of the log
-of the likelihood: gradients go through T's arguments, never through the x that are simulated.
+of the likelihood: gradients go through what T sees of z and beta, never through the x that are simulated.
 
 Notation:
 
@@ -23,8 +23,8 @@ Notation:
     q          q(beta), a Gaussian with a diagonal covariance; q(z|x, beta), one whose parameters a network gives
 
 The simulator here is a deep implicit model, a neural network with the weights beta. A subclass with `beta_size` and
-`simulate` has another. T sees x, z, g(z, 0, beta) and the square of their difference, which suffices where noise is
-added to g(z, 0, beta); for another noise a subclass has another T, too.
+`simulate` has another. T sees x, z, g(z, 0, beta) and (x - g)^2, which suffices where noise is added to g(z, 0, beta);
+for another noise, or a simulator without slopes, a subclass has another T, too.
 
 Departures from the paper: T is positive for what q draws, as everywhere in this zoo; KL(q(beta) || p(beta)) in closed
 form; weights are scaled by the root of the number of inputs, so that p(beta) = N(0, I) suits any width.
@@ -55,7 +55,7 @@ class ImplicitModel(Game):
             get it in training, too, as grey levels have no density, and have none when they are sampled.
         encoder_units: tuple of ints, widths of the hidden layers of q(z|x, beta).
         estimator_units: tuple of ints, widths of the hidden layers of T.
-        ratio_loss: "log", or "hinge", by which T tends to the sign of T* alone: steadier, and no bound.
+        ratio_loss: "log", or "hinge", the paper's other choice, by which T tends to the sign of T*: no bound.
 
     Example:
 

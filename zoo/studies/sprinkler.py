@@ -97,7 +97,7 @@ class Sprinkler(Game):
         return {"encoder": [self.encoder], "estimator": [self.estimator]}
 
     def with_x(self, x, vector):
-        return tf.concat([tf.math.log1p(tf.reshape(x, [-1, math.prod(self.data_shape)])), vector], axis=1)
+        return tf.concat([tf.math.log(1.0 + tf.reshape(x, [-1, math.prod(self.data_shape)])), vector], axis=1)
 
     def T(self, x, z, training=True):
         return self.estimator(self.with_x(x, z), training=training)
@@ -159,7 +159,7 @@ class Sprinkler(Game):
 
     def sample(self, seeds):
         u = noise.uniform_rows(seeds, self.data_shape, noise.stream(noise.LIKELIHOOD))
-        return self.to_served(self.p(self.latent(seeds)).distribution.quantile(u))
+        return self.to_served(-self.p(self.latent(seeds)).mean() * tf.math.log(1.0 - u))  # ONNX has no log1p
 
     def sample_mean(self, seeds):
         """The mean of p(x|z), z ~ p(z), for each int64 seed [batch]."""
