@@ -13,7 +13,7 @@ from absl import flags as absl_flags
 
 from common import cli, image_files, pictures
 from common import flags as common_flags
-from export.tasks import ask_about, between, combine, complete, data_name, draw, latents, seeds, shows_means
+from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds, shows_means
 
 POINTS_OF_A_PATH = 100
 MISSING = {  # half of a picture, as an index of (height, width)
@@ -107,7 +107,10 @@ def inpaint(flags, model):
         raise cli.UserError(f"--task=inpaint completes halves of pictures, and {model} is of points.")
     known = np.ones(data.shape[1:], np.float32)
     known[MISSING[flags.missing](*data.shape[1:3])] = 0.0
-    found = complete(model, data, known, flags.num or pictures.COLUMNS - 2, flags.seed, means=not flags.draws)
+    num = flags.num or pictures.COLUMNS - 2
+    rows = data.repeat(num, axis=0)
+    answer = ask_about(model, "inpaint", rows, flags.seed, flags.label, mask=np.broadcast_to(known, rows.shape))
+    found = answer["images" if flags.draws else "mean"].reshape(len(data), num, *data.shape[1:])
     seen = np.where(known, data, 0.5)
     with writing(flags.out):
         pictures.lines([np.stack([*pair, *rows]) for *pair, rows in zip(data, seen, found, strict=True)], flags.out)

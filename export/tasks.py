@@ -87,28 +87,6 @@ def combine(model, groups, num, seed=0, label=None):
     return np.split(rows, np.cumsum([len(line) for line in lines])[:-1])
 
 
-def complete(model, data, known, num, seed=0, means=True):
-    """What `inpaint` makes of rows of data, each `num` times: array [n, num, ...].
-
-    Args:
-        model: `export.runtimes.Runtime`.
-        data: float32 [n, ...].
-        known: float32 of the shape of one row, 1 where it is known, 0 where it is missing.
-        num, seed: int; the first row of the data takes the seeds from `seed` on, the next those that follow.
-        means: bool, whether to return the means that the draws are of.
-
-    Raises:
-        UserError: if the model has no `inpaint`, or calls rows invalid.
-    """
-    rows = data.repeat(num, axis=0)
-    asked = {data_name(model.require("inpaint").inputs): rows, "mask": np.tile(known, [len(rows)] + [1] * known.ndim)}
-    answer = model.ask("inpaint", asked | {"seed": seeds(seed, len(rows))})
-    if not answer["valid"].all():
-        raise cli.UserError(f"{model} calls rows of --data invalid.")
-    found = answer["mean" if means else data_name(answer)]
-    return found.reshape(len(data), num, *data.shape[1:])
-
-
 def generate(model, name, inputs, label, default=None):
     """The rows of data that a signature gives for inputs and, where it takes them, for labels as of `labels`.
 
@@ -158,7 +136,7 @@ def latents(model, data, seed=0, label=None):
     return ask_about(model, "encode", data, seed, label if takes_label else None)["z"]
 
 
-def ask_about(model, name, data, seed=0, label=None):
+def ask_about(model, name, data, seed=0, label=None, **more):
     """What a signature says of rows of data: dict of arrays, without `valid`.
 
     A `z` that it takes besides is what the model's own `encode` gives for the data.
@@ -169,12 +147,13 @@ def ask_about(model, name, data, seed=0, label=None):
         data: float32 [n, ...].
         seed: int, seed of the first row, where the signature takes seeds.
         label: int, the class of all rows, where it takes labels.
+        **more: other inputs of the signature, arrays [n, ...].
 
     Raises:
         UserError: for a label that is missing, not taken or not a class, or rows that the model calls invalid.
     """
     taken = model.require(name).inputs
-    inputs = {"seed": seeds(seed, len(data)), data_name(taken): data, **labels(model, name, len(data), label)}
+    inputs = {"seed": seeds(seed, len(data)), data_name(taken): data, **labels(model, name, len(data), label), **more}
     if "z" in taken:
         inputs["z"] = latents(model, data, seed, label)
     answer = model.ask(name, {key: inputs[key] for key in taken})

@@ -43,11 +43,18 @@ class Linear(Game):
         x = tf.reshape(x, [-1, 4]) - 0.5 - tf.reshape(tf.cast(label, tf.float32), [-1, 1]) / 50.0
         return {"z": 20.0 * tf.matmul(x, self.W) + 0.1 * tf.cast(seed, tf.float32)[:, None]}
 
+    def inpaint(self, x, known, seed, label=0):
+        """What is missing has the mean 1/4 + label / 50; a draw with a seed s has s / 100 more."""
+        mean = 0.25 + tf.zeros_like(x) + tf.reshape(tf.cast(label, tf.float32), [-1, 1, 1, 1]) / 50.0
+        draw = mean + tf.cast(seed, tf.float32)[:, None, None, None] / 100.0
+        return tf.where(known, x, draw), tf.where(known, x, mean)
+
     def signatures(self):
         specs = {**self.data_spec, "seed": tf.TensorSpec([None], tf.int64)}
         specs |= self.label_spec if self.encoder_takes_label else {}
         encode = lambda **inputs: self.encode(inputs.pop(self.data_name), **inputs)  # noqa: E731
-        return {**super().signatures(), "encode": (encode, specs)}
+        inpaint = self.inpaint_signature() if self.data_name == "images" else {}
+        return {**super().signatures(), "encode": (encode, specs), **inpaint}
 
 
 class Labelled(Linear):
@@ -234,6 +241,24 @@ def test_arithmetic_of_pictures(run, folders, num, tmp_path):
     assert_picture(out, lines)
 
 
+@pytest.mark.parametrize("name, flags, half, seed, num", [
+    ("linear", [], np.s_[1:], None, 6),
+    ("linear", ["--draws", "--num=2", "--seed=5", "--missing=left"], np.s_[:, :1], 5, 2),
+    ("labelled", ["--label=2", "--missing=upper"], np.s_[:1], None, 6),
+    ("linear", ["--missing=right"], np.s_[:, 1:], None, 6),
+])  # fmt: skip
+def test_halves_of_pictures_are_completed(run, folders, name, flags, half, seed, num, tmp_path):
+    out, (path, images) = tmp_path / "completed.png", folders["A"]
+    run(name, "--task=inpaint", f"--data={path}", f"--out={out}", *flags)
+    lines = np.stack([images] * (num + 2), axis=1)
+    lines[:, 1][np.s_[:, *np.index_exp[half]]] = 0.5
+    drawn = 0 if seed is None else (seed + np.arange(2 * num).reshape(2, num)) / 100
+    for line, more in zip(lines, np.broadcast_to(drawn, [2, num]), strict=True):
+        for image, extra in zip(line[2:], more, strict=True):
+            image[half] = 0.25 + extra + (2 / 50 if name == "labelled" else 0)
+    assert_picture(out, lines)
+
+
 def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     model, files = open_model("points"), [tmp_path / f"{name}.npy" for name in "ABC"]
     groups = [group.reshape(-1, 4) for group in groups_of_images(2, 3, 2)]
@@ -275,6 +300,10 @@ def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     ("linear", ["--task=interpolate", "--data={one}"], "holds one row: a line needs two"),
     ("linear", ["--task=interpolate", "--seed=9223372036854775800"], "pass the largest seed"),
     ("points", ["--task=interpolate", "--data={C}"], "the model takes no pictures"),
+    ("linear", ["--task=inpaint"], "--task=inpaint needs --data"),
+    ("linear", ["--task=inpaint", "--data={C}", "--missing=half"], "--missing=half"),
+    ("points", ["--task=inpaint", "--data={points}"], "no signature named inpaint"),
+    ("labelled", ["--task=inpaint", "--data={C}"], "--label is missing: the signature inpaint takes"),
 ])  # fmt: skip
 def test_mistakes(exported, parts, folders, name, flags, message, tmp_path):
     arrays = {"points": np.zeros([4, 2]), "one": np.zeros([1, 2, 2, 1]), "nan": np.zeros([3, 2, 2, 1])}
