@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 
 from tests.models import make, names, of_each_model
-from zoo.parts.posteriors import Gaussian
 
 
 def rows_of(model, num=8):
@@ -54,7 +53,6 @@ def test_integers_are_pixels_and_all_take_what_is_served(name):
     seen, model = [], make(name)
     pixels = np.random.default_rng(0).integers(0, 256, [8, *model.data_shape])
     model.of_data = lambda data: seen.append(data) or [data]
-    model.q = lambda x, training: seen.append(x) or Gaussian.of(model.encoder(x))
     for x in (pixels.astype(np.uint8), pixels / 255.0, tf.constant(pixels)):
         model.test_step(x)
     low, high = model.data_range
@@ -121,5 +119,5 @@ def test_a_model_of_one_move_takes_one_optimizer():
 
 def test_a_conditional_model_draws_of_a_class():
     for draw in (lambda model: model(tf.range(3)), lambda model: model.sample(tf.range(3))):
-        with pytest.raises(ValueError, match="CGAN makes and judges rows of a class: give the label of each row"):
+        with pytest.raises(ValueError, match="CGAN is of rows of a class: give the label of each row"):
             draw(make("cgan"))

@@ -20,6 +20,7 @@ from trainers.metrics import METRICS, DoesNotApply
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
 ENCODER = run_of(encoder_of(lambda x: x))
 FACTORS = dataclasses.replace(POINTS, factors={"x": np.arange(4)})
+DISCRETE = run_of(model_of(p=None, latent_prior=None, support="binary"))
 MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 
 
@@ -32,7 +33,7 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("ais_gap", NOTHING, None, "no likelihood"),
     ("exact_nll", NOTHING, None, "no closed form"),
     ("ais_nll", NOTHING, None, "no likelihood"),
-    *((name, run_of(model_of(p=None, latent_prior=None)), None, "not real numbers") for name in ("ais_gap", "ais_nll")),
+    *((name, DISCRETE, None, "not real numbers") for name in ("ais_gap", "ais_nll")),
     ("samples_over_time", NOTHING, POINTS, "no images"),
     ("ais_log_likelihood", NOTHING, None, "no partition function"),
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
