@@ -118,7 +118,8 @@ def _how(name, found):
     cpu = [run["cpu_seconds"] for run in runs]
     took += "" if None in cpu else f" ({_duration(statistics.fmean(cpu))} of CPU)"
     seeds = f"seed{'s' * (len(runs) > 1)} {', '.join(str(run['seed']) for run in runs)}"
-    devices = [f"{machine['num_cores']} cores of {machine['cpu']}", *machine["gpus"]]
+    cores = f"{machine['num_cores']} core{'s' * (machine['num_cores'] > 1)}"
+    devices = [f"{cores} of {machine['cpu']}", *machine["gpus"]]
     memory = f" ({machine['memory_gib']} GiB)" if machine.get("memory_gib") else ""
     measured = [how for metric, how in runs[0]["measured"].items() if metric != OBJECTIVES]
     by = " and ".join(f"`{command}`" for command in dict.fromkeys(how["command"] for how in measured))
