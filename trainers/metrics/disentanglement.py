@@ -63,7 +63,7 @@ def _gap(drawn, values):
     counts = np.unique(values, return_counts=True)[1]
     entropy = -np.sum(counts / len(values) * np.log(counts / len(values)))
     of_value = np.empty_like(drawn.marginals)
-    for value in np.unique(values):
+    for value in np.unique(values[drawn.rows]):
         mine = values[drawn.rows] == value
         of_value[mine] = _log_densities(drawn.z[mine], drawn.mean[values == value], drawn.std[values == value])[1]
     ratio = of_value - drawn.marginals  # its mean over draws is I(z_j; v)
