@@ -21,11 +21,11 @@ from zoo.variational.conditional_vae import ConditionalVAE
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
 ENCODER = run_of(encoder_of(lambda x: x))
 FACTORS = dataclasses.replace(POINTS, factors={"x": np.arange(4)})
+MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 LABELLED = dataclasses.replace(FACTORS, train_labels=np.arange(4), test_labels=np.arange(4), num_classes=4)
 OF_CLASSES = run_of(
     ConditionalVAE(data_shape=(2,), num_classes=4, latent_size=2, hidden_units=(), likelihood="gaussian")
 )
-MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 
 
 @pytest.mark.parametrize("name, run, data, why", [
