@@ -29,7 +29,8 @@ def ais_nll(run, data, options):
     rows = np.random.default_rng(options.seed).choice(len(data.test), num_examples, replace=False)
 
     def tested(size):
-        for x in held_out(run, data, size, dequantize=likelihood.is_density(model), rows=rows):
+        dequantize = likelihood.is_density(model)
+        for x in held_out(run, data, size, with_labels=False, dequantize=dequantize, rows=rows):
             yield x, None
 
     (log_prob,), more = _bounds("annealed importance sampling", model, data, options, num_examples, tested)

@@ -6,7 +6,7 @@ from tensorflow_probability import distributions as tfd
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.rows import progress, real_rows, require, served_batches
+from trainers.metrics.rows import progress, real_rows, require, require_encoder, served_batches
 from zoo.parts import aggregate, noise
 from zoo.parts.distributions import PRIORS
 from zoo.parts.posteriors import Gaussian
@@ -63,7 +63,7 @@ def _gap(drawn, values):
     counts = np.unique(values, return_counts=True)[1]
     entropy = -np.sum(counts / len(values) * np.log(counts / len(values)))
     of_value = np.empty_like(drawn.marginals)
-    for value in np.unique(values):
+    for value in np.unique(values[drawn.rows]):
         mine = values[drawn.rows] == value
         of_value[mine] = _log_densities(drawn.z[mine], drawn.mean[values == value], drawn.std[values == value])[1]
     ratio = of_value - drawn.marginals  # its mean over draws is I(z_j; v)
@@ -101,7 +101,7 @@ class Drawn:
 
 def _drawn(run, data, options):
     """`Drawn` of the model's posteriors, which several metrics share."""
-    require("encode" in run.model.signatures(), "the model does not encode")
+    require_encoder(run.model)
     encode, (name, *others) = run.model.signatures()["encode"]
     require(not others, "the encoder is no Gaussian")  # but takes a seed
     key = ("drawn", options.seed, options.batch_size)
@@ -135,7 +135,7 @@ def latent_traversals(run, data, options):
     """Draws what becomes of a picture where one latent takes other values, as RUN_DIR/traversals.png.
 
     A line for each latent, with those first that change most; from left to right the latent goes through quantiles of
-    its prior, from 2 % to 98 %, all others being those of a test row, or where the model does not encode of a sample.
+    its prior, from 2 % to 98 %, all others being those of a test row, or where `encode` takes more than it of a sample.
     `change_of_latent_j`, j from 0 on, is the root mean square of pixels less their mean along such a line, over 8 rows.
     """
     model, signatures = run.model, run.model.signatures()

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from common import pictures
 from common.graph import graph
-from trainers.metrics.likelihood import nll_name, require_density
+from trainers.metrics.likelihood import is_density, nll_name, require_density
 from trainers.metrics.rows import held_out, require
 from zoo.parts import estimators, noise
 
@@ -24,6 +24,7 @@ def posterior_map(run, data, options):
     model = run.model
     require(getattr(model, "latent_size", None) == 2, "latents are not of 2 numbers")
     require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
+    require(not model.conditional, "the model's posterior is told the class of a row")
     require(getattr(model, "has_proposal", False) and model.proposes_by_q, "q(z|x) has no density that is known")
     require_density(run, data)
     middles = (EDGES[1:] + EDGES[:-1]) / 2.0
@@ -39,7 +40,7 @@ def posterior_map(run, data, options):
         with model.drawing(noise.EVALUATION, 0, options.seed):
             return model.log_weights(x, NUM_DRAWS)
 
-    x = next(iter(held_out(run, data, min(NUM_ROWS, len(data.test)))))
+    (x,) = held_out(run, data, NUM_ROWS, with_labels=False, dequantize=is_density(model)).take(1)
     log_joints = np.stack([log_joint(row[None]).numpy().astype(np.float64) for row in x])  # one by one, for memory
     log_p = np.logaddexp.reduce(log_joints, axis=1) + log_area
     log_w = log_weights(x).numpy().astype(np.float64)

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from common import pictures
 from common.graph import graph
 from trainers.metrics import two_samples
-from trainers.metrics.rows import real_rows, require, served_batches, share
+from trainers.metrics.rows import real_rows, require, require_encoder, served_batches, share
 from zoo.parts import noise
 
 NUM_TRAIN = 10_000  # of a linear probe
@@ -50,7 +50,7 @@ def linear_classifier(data):
 
 def _accuracies(run, data, options, classifier, rows):
     """The test accuracies of a classifier that learns from these training rows, by space."""
-    require("encode" in run.model.signatures(), "the model does not encode")
+    require_encoder(run.model)
     require(data.train_labels is not None, "the data have no labels")
     require(len(np.unique(data.train_labels[rows])) > 1, "the training rows have one label")
     train, test = (_representations(run, data, options, split) for split in ("train", "test"))
@@ -68,7 +68,7 @@ def active_units(run, data, options):
     draws contribute to it, the mean variance between them over their number: without bias, so that it can be negative.
     There are so many that the deviation of A is 1 / 400 for a z of unit variance that does not depend on x.
     """
-    require("encode" in run.model.signatures(), "the model does not encode")
+    require_encoder(run.model)
     first = _representations(run, data, options, "test")
     require("z" in first, "the encoder has no z")
     require(len(data.test) > 1, "1 row does not vary")
@@ -116,7 +116,7 @@ def aggregate_posterior(run, data, options):
 def posterior_draws(run, data, options):
     """A draw from q(z|x) for each test row x, [n, size], by the noise of a seed of its own."""
     model = run.model
-    require("encode" in model.signatures(), "the model does not encode")
+    require_encoder(model)
     encode, specs = model.signatures()["encode"]
     encode, draws = graph(encode), []
     for i, x in enumerate(served_batches(run, data, options)):

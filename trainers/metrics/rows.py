@@ -24,6 +24,13 @@ def require_samples(run):
     require("sample" in run.model.signatures(), "the model draws no samples")
 
 
+def require_encoder(model):
+    """Raises `DoesNotApply` for a model that does not tell of rows by themselves what their latents are."""
+    require("encode" in model.signatures(), "the model does not encode")
+    told = "label" in model.signatures()["encode"][1]
+    require(not told, "the encoder is told the class of a row, and latents are not of the row alone")
+
+
 def served(x):
     """Data at rest as the model serves it."""
     return x / np.float32(255.0) if x.dtype == np.uint8 else x
@@ -74,9 +81,9 @@ def served_batches(run, data, options, split="test"):
 
 
 def held_out(run, data, batch_size, **options):
-    """The test set in batches as the run's model takes it; `options` are more of `held_out_batches`."""
-    binarize = run.settings.dynamic_binarization
-    return held_out_batches(data, batch_size, with_labels=run.model.labelled, binarize=binarize, **options)
+    """The test set in batches as the run's model takes it; `options` are more, or others, of `held_out_batches`."""
+    usual = {"with_labels": run.model.labelled, "binarize": run.settings.dynamic_binarization}
+    return held_out_batches(data, batch_size, **usual | options)
 
 
 def batches(run, data, options, title, **more):

@@ -46,7 +46,7 @@ def jvi(log_w, order=1):
     for j, c in enumerate(jackknife_coefficients(num_samples, order)[1:], start=1):
         log_means = leave_one_out(rest) - tf.math.log(num_samples - j)
         value += c * (tf.reduce_mean(log_means, axis=list(range(j))) - whole)
-        rest = without_one(rest)
+        rest = without_one(rest) if j < order else rest
     return tf.cast(value, log_w.dtype)
 
 

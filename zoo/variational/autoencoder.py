@@ -52,7 +52,7 @@ class Autoencoder(Game):
                               'one), "iwae" or "jvi", what is maximised.'),
         "jackknife_order": Argument(int, 1, 'int >= 0 and below num_samples, m, the order of "jvi"; 0 is "iwae".'),
         "num_samples": Argument(int, 1, "int, K, draws of z for each example."),
-        "beta": Argument(float, 1.0, "float >= 0, the weight of the KL term; 1 is a bound on log p(x)."),
+        "beta": Argument(float, 1.0, "float >= 0, the weight of the KL term (elbo); 1 is a bound on log p(x)."),
     }  # fmt: skip
     default_optimizers = {"autoencoder": {"optimizer": "adam", "learning_rate": 1e-3}}
     metric_names = ("reconstruction", "kl")
@@ -72,6 +72,8 @@ class Autoencoder(Game):
             raise ValueError(f"likelihood_variance is a gaussian's: leave it at 0 with {self.likelihood}.")
         if self.posterior == "coupling" and self.latent_size < 2:
             raise ValueError("posterior=coupling moves one half of z by the other: latent_size must be at least 2.")
+        if self.estimator != "elbo" and self.beta != 1.0:
+            raise ValueError(f"beta={self.beta:g} weighs the KL, which {self.estimator} has no term of: choose elbo.")
         if self.estimator == "jvi" and self.num_samples <= self.jackknife_order:
             needed = f"estimator=jvi with jackknife_order={self.jackknife_order} leaves so many draws out"
             raise ValueError(f"{needed}: num_samples must be greater, but is {self.num_samples}.")

@@ -46,6 +46,12 @@ def test_gap_of_codes_that_are_the_factors(columns, mig, with_labels):
     assert found["mig_with_labels"] == pytest.approx(with_labels, abs=1e-5)
 
 
+def test_gap_where_some_values_were_not_drawn(monkeypatch):
+    monkeypatch.setattr(disentanglement, "NUM_DRAWS", 2)
+    found = mutual_information_gap(encoder(lambda x: x, 1e-3), grid_of(4, 3, 5), options())
+    assert found["num_draws"] == 2 and 0.0 < found["mig"] < 2.0  # of so few draws no estimate, but a number
+
+
 @pytest.mark.parametrize("num_draws", [10_000, 600])  # all rows, or some
 def test_gap_of_noisy_codes_by_quadrature(num_draws, monkeypatch):
     """Two latents see a factor of two values under different noise, and one of them another a little."""

@@ -16,12 +16,17 @@ from tests.trainers.metrics.made import (
     sampler_of,
 )
 from trainers.metrics import METRICS, DoesNotApply
+from zoo.variational.conditional_vae import ConditionalVAE
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
 ENCODER = run_of(encoder_of(lambda x: x))
 FACTORS = dataclasses.replace(POINTS, factors={"x": np.arange(4)})
 DISCRETE = run_of(model_of(p=None, latent_prior=None, support="binary"))
 MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
+LABELLED = dataclasses.replace(FACTORS, train_labels=np.arange(4), test_labels=np.arange(4), num_classes=4)
+OF_CLASSES = run_of(
+    ConditionalVAE(data_shape=(2,), num_classes=4, latent_size=2, hidden_units=(), likelihood="gaussian")
+)
 
 
 @pytest.mark.parametrize("name, run, data, why", [
@@ -41,6 +46,10 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
     ("class_accuracy", class_sampler_of(MODES), POINTS, "tells the class"),
     ("nearest_neighbour_accuracy", NOTHING, POINTS, "does not encode"),
     ("linear_probe", NOTHING, POINTS, "does not encode"),
+    *((name, OF_CLASSES, LABELLED, "told the class of a row") for name in (
+        "active_units", "aggregate_posterior", "kl_decomposition", "latent_map", "linear_probe",
+        "mutual_information_gap", "nearest_neighbour_accuracy", "posterior_map",
+    )),
     ("linear_probe", ENCODER, POINTS, "no labels"),
     ("linear_probe", ENCODER, data_of(MODES, MODES, labels=(np.ones(4), np.ones(4))), "one label"),
     ("active_units", NOTHING, POINTS, "does not encode"),

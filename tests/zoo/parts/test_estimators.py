@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from scipy import special
 
+from zoo.parts import estimators
 from zoo.parts.estimators import (
     bounds_of_rows,
     elbo,
@@ -95,6 +96,16 @@ def test_what_is_left_without_one_draw():
     for i in range(4):
         np.testing.assert_array_equal(rest[:, i], np.delete(log_w, i, axis=0))
         np.testing.assert_allclose(sums[i], special.logsumexp(rest[:, i], axis=0), rtol=1e-12)
+
+
+def test_a_jackknife_of_order_m_holds_no_more_than_its_m_th_power_of_draws(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(
+        estimators, "without_one", lambda log_w: sizes.append(tf.size(without_one(log_w))) or without_one(log_w)
+    )
+    for order in range(4):
+        jvi(tf.zeros([7]), order)
+    assert max(sizes) == 7 * 6 * 5
 
 
 @pytest.mark.parametrize("offset", [-1e4, 0.0, 1e4])

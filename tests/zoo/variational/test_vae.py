@@ -198,6 +198,7 @@ def test_likelihoods_of_levels_by_quadrature(likelihood):
     ({"data_shape": (2,), "likelihood": "binomial"}, "points have no grey levels"),
     ({"likelihood": "binomial", "num_levels": 1}, "at least 2"),
     ({"likelihood": "binomial", "likelihood_variance": 0.025}, "a gaussian's"),
+    ({"estimator": "iwae", "beta": 2.0}, "beta=2 weighs the KL, which iwae has no term of: choose elbo"),
     ({"estimator": "jvi", "jackknife_order": 2, "num_samples": 2}, "num_samples must be greater, but is 2"),
 ])  # fmt: skip
 def test_models_that_can_not_be(arguments, why):
