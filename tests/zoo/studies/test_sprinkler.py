@@ -8,11 +8,13 @@ from keras.optimizers import Adam
 from keras.optimizers.schedules import CosineDecay
 from scipy import integrate, stats
 
-from tests.trainers.metrics.made import options, run_of
+from tests.trainers.metrics.made import data_of, options, run_of
 from tests.zoo.steps import train
 from trainers import data as datasets
 from trainers.metrics import theory
 from zoo.studies.sprinkler import Sprinkler
+
+DATA = data_of(np.ones([2, 1]), np.ones([2, 1]))
 
 
 def test_cells_of_the_posterior_are_those_of_quadrature():
@@ -28,6 +30,14 @@ def test_cells_of_the_posterior_are_those_of_quadrature():
         share = integrate.dblquad(joint, *edges[[i, i + 1]], *edges[[j, j + 1]])[0] / whole
         np.testing.assert_allclose(cells[i, j], share, rtol=1e-2)
     np.testing.assert_allclose(cells.sum(), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("z", [9.0, -1e30, np.nan])
+def test_draws_beyond_the_cells_are_far_from_the_posterior(z, tmp_path):
+    model = Sprinkler(data_shape=(1,))
+    model.encode = lambda x, seeds: {"z": tf.fill([100, 2], z)}
+    found = theory.posterior_against_theory(run_of(model, tmp_path), DATA, options(num_model_samples=100))
+    assert found["kl_at_0"] > 5.0
 
 
 @pytest.mark.slow
