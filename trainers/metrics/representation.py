@@ -116,6 +116,8 @@ def aggregate_posterior(run, data, options):
 def posterior_draws(run, data, options):
     """A draw from q(z|x) for each test row x, [n, size], by the noise of a seed of its own."""
     model = run.model
+    numbers = getattr(model, "latent_prior", True) is not None  # of zeros and ones `encode` gives the probabilities
+    require(numbers, "latents are not real numbers")
     require_encoder(model)
     encode, specs = model.signatures()["encode"]
     encode, draws = graph(encode), []

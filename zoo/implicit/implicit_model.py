@@ -11,7 +11,8 @@ Objective, minimised over q(beta) and q(z|x, beta): up to a constant, minus a lo
     T* = argmin_T  E_{q(beta)}[E_{q(x) q(z|x, beta)}[-log sigma(T)] + E_{p(x, z|beta)}[-log(1 - sigma(T))]]
 
 The sum over the N rows is N times the mean over a minibatch. T sees beta, so that its slope in beta is that of the log
-of the likelihood: gradients go through what T sees of z and beta, never through the x that are simulated.
+of the likelihood: gradients go through what T sees of z and beta, never through the x that are simulated. That of
+log q(z|x, beta) in beta is 0 on average.
 
 Notation:
 
@@ -23,8 +24,10 @@ Notation:
     q          q(beta), a Gaussian with a diagonal covariance; q(z|x, beta), one whose parameters a network gives
 
 The simulator here is a deep implicit model, a neural network with the weights beta. A subclass with `beta_size` and
-`simulate` has another. T sees x, z, g(z, 0, beta) and (x - g)^2, which suffices where noise is added to g(z, 0, beta);
-for another noise, or a simulator without slopes, a subclass has another T, too.
+`simulate` has another. T sees x, z, g(z, 0, beta), (x - g)^2 and, as constants, the parameters of q(z|x, beta), of all
+of which T* is a function where noise is added to g(z, 0, beta); for another noise, or a simulator without slopes, a
+subclass has another T, too. Without those of q, which beta gave, T would learn the mean of q(z|x, beta) over all beta
+of one g, whose slope in g is no part of the likelihood's, however narrow q(beta) is.
 
 Departures from the paper: T is positive for what q draws, as everywhere in this zoo; KL(q(beta) || p(beta)) in closed
 form; weights are scaled by the root of the number of inputs, so that p(beta) = N(0, I) suits any width.
@@ -122,7 +125,7 @@ class ImplicitModel(Game):
         start = keras.initializers.RandomNormal(stddev=1.0)([beta_size])  # a draw from the prior
         self.beta = Numbers("beta", mean=start.numpy(), raw_log_variance=tf.fill([beta_size], START).numpy())
         self.encoder = networks.mlp((size + beta_size,), self.encoder_units, (2 * self.latent_size,), **options)
-        self.estimator = networks.mlp((3 * size + self.latent_size,), self.estimator_units, (1,), **options)
+        self.estimator = networks.mlp((3 * size + 3 * self.latent_size,), self.estimator_units, (1,), **options)
 
     @property
     def moves(self):
@@ -135,11 +138,14 @@ class ImplicitModel(Game):
 
     def q(self, x, beta, training=False):
         """q(z|x, beta)."""
-        return Gaussian.of(self.encoder(self.joined(x, beta), training=training))
+        return Gaussian.of(self.parameters_of_q(x, beta, training))
+
+    def parameters_of_q(self, x, beta, training=False):
+        return self.encoder(self.joined(x, beta), training=training)
 
     def T(self, x, z, beta, training=True):
-        g = self.without_noise(z, beta)
-        return self.estimator(self.joined(x, z, g, tf.square(x - g)), training=training)[:, 0]
+        g, of_q = self.without_noise(z, beta), tf.stop_gradient(self.parameters_of_q(x, beta, training))
+        return self.estimator(self.joined(x, z, g, tf.square(x - g), of_q), training=training)[:, 0]
 
     @staticmethod
     def joined(*parts):

@@ -16,6 +16,7 @@ from tests.trainers.metrics.made import (
     sampler_of,
 )
 from trainers.metrics import METRICS, DoesNotApply
+from zoo import Helmholtz
 from zoo.variational.conditional_vae import ConditionalVAE
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
@@ -63,6 +64,7 @@ OF_CLASSES = run_of(
     ("mutual_information_gap", NOTHING, FACTORS, "does not encode"),
     ("latent_traversals", NOTHING, POINTS, "decodes no latents alone"),
     ("aggregate_posterior", NOTHING, POINTS, "no latents"),
+    ("aggregate_posterior", run_of(Helmholtz(data_shape=(2,), hidden_units=(3,))), POINTS, "not real numbers"),
     ("group_probe", NOTHING, POINTS, "no groups"),
     ("style_content_swaps", NOTHING, POINTS, "no style"),
     ("ais_nll", run_of(model_of(p=None)), POINTS, "no likelihood"),

@@ -73,6 +73,36 @@ def test_at_the_posterior_the_objective_is_the_evidence_and_has_no_slope():
         np.testing.assert_allclose(slope, np.zeros_like(slope), atol=1e-5)
 
 
+def test_the_slope_of_the_best_ratio_is_that_of_the_bound_given_beta():
+    """By phi and beta, of a linear simulator: T* is a function of what T sees, but for log q(x)."""
+    keras.utils.set_random_seed(1)
+    model = ImplicitModel(
+        data_shape=(2,), latent_size=1, num_rows=10**9, simulator_units=(), noise_deviation=0.5, encoder_units=()
+    )
+
+    def T(seen, training):
+        x, z, g, squares, mean, raw = tf.split(seen, [2, 1, 2, 2, 1, 1], axis=1)
+        log_variance = 8.0 * tf.tanh(raw / 8.0)
+        terms = [-((z - mean) ** 2) / tf.exp(log_variance) - log_variance, z**2, squares / model.noise_deviation**2]
+        return 0.5 * sum(tf.reduce_sum(term, axis=1, keepdims=True) for term in terms)
+
+    model.estimator = T
+    x, eps = np.tile([[1.0, -2.0]], [2, 1]).astype(np.float32), np.array([[1.0], [-1.0]], np.float32)
+    of_beta = np.tile(np.random.default_rng(0).normal(size=model.beta_size), [2, 1]).astype(np.float32)
+    with tf.GradientTape(persistent=True) as tape:
+        loss = tf.reduce_mean(model.losses(x, of_beta, eps, eps, x)["posterior"])
+        beta = model.q_beta().draw(of_beta[:1])[0]
+        W, b = tf.split(beta, 2, axis=1)
+        q = model.q(x[:1], beta)
+        r = x[:1] - b - W * q.mean()
+        fit = tf.reduce_sum(r**2 + W**2 * q.density.variance()) / model.noise_deviation**2
+        negative_bound = 0.5 * fit + tf.reduce_sum(q.kl(model.latent_prior))
+    weights = [*model.beta.trainable_variables, *model.encoder.trainable_variables]
+    for found, expected in zip(tape.gradient(loss, weights), tape.gradient(negative_bound, weights), strict=True):
+        assert np.abs(expected).max() > 1e-3
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_the_posterior_of_a_conjugate_normal_model_is_reached():
     model, num_steps = location(), 3000

@@ -8,11 +8,13 @@ from keras.optimizers import Adam
 from keras.optimizers.schedules import CosineDecay
 from scipy import integrate, stats
 
-from tests.trainers.metrics.made import options, run_of
+from tests.trainers.metrics.made import data_of, options, run_of
 from tests.zoo.steps import train
 from trainers import data as datasets
 from trainers.metrics import theory
 from zoo.studies.sprinkler import Sprinkler
+
+DATA = data_of(np.ones([2, 1]), np.ones([2, 1]))
 
 
 def test_cells_of_the_posterior_are_those_of_quadrature():
@@ -28,6 +30,47 @@ def test_cells_of_the_posterior_are_those_of_quadrature():
         share = integrate.dblquad(joint, *edges[[i, i + 1]], *edges[[j, j + 1]])[0] / whole
         np.testing.assert_allclose(cells[i, j], share, rtol=1e-2)
     np.testing.assert_allclose(cells.sum(), 1.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["prior_contrastive", "joint_contrastive", "denoiser"])
+def test_with_what_the_estimator_should_know_each_method_has_the_gradient_of_the_divergence(method):
+    """By the encoder, for any log q(z|x) that is plugged in and any draws; and what the estimator descends."""
+    keras.utils.set_random_seed(0)
+    model = Sprinkler(data_shape=(1,), method=method, hidden_units=(), smoothing=0.5)
+    rng, m = np.random.default_rng(0), 6
+    x, x_p = rng.exponential(9.0, [2, m, 1]).astype(np.float32)
+    drawn, z_p = (rng.normal(size=[m, size]).astype(np.float32) for size in (model.noise_size + 2, 2))
+    prior = stats.norm(0, 2**0.5)
+
+    def log_q(x, z):
+        return -0.3 * tf.reduce_sum((z - 0.1 * x) ** 2, axis=1)
+
+    def T(x, z, training=True):
+        if method == "denoiser":
+            return 0.5 * -0.6 * (z - 0.1 * x)
+        of_p = tf.reduce_sum(-0.25 * z**2, axis=1) + 2 * prior.logpdf(0)
+        return (log_q(x, z) - (model.log_joint(x, z) if method == "joint_contrastive" else of_p))[:, None]
+
+    model.T = T
+    with tf.GradientTape(persistent=True) as tape:
+        losses, z = model.losses(x, drawn, z_p, x_p), model.q(x).draw(drawn)[0]
+        found, expected = (tf.reduce_mean(loss) for loss in (losses["encoder"], log_q(x, z) - model.log_joint(x, z)))
+    for pair in zip(*(tape.gradient(loss, model.weights_of("encoder")) for loss in (found, expected)), strict=True):
+        np.testing.assert_allclose(*pair, rtol=1e-4, atol=1e-5)
+    if method == "denoiser":
+        expected = np.sum((T(x, z) + drawn[:, -2:]) ** 2, axis=1)
+    else:
+        of_p = T(x_p if method == "joint_contrastive" else x, z_p)
+        expected = (np.logaddexp(0, -T(x, z)) + np.logaddexp(0, of_p))[:, 0]
+    np.testing.assert_allclose(losses["estimator"], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("z", [9.0, -1e30, np.nan])
+def test_draws_beyond_the_cells_are_far_from_the_posterior(z, tmp_path):
+    model = Sprinkler(data_shape=(1,))
+    model.encode = lambda x, seeds: {"z": tf.fill([100, 2], z)}
+    found = theory.posterior_against_theory(run_of(model, tmp_path), DATA, options(num_model_samples=100))
+    assert found["kl_at_0"] > 5.0
 
 
 @pytest.mark.slow

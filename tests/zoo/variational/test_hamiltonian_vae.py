@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.zoo.variational.test_vae import LinearGaussian, set_linear
 from tests.zoo.variational.test_vae import make as make_vae
@@ -39,16 +40,32 @@ class Oscillator(LinearGaussian):
         self.model.reverse[0].set_weights([kernel, bias])
 
 
+POINTS = np.repeat(2 * np.concatenate([np.eye(4), -np.eye(4)])[:, None].astype(np.float32), 5, 1)
+EPSILON = (POINTS[..., :2], POINTS[..., 2:])  # over which averages of quadratic functions are exact
+
+
 @pytest.mark.parametrize("num_steps, step_sizes", [(1, [0.3, 0.3]), (3, [0.2, 0.4]), (4, [0.5, 0.1])])
 def test_bound_of_the_harmonic_oscillator(num_steps, step_sizes):
     """log p(x) - KL(q(z_1|x) || p(z|x)), of the Gaussian that q(z_1|x) is; closer than q(z_0|x) is."""
     truth, still = Oscillator(num_steps, step_sizes), Oscillator(num_steps, [1e-6, 1e-6])
-    points = np.repeat(2 * np.concatenate([np.eye(4), -np.eye(4)])[:, None].astype(np.float32), 5, 1)
-    epsilon = (points[..., :2], points[..., 2:])  # over which averages of quadratic functions are exact
     for case in (truth, still):
-        log_w = case.model.log_weight(case.x, case.model.q(case.x), epsilon)
+        log_w = case.model.log_weight(case.x, case.model.q(case.x), EPSILON)
         np.testing.assert_allclose(np.mean(log_w, axis=0), case.log_px - case.gap, atol=1e-4)
     assert truth.gap < still.gap
+
+
+@pytest.mark.parametrize("unit", [0, 1])
+def test_the_gradient_by_step_sizes_goes_through_the_dynamics(unit):
+    """It is that of the gap: as r is the best, a change of the best r has no share in it."""
+    log_sizes, h = np.log([0.2, 0.4]), 1e-3 * np.eye(2)[unit]
+    model = Oscillator(3, np.exp(log_sizes)).model
+    model.draw_noise = lambda q, leading: EPSILON
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(model.negative_bound(LinearGaussian(3).x, training=True)["autoencoder"])
+    after, before = (Oscillator(3, np.exp(log_sizes + shift)).gap for shift in (h, -h))
+    (found,) = tape.gradient(loss, model.dynamics[0].trainable_variables)
+    assert abs(after - before) > 1e-4
+    np.testing.assert_allclose(found[unit], (after - before) / 2e-3, rtol=1e-2)
 
 
 def test_weights_of_several_transitions_have_the_mean_p_of_x():
