@@ -12,6 +12,7 @@ from tests.trainers.metrics.made import data_of, options, run_of
 from tests.zoo.steps import train
 from trainers import data as datasets
 from trainers.metrics import theory
+from zoo.parts.posteriors import Implicit
 from zoo.studies.sprinkler import Sprinkler
 
 DATA = data_of(np.ones([2, 1]), np.ones([2, 1]))
@@ -68,7 +69,7 @@ def test_with_what_the_estimator_should_know_each_method_has_the_gradient_of_the
 @pytest.mark.parametrize("z", [9.0, -1e30, np.nan])
 def test_draws_beyond_the_cells_are_far_from_the_posterior(z, tmp_path):
     model = Sprinkler(data_shape=(1,))
-    model.encode = lambda x, seeds: {"z": tf.fill([100, 2], z)}
+    model.q = lambda x: Implicit(lambda epsilon: tf.fill([100, 2], z), (2,))
     found = theory.posterior_against_theory(run_of(model, tmp_path), DATA, options(num_model_samples=100))
     assert found["kl_at_0"] > 5.0
 
