@@ -64,5 +64,5 @@ METRICS = {
     "style_content_swaps": groups.style_content_swaps,
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
-# Left out unless they are asked for: what takes long, and a picture without a measure.
-ON_REQUEST = {"ais_gap", "ais_nll", "samples_over_time"}
+# Left out unless they are asked for: what takes long, and pictures without a measure.
+ON_REQUEST = {"ais_gap", "ais_nll", "latent_traversals", "samples_over_time"}

@@ -90,7 +90,7 @@ def test_weights_of_several_transitions_have_the_mean_p_of_x():
 
 
 def test_without_transitions_it_is_the_vae():
-    options = {"data_shape": (3,), "hidden_units": (5,), "likelihood": "gaussian", "num_samples": 3, "beta": 0.5}
+    options = {"data_shape": (3,), "hidden_units": (5,), "likelihood": "gaussian", "num_samples": 3}
     options |= {"estimator": "iwae", "latent_size": 2, "activation": "tanh"}
     model, vae = make(num_transitions=0, **options), make_vae(**options)
     model.set_weights(vae.get_weights())
