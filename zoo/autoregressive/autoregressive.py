@@ -11,8 +11,7 @@ Notation:
     k    number of a mask, whose order has x_i in the place orders[k, i] of 0 ... D - 1
     p    `tfd.Distribution` of pixels, given those before
 
-A mask's density is its own: the mean of several is one of probabilities, not of logits, and a draw of it is by one mask,
-drawn first.
+The mean over masks is one of probabilities, not of logits: a draw of it is one by a mask that is drawn first.
 """
 
 import math
@@ -31,7 +30,7 @@ class Walk(NamedTuple):
     """A model as draws use it, from one pixel to the next; each row has a pixel of its own, int [batch], at each place.
 
     start: a nest of tensors [batch, ...], what is kept of the pixels seen, of which there are none yet.
-    parameters(state, place, pixel): numbers [batch, num_parameters] of the distribution of the pixel in this place of the order.
+    parameters(state, place, pixel): those of the distribution of the pixel in this place, [batch, num_parameters].
     seen(state, place, pixel, value): the state after that pixel was seen, whose values are [batch].
     """
 
@@ -53,8 +52,8 @@ class Autoregressive(Game):
 
     shared_arguments = Game.shared_arguments | {
         "likelihood": Argument(Literal["bernoulli", *levels.FAMILIES], "bernoulli", 'p(x_i|x_before): "bernoulli" for '
-                               'data in [0, 1], of which only 0 and 1 have a probability; or, of grey levels of images, '
-                               '"categorical", "binomial", "poisson" or "discretized_logistic".'),
+                               "data in [0, 1], of which only 0 and 1 have a probability; or, of grey levels of "
+                               'images, "categorical", "binomial", "poisson" or "discretized_logistic".'),
         "order": Argument(Literal["natural", "random"], "natural", 'the order of the pixels: "natural" by lines, from '
                           'the upper left, or "random", by the seed.'),
     }  # fmt: skip
@@ -64,7 +63,7 @@ class Autoregressive(Game):
 
     def check_arguments(self):
         if self.support == "levels" and self.data_name != "images":
-            raise ValueError(f"points have no grey levels, as the likelihood {self.likelihood} needs: choose bernoulli.")
+            raise ValueError(f"points have no grey levels for the likelihood {self.likelihood}: choose bernoulli.")
 
     @property
     def moves(self):
@@ -117,7 +116,7 @@ class Autoregressive(Game):
     # --- Serving -----------------------------------------------------------------------------------------------------
 
     def draws_and_means(self, seeds, x=None, known=None):
-        """A draw, pixel by pixel, and the mean of each pixel's distribution given those drawn before: float32 [batch, D].
+        """A draw, and the mean of each of its pixels' distributions given those before: both float32 [batch, D].
 
         Each pixel takes one uniform number, by the inverse of its distribution function. Where bool `known` [batch, D]
         is given, its pixels are those of x.

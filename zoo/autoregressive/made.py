@@ -9,16 +9,16 @@ Objective, maximised (Germain et al. 2015, equation 6), under mask k = t mod K a
     M_l[i, j] = 1 where the degree of unit j is at least that of the unit i beneath it; M lets x_i's output see units of
     degrees below the place of x_i (equations 13 to 15)
 
-At test p(x) is the mean of p_k(x) over all K masks (section 4.2), which share W, V, b and c. Masks differ in the degrees
-of hidden units, and with order=random in the order of the pixels too (sections 4.2 and 4.3).
+At test p(x) is the mean of p_k(x) over all K masks, which share W, V, b and c. Masks differ in the degrees of hidden
+units, and with order=random in the order of the pixels too (sections 4.2 and 4.3).
 
-Departures from Germain et al. 2015: the degrees of a layer are not drawn one by one but spread evenly and shuffled; Adam
-in place of Adagrad; Glorot's initial weights; no direct connections from inputs to outputs. Pixels may have grey levels,
-the network sees them as numbers in [0, 1].
+Departures from Germain et al. 2015: the degrees of a layer are not drawn one by one but spread evenly and shuffled;
+Adam in place of Adagrad; Glorot's initial weights; no direct connections from inputs to outputs. Pixels may have grey
+levels, which the network sees as numbers in [0, 1].
 
-A draw takes no passes through masks: a unit of degree d is known when the first d pixels are, and is computed then, from
-units that are known and zeros in place of others. The cost of a pixel is that of one row of the first and of the last
-layer, and of all layers between them.
+A draw needs no masks and no full passes: a unit of degree d is known when the first d pixels are, and is computed then,
+from units that are known and zeros in place of others. A pixel costs a row of the first layer and one of the last, and
+all layers between them.
 """
 
 import numpy as np

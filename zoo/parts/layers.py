@@ -41,7 +41,7 @@ class MaskedDense(keras.layers.Dense):
     """A dense layer with a mask: a unit sees the inputs whose degree is at most its own. It has no activation.
 
     Args:
-        below, above: degrees, ints [inputs] and [units]; or of several masks, [num_masks, inputs] and [num_masks, units].
+        below, above: degrees, ints [inputs] and [units]; of several masks [num_masks, inputs] and [num_masks, units].
 
     A call takes the number of the mask, `which`, an int or scalar tensor.
     """

@@ -34,7 +34,6 @@ def hidden_degrees(num_masks, size, hidden_units, seed):
     Germain et al. draw each degree at random; spread, they are as often of one value as of another in every mask.
     """
 
-
     def of_mask(mask, layer, units):
         return spread(units, 1, size)[noise.permutation(noise.key(seed, mask, noise.MASKS, layer), units)]
 

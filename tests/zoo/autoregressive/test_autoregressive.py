@@ -1,5 +1,6 @@
 """Autoregressive models of so few pixels that every state is there."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -23,17 +24,26 @@ CASES = [
     ("nade", {"hidden_units": 7, "order": "random"}),
     ("nade", {"hidden_units": 5, **LEVELS}),
 ]
-of_each_case = pytest.mark.parametrize(
-    "name, settings", CASES, ids=[f"{name}-{i}" for i, (name, _) in enumerate(CASES)]
-)
+NUM = 5000  # draws
 
 
-def make(name, scale=1.0, **settings):
+def make(name, **settings):
     model = MODELS[name](data_shape=SHAPES[settings.get("likelihood", "bernoulli")], **settings)
     rng = np.random.default_rng(0)
     for weight in model.conditionals.trainable_variables:
-        weight.assign(scale * rng.normal(size=weight.shape))
+        weight.assign(rng.normal(size=weight.shape))
     return model
+
+
+@functools.cache
+def of_case(i):
+    """A model, and a function of seeds that gives its samples and their means, flat, and is traced once."""
+    name, settings = CASES[i]
+    model = make(name, **settings)
+    return model, graph(model.draws_and_means)
+
+
+of_each_case = pytest.mark.parametrize("i", range(len(CASES)), ids=[f"{i}-{name}" for i, (name, _) in enumerate(CASES)])
 
 
 def states(model):
@@ -63,8 +73,8 @@ def assert_drawn_from(found, p, num):
 
 
 @of_each_case
-def test_probabilities_of_all_states_sum_to_one(name, settings):
-    model = make(name, **settings)
+def test_probabilities_of_all_states_sum_to_one(i):
+    model, _ = of_case(i)
     p = probabilities(model)
     np.testing.assert_allclose(p.sum(), 1.0, rtol=1e-5)
     assert p.std() > 0.5 * p.mean()  # of weights that matter
@@ -73,14 +83,15 @@ def test_probabilities_of_all_states_sum_to_one(name, settings):
 
 
 @of_each_case
-def test_a_pixel_depends_on_those_before_it_alone(name, settings):
+def test_a_pixel_depends_on_those_before_it_alone(i):
     """The parameters of pixel i have no slope at all by pixel j at its own place or later, and on all before."""
-    model = make(name, **settings | {"activation": "tanh"} if name == "made" else settings)
+    name, settings = CASES[i]
+    model = make(name, **settings | ({"activation": "tanh"} if name == "made" else {}))
     x = tf.constant(np.random.default_rng(1).random((1, model.size)), tf.float32)
     reached = np.zeros([model.size] * 2, bool)
     for k, places in enumerate(model.orders):
         found = []
-        model.of_pixels = lambda x, parameters: found.append(parameters) or parameters  # noqa: B023
+        model.of_pixels = lambda x, parameters: found.append(parameters) or parameters
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(x)
             parameters = model.log_probs(x, k)[0]  # [num_parameters, D]
@@ -93,30 +104,20 @@ def test_a_pixel_depends_on_those_before_it_alone(name, settings):
 
 
 @of_each_case
-def test_draws_have_the_probabilities_that_rows_are_scored_by(name, settings):
-    model, num = make(name, **settings), 20000
-    rows = graph(model.sample)(tf.range(num, dtype=tf.int64)).numpy()
-    assert_drawn_from(frequencies(model, rows), probabilities(model), num)
+def test_draws_have_the_probabilities_that_rows_are_scored_by(i):
+    """And of bits, by one mask, the means are the probabilities whose product that is."""
+    model, draw = of_case(i)
+    rows, means = (values.numpy() for values in draw(tf.range(NUM, dtype=tf.int64)))
+    assert_drawn_from(frequencies(model, rows), probabilities(model), NUM)
+    if model.support == "binary" and model.num_masks == 1:
+        log_p = np.log(np.where(rows > 0.5, means, 1.0 - means)).sum(1)
+        np.testing.assert_allclose(log_p, model.exact_log_prob(rows.reshape(-1, *model.data_shape)), atol=1e-4)
 
 
 @of_each_case
-def test_means_are_those_of_the_distributions_that_pixels_are_drawn_from(name, settings):
-    """By the product of what rows with their pixels held are told of each, which is what `log_prob` says."""
-    model = make(name, **settings)
-    if model.support != "binary" or model.num_masks > 1:  # of these a mean is no distribution
-        return
-    x, _ = states(model)
-    x = x.reshape(-1, *model.data_shape)
-    rows, means = (np.reshape(f(tf.range(50, dtype=tf.int64)), [50, -1]) for f in (model.sample, model.sample_mean))
-    log_p = np.log(np.where(rows > 0.5, means, 1.0 - means)).sum(1)
-    np.testing.assert_allclose(log_p, model.exact_log_prob(rows.reshape(-1, *model.data_shape)), rtol=1e-4, atol=1e-4)
-
-
-@of_each_case
-def test_inpainting_draws_what_is_missing_given_what_is_known(name, settings):
-    """From p(missing | known), where the known pixels come first; no more of an order than is known depends on them."""
-    model, num = make(name, **settings), 20000
-    x, levels = states(model)
+def test_inpainting_draws_what_is_missing_given_what_is_known(i):
+    """From p(missing | known), where the known pixels come first; and of a row with nothing known its sample."""
+    (model, draw), (x, _), num = of_case(i), states(of_case(i)[0]), NUM
     first = np.any([places < model.size // 2 for places in model.orders], axis=0)
     if len({tuple(places) for places in model.orders}) > 1:
         first[:] = False  # no pixels come first in all of them, and nothing known is all that is exact
@@ -132,17 +133,16 @@ def test_inpainting_draws_what_is_missing_given_what_is_known(name, settings):
     p /= p.sum()
     assert_drawn_from(frequencies(model, draws)[p > 0.0], p[p > 0.0], num)
     np.testing.assert_allclose(means.mean(0), p @ x, atol=5 * 0.5 / np.sqrt(num))
-    nothing = inpaint(images=hidden[:9], mask=np.zeros_like(hidden[:9]), seed=tf.range(9, dtype=tf.int64))
-    np.testing.assert_array_equal(nothing["images"], model.sample(tf.range(9, dtype=tf.int64)))
+    nothing = inpaint(images=hidden, mask=np.zeros(shape, np.float32), seed=tf.range(num, dtype=tf.int64))["images"]
+    np.testing.assert_array_equal(np.reshape(nothing, [num, -1]), draw(tf.range(num, dtype=tf.int64))[0])
 
 
 @of_each_case
-def test_a_row_is_the_same_in_any_batch(name, settings):
-    model, seeds = make(name, scale=3.0, **settings), tf.range(300, dtype=tf.int64)
-    sample = graph(model.sample)
-    together = sample(seeds).numpy()
+def test_a_row_is_the_same_in_any_batch(i):
+    (_, draw), seeds = of_case(i), tf.range(NUM, dtype=tf.int64)
+    together = draw(seeds)[0].numpy()
     for rows in (np.s_[7:8], np.s_[100:103], np.s_[5:38]):
-        np.testing.assert_array_equal(sample(seeds[rows]), together[rows])
+        np.testing.assert_array_equal(draw(seeds[rows])[0], together[rows])
 
 
 def test_masks_take_turns_and_their_probabilities_are_averaged():
