@@ -1,16 +1,16 @@
 """A masked autoencoder, whose outputs are the distributions of its inputs, each given the inputs before it.
 
-Objective, maximised (Germain et al. 2015, equation 6), under mask k = t mod K at step t:
+Objective, maximised (Germain et al. 2015), under mask k = t mod K at step t:
 
-    log p_k(x) = sum_i log p(x_i | x_before(i)),   the parameters of all i by one pass through the network (equation 8):
+    log p_k(x) = sum_i log p(x_i | x_before(i)),   the parameters of all i by one pass through the network:
 
     h_l = f((W_l * M_l) h_{l-1} + b_l),   h_0 = x;   output = (V * M) h_L + c
 
     M_l[i, j] = 1 where the degree of unit j is at least that of the unit i beneath it; M lets x_i's output see units of
-    degrees below the place of x_i (equations 13 to 15)
+    degrees below the place of x_i (equations 12 and 13)
 
 At test p(x) is the mean of p_k(x) over all K masks, which share W, V, b and c. Masks differ in the degrees of hidden
-units, and with order=random in the order of the pixels too (sections 4.2 and 4.3).
+units, and with order=random in the order of the pixels too.
 
 Departures from Germain et al. 2015: the degrees of a layer are not drawn one by one but spread evenly and shuffled;
 Adam in place of Adagrad; Glorot's initial weights; no direct connections from inputs to outputs. Pixels may have grey

@@ -1,6 +1,6 @@
 """A neural autoregressive distribution estimator: one hidden layer, whose inputs grow by one pixel after the other.
 
-Objective, maximised (Larochelle and Murray 2011, equations 8 and 9; i runs through the places of the order):
+Objective, maximised (Larochelle and Murray 2011; i runs through the places of the order):
 
     log p(x) = sum_i log p(x_i | x_<i),   p(x_i = 1 | x_<i) = sigmoid(b_i + V_i h_i),   h_i = sigmoid(c + W_<i x_<i)
 
@@ -40,7 +40,7 @@ class NADE(Autoregressive):
         nats = model.log_prob(x[:100])["log_prob"]
 
     Reference:
-        H. Larochelle and I. Murray. The neural autoregressive distribution estimator. AISTATS 2011, algorithm 1.
+        H. Larochelle and I. Murray. The neural autoregressive distribution estimator. AISTATS 2011.
     """
 
     def __init__(self, *, data_shape, likelihood, num_levels, hidden_units: int = 500, order, seed, name):
