@@ -38,7 +38,7 @@ def define_flags(flags):
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
     define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
     common_flags.define_choice(flags, "missing", "lower", MISSING, "Which half of --data --task=inpaint completes.")
-    draws = "Show draws of a model that has a likelihood p(x|z), not the means of it."
+    draws = "Show draws of a model that has means of pixels beside them, not these."
     absl_flags.DEFINE_bool("draws", False, draws, flag_values=flags)
     data = (
         "Pictures, folders or zips of pictures, or one .npy file, to be asked about; for --task=arithmetic three of "
@@ -91,7 +91,7 @@ def sample(flags, model):
     with writing(flags.out):
         pictures.picture(rows, flags.out, num_classes)
     if shows_means(model) and not flags.draws:
-        print("These are means of p(x|z): --draws shows draws.")
+        print("These are means, not draws, which --draws shows.")
 
 
 def reconstruct(flags, model):

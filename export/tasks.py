@@ -33,7 +33,7 @@ def draw(model, num, seed, label=None, means=False):
 
 
 def shows_means(model):
-    """Whether pictures of the model's samples show means of p(x|z): of images with a likelihood, not of points."""
+    """Whether pictures of the model's samples show means in their place: of images that have them, not of points."""
     return "sample_mean" in model.signatures and data_name(model.signatures["sample_mean"].outputs) == "images"
 
 

@@ -234,7 +234,7 @@ class Checkpoints(_EverySteps):
 
 
 def shows_means(model):
-    """Whether pictures of a model's samples show means of p(x|z) in their place."""
+    """Whether pictures of a model's samples show means in their place, of p(x|z) or of pixels given those before."""
     return model.data_name == "images" and hasattr(model, "sample_mean")
 
 

@@ -224,7 +224,7 @@ def train(settings):
             print(f"exported to {export_run(rundir.load(path))}")
         if is_chief:
             parts = dict.fromkeys(["metrics.jsonl", "samples/", "checkpoints/", "evaluation.json", "export/"], "")
-            parts["samples/"] = " (means of p(x|z))" if callbacks.shows_means(model) else ""
+            parts["samples/"] = " (means, not draws)" if callbacks.shows_means(model) else ""
             found = [part + note for part, note in parts.items() if (path / part).exists()]
             print(f"the run is in {path}: {', '.join(found)}")
 

@@ -8,6 +8,8 @@ from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
+from zoo.autoregressive.made import MADE
+from zoo.autoregressive.nade import NADE
 from zoo.energy.dbm import DBM
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
@@ -49,7 +51,9 @@ MODELS = {
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,
     "helmholtz": Helmholtz,
+    "made": MADE,
     "ml_vae": MLVAE,
+    "nade": NADE,
     "pushforward": Pushforward,
     "sprinkler": Sprinkler,
     "vae": VAE,

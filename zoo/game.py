@@ -63,6 +63,8 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         "num_halvings": Argument(int, 0, "int, halvings of the side, each rounded up, as 28 by 3 to 4 pixels; 0 for as "
                                  "many as go evenly, to 4 to 7 pixels (convolutional)."),
         "dropout": Argument(float, 0.0, "float in [0, 1), the share of hidden units that is dropped in training."),
+        "num_levels": Argument(int, 256, "int >= 2, how many grey levels there are: a pixel x is level "
+                               "round((num_levels - 1) x). 17 for the digits."),
         "seed": Argument(int, 0, "int, the seed of all noise drawn in training."),
         "name": Argument(str | None, None, "str or None."),
     }  # fmt: skip

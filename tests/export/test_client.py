@@ -71,7 +71,7 @@ def test_a_served_model_does_what_it_does_on_the_disk(core, server, digits, on_t
             run(client.main, *there, *flags, f"--out={tmp_path / 'there.png'}")
             printed = capsys.readouterr().out.replace(str(tmp_path / "there.png"), "PNG")
             assert on_the_disk(*flags) == (printed, (tmp_path / "there.png").read_bytes())
-            assert printed.splitlines()[0] == "PNG" and ("means of p(x|z)" in printed) == (
+            assert printed.splitlines()[0] == "PNG" and ("means, not draws" in printed) == (
                 is_drawn and "--draws" not in flags
             )
 

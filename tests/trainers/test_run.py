@@ -147,7 +147,7 @@ def test_a_terminal_shows_one_line_which_ends_as_the_log_does(tmp_path, monkeypa
     logged = json.loads((run_dir / "metrics.jsonl").read_text().splitlines()[-1])
     values = [f"{name} {value:.4f}" for name, value in logged.items() if name not in ("step", *callbacks.PACE)]
     assert line.split("  ")[:-2] == ["step 50/50", *values] and line.endswith(" 0 s left\x1b[K")
-    assert rest == f"\nthe run is in {run_dir}: metrics.jsonl, samples/ (means of p(x|z)), checkpoints/"
+    assert rest == f"\nthe run is in {run_dir}: metrics.jsonl, samples/ (means, not draws), checkpoints/"
     assert "60/50" not in lines
 
 

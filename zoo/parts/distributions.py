@@ -85,9 +85,13 @@ def gaussian(parameters, event_ndims=1, variance=0.0):
 
 
 def bernoulli(logits, event_ndims=1):
-    """Independent Bernoulli variables; a grey value in [0, 1] is scored by its cross-entropy."""
+    """Independent Bernoulli variables; a grey value in [0, 1] is scored by its cross-entropy.
+
+    Probabilities are float64 where the logits are, else float32.
+    """
+    logits = logits if logits.dtype == tf.float64 else tf.cast(logits, tf.float32)
     # Of TFP's own dtype, int32, a NumPy array of grey values would be truncated to zeros.
-    return tfd.Independent(tfd.Bernoulli(logits=tf.cast(logits, tf.float32), dtype=tf.float32), event_ndims)
+    return tfd.Independent(tfd.Bernoulli(logits=logits, dtype=tf.float32), event_ndims)
 
 
 class Likelihood(NamedTuple):
@@ -97,12 +101,14 @@ class Likelihood(NamedTuple):
     num_parameters: int, numbers that a decoder gives for each number in x, side by side on the last axis.
     density(parameters, event_ndims): the tfd distribution of x with these parameters.
     rows(density, seeds, stream): a draw of it, float32 [batch, ...], row i a function of seeds[i] only, for serving.
+    quantile(density, uniform): a draw of it, float32, by uniform numbers in [0, 1) of its shape; None of reals.
     """
 
     support: Literal["binary", "levels", "reals"] | None
     num_parameters: int
     density: Callable
     rows: Callable
+    quantile: Callable | None = None
 
 
 STREAM = noise.stream(noise.LIKELIHOOD)
@@ -117,10 +123,13 @@ def of_levels(family, num_levels):
         of_each = tf.linalg.matrix_transpose(tf.reshape(parameters, by_parameter))
         return tfd.Independent(family(of_each, num_levels), event_ndims)
 
-    def rows(p, seeds, stream=STREAM):
-        return p.distribution.quantile(noise.uniform_rows(seeds, p.event_shape, stream))
+    def quantile(p, uniform):
+        return p.distribution.quantile(uniform)
 
-    return Likelihood("levels", size, density, rows)
+    def rows(p, seeds, stream=STREAM):
+        return quantile(p, noise.uniform_rows(seeds, p.event_shape, stream))
+
+    return Likelihood("levels", size, density, rows, quantile)
 
 
 def of_reals(variance):
@@ -146,7 +155,11 @@ def bits_of_rows(p, seeds, stream=STREAM):
     return noise.bernoulli_rows(seeds, p.mean(), stream)
 
 
-BERNOULLI = Likelihood("binary", 1, bernoulli, bits_of_rows)
+def bits(p, uniform):
+    return tf.cast(tf.cast(uniform, p.mean().dtype) < p.mean(), tf.float32)
+
+
+BERNOULLI = Likelihood("binary", 1, bernoulli, bits_of_rows, bits)
 LikelihoodName = Literal["bernoulli", "gaussian", *levels.FAMILIES]
 
 
@@ -157,7 +170,12 @@ def likelihood(name, num_levels=256, variance=0.0):
         name: "bernoulli", "gaussian", or a key of `levels.FAMILIES`.
         num_levels: int >= 2, the grey levels of these.
         variance: float, the variance of every number under a Gaussian; 0 for one each, which the decoder gives.
+
+    Raises:
+        ValueError: for fewer than two levels.
     """
+    if num_levels < 2:
+        raise ValueError(f"num_levels must be at least 2, not {num_levels}.")
     if name in levels.FAMILIES:
         return of_levels(levels.FAMILIES[name], num_levels)
     return of_reals(variance) if name == "gaussian" else BERNOULLI

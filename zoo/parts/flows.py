@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from zoo.parts import networks, noise
+from zoo.parts import masks, networks, noise
 
 TINY = 1e-20  # beside a squared distance, whose root has no slope at 0
 GATE = 2.0  # where the gates of autoregressive flows begin: sigmoid(2) = 0.88 of z is kept at first
@@ -191,7 +191,7 @@ def couplings(size, num_steps, hidden_units):
     """
     shifts = [networks.mlp((2 * size,), hidden_units, (size,), activation="elu") for _ in range(num_steps)]
     keys = [noise.key(0, step // 2, noise.HALVES) for step in range(num_steps)]
-    halves = [np.argsort(noise.uniform(key, [size])) < size // 2 for key in keys]
+    halves = [noise.permutation(key, size) < size // 2 for key in keys]
     kept = [half if step % 2 == 0 else ~half for step, half in enumerate(halves)]
 
     def bijection(context):
@@ -208,7 +208,8 @@ def inverse_autoregressives(size, num_steps, hidden_units):
     """Of networks of z and of `size` numbers that the encoder gives; the order of z is reversed from step to step."""
     options = {"context_size": size, "activation": "elu"}
     orders = [np.arange(size)[:: 1 if i % 2 == 0 else -1] for i in range(num_steps)]
-    autoregressors = [networks.autoregressive_mlp(order, hidden_units, 2, **options) for order in orders]
+    degrees = [masks.spread(units, 0, size) for units in hidden_units]  # that of 0 sees the context alone
+    autoregressors = [networks.autoregressive_mlp(order, degrees, 2, **options) for order in orders]
 
     def bijection(context):
         def gates(network, z):

@@ -38,14 +38,21 @@ class Maxout(keras.layers.Layer):
 
 
 class MaskedDense(keras.layers.Dense):
-    """A dense layer whose kernel is multiplied by a mask of zeros and ones, [inputs, units]; it has no activation."""
+    """A dense layer with a mask: a unit sees the inputs whose degree is at most its own. It has no activation.
 
-    def __init__(self, mask, **kwargs):
-        super().__init__(np.shape(mask)[1], **kwargs)
-        self.mask = np.asarray(mask, np.float32)
+    Args:
+        below, above: degrees, ints [inputs] and [units]; of several masks [num_masks, inputs] and [num_masks, units].
 
-    def call(self, x):
-        return keras.ops.matmul(x, self.kernel * keras.ops.cast(self.mask, x.dtype)) + self.bias
+    A call takes the number of the mask, `which`, an int or scalar tensor.
+    """
+
+    def __init__(self, below, above, **kwargs):
+        super().__init__(np.shape(above)[-1], **kwargs)
+        self.below, self.above = (np.atleast_2d(degrees).astype(np.int32) for degrees in (below, above))
+
+    def call(self, x, which=0):
+        below, above = (tf.gather(degrees, which) for degrees in (self.below, self.above))
+        return keras.ops.matmul(x, self.kernel * keras.ops.cast(below[:, None] <= above, x.dtype)) + self.bias
 
 
 class Dropout(keras.layers.Layer):

@@ -114,22 +114,31 @@ def parallel_mlps(num_networks, input_size, hidden_units, output_size, *, activa
     return keras.Sequential([*stack, dense(size, output_size, dtype="float32")])
 
 
-def autoregressive_mlp(order, hidden_units, num_outputs, *, context_size=0, activation="relu"):
+def autoregressive_mlp(order, hidden_degrees, num_outputs, *, context_size=0, activation="relu"):
     """Dense layers from [batch, size + context_size] to [batch, num_outputs, size], masked so that z_i is not seen by
     outputs for z_i, nor for any z before it; the context is seen by all (MADE; Germain et al. 2015, arXiv:1502.03509).
 
     Args:
-        order: permutation of 0 .. size - 1, the place of each z_i in the order.
-        hidden_units: tuple of ints, widths of hidden layers; activation: no "maxout" or "crelu".
+        order: permutation of 0 .. size - 1, the place of each z_i in the order; of several masks one each, [num, size].
+        hidden_degrees: list of arrays of ints, [units] or [num, units], one for each hidden layer: up to how many of
+            the z, in the order, each unit sees (see `zoo/parts/masks.py`).
+        activation: no "maxout" or "crelu".
     """
-    order = np.asarray(order) + 1
-    size, degrees = len(order), np.concatenate([order, np.zeros(context_size, int)])  # what a unit sees, up to which z
-    stack = [keras.Input((len(degrees),))]
-    for units in hidden_units:
-        below, degrees = degrees, np.arange(units) * size // units
-        stack += [MaskedDense(below[:, None] <= degrees), ACTIVATIONS[activation]()]
-    stack.append(MaskedDense(np.tile(degrees[:, None] < order, num_outputs), dtype="float32"))
-    return keras.Sequential([*stack, keras.layers.Reshape((num_outputs, size), dtype="float32")])
+    places = np.atleast_2d(order) + 1
+    below = np.pad(places, [(0, 0), (0, context_size)])  # what a unit sees, up to which z
+    stack = [keras.Input((below.shape[1],))]
+    for degrees in hidden_degrees:
+        stack += [MaskedDense(below, degrees), ACTIVATIONS[activation]()]
+        below = degrees
+    stack.append(MaskedDense(below, np.tile(places - 1, num_outputs), dtype="float32"))
+    return keras.Sequential([*stack, keras.layers.Reshape((num_outputs, places.shape[1]), dtype="float32")])
+
+
+def by_mask(network, x, which):
+    """An `autoregressive_mlp` of several masks, with the mask of number `which`, an int or scalar tensor."""
+    for layer in network.layers:
+        x = layer(x, which=which) if isinstance(layer, MaskedDense) else layer(x)
+    return x
 
 
 def over_leading_axes(network, x, training=False):

@@ -12,12 +12,14 @@ each row carries its own seed and comes out the same in whatever company, as Ten
 import dataclasses
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from common.graph import graph
 
 # Uses of keys. Each has the numbers from its own up to the next, one for a replica: no two uses share a key.
-TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS, HALVES, DATA = 0, 1024, 2048, 2560, 3072, 3584, 3840, 4095
+TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS = 0, 1024, 2048, 2560, 3072, 3584
+HALVES, MASKS, DATA = 3840, 4094, 4095
 
 # What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0; where it takes
 # several layers from the top, the layer beneath has stream 1, and so on.
@@ -94,6 +96,11 @@ def normal(key, shape):
 def bernoulli(key, probs):
     """Float32 zeros and ones, one with probability `probs` (float32, any shape, to 2**-24); 0 and 1 are certain."""
     return tf.cast(uniform(key, tf.shape(probs)) < probs, tf.float32)
+
+
+def permutation(key, size):
+    """A permutation of 0 ... size - 1, a NumPy array, for what is drawn when a model is made."""
+    return np.argsort(uniform(key, [size]), kind="stable")
 
 
 def uniform_rows(seeds, shape, stream=0):

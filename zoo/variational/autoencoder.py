@@ -35,8 +35,6 @@ class Autoencoder(Game):
         "likelihood": Argument(distributions.LikelihoodName, "bernoulli", 'p(x|z): "bernoulli" for data in [0, 1], of '
                                'which only 0 and 1 have a probability; "gaussian"; or, of grey levels of images, '
                                '"binomial", "poisson", "discretized_logistic" or "categorical".'),
-        "num_levels": Argument(int, 256, "int >= 2, how many grey levels there are: a pixel x is level "
-                               "round((num_levels - 1) x). 17 for the digits."),
         "likelihood_variance": Argument(float, 0.0, "float, the variance of every number under a gaussian likelihood; "
                                         "0 for one each, which the decoder gives."),
         "inpaint_steps": Argument(int, 100, "int, draws of z and x, in turns, behind each row that the exported "
@@ -64,8 +62,6 @@ class Autoencoder(Game):
     has_proposal = proposes_by_q = infers = True
 
     def check_arguments(self):
-        if self.num_levels < 2:
-            raise ValueError(f"num_levels must be at least 2, not {self.num_levels}.")
         if self.support == "levels" and self.data_name != "images":
             raise ValueError(f"points have no grey levels, as the likelihood {self.likelihood} needs: choose gaussian.")
         if self.likelihood_variance and self.likelihood != "gaussian":

@@ -1,0 +1,41 @@
+"""Masks of autoregressive networks, as degrees of their units (Germain et al. 2015, arXiv:1502.03509, section 4).
+
+A unit of degree d depends on the first d numbers of the order at most: it sees inputs in the places 1 ... d, and hidden
+units of degrees up to d. What is said of the number in place i has the degree i - 1. Hidden degrees of 1 ... size - 1
+are of use; one of 0 sees a context alone, where there is one.
+
+Several masks are rows, [num_masks, ...]: they share the weights of a network, each with degrees, and possibly an order,
+of its own.
+"""
+
+import numpy as np
+
+from zoo.parts import noise
+
+
+def spread(units, first, end):
+    """Degrees [units] from `first` to `end` - 1, each as often as any other, or evenly spread where units are fewer."""
+    return first + np.arange(units) * max(end - first, 1) // units
+
+
+def orders(num_masks, size, kind, seed):
+    """The place 0 ... size - 1 of each number in each mask's order, ints [num_masks, size].
+
+    `kind` is "natural", from the first number to the last, or "random", a permutation for each mask by `seed`.
+    """
+    if kind == "natural":
+        return np.tile(np.arange(size), [num_masks, 1])
+    return np.stack([noise.permutation(noise.key(seed, mask, noise.MASKS), size) for mask in range(num_masks)])
+
+
+def hidden_degrees(num_masks, size, hidden_units, seed):
+    """Degrees of hidden layers, a list of ints [num_masks, units]: `spread` over 1 ... size - 1, and shuffled.
+
+    Germain et al. draw each degree at random; spread, they are as often of one value as of another in every mask.
+    """
+
+    def of_mask(mask, layer, units):
+        return spread(units, 1, size)[noise.permutation(noise.key(seed, mask, noise.MASKS, layer), units)]
+
+    layers = enumerate(hidden_units, start=1)  # 0 is the order's
+    return [np.stack([of_mask(mask, layer, units) for mask in range(num_masks)]) for layer, units in layers]
