@@ -9,6 +9,7 @@ from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
 from zoo.energy.dbm import DBM
+from zoo.flows.nice import NICE
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
 from zoo.implicit.implicit_model import ImplicitModel
@@ -50,6 +51,7 @@ MODELS = {
     "hierarchical_vae": HierarchicalVAE,
     "helmholtz": Helmholtz,
     "ml_vae": MLVAE,
+    "nice": NICE,
     "pushforward": Pushforward,
     "sprinkler": Sprinkler,
     "vae": VAE,

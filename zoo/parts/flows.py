@@ -121,6 +121,15 @@ def coupling(kept, affine):
     return Bijection(*(functools.partial(coupled, inverse=inverse) for inverse in (False, True)))
 
 
+def scaling(log_scale):
+    """f(z) = exp(s) z, s [size]: the last step of NICE, without which additive couplings keep the volume."""
+
+    def scaled(z, sign):
+        return z * tf.exp(sign * log_scale), tf.broadcast_to(sign * tf.reduce_sum(log_scale), tf.shape(z)[:-1])
+
+    return Bijection(*(functools.partial(scaled, sign=sign) for sign in (1.0, -1.0)))
+
+
 def inverse_autoregressive(gates):
     """f(z) = sigma z + (1 - sigma) m, sigma = sigmoid(s) (Kingma et al. 2016, arXiv:1606.04934, algorithm 1).
 

@@ -35,6 +35,7 @@ STEPS = {
     "householder": of(flows.householder, [VECTOR]),
     "coupling": flows.coupling(KEPT, affine),
     "iaf": flows.inverse_autoregressive(gates),
+    "scaling": flows.scaling(tf.constant(rng.normal(size=SIZE))),
 }
 STEPS |= {
     "all": flows.compose(list(STEPS.values())),
