@@ -18,10 +18,10 @@ What is served is the middle of a level: the pixel k / 255 is (k + 1/2) / 256 fo
 nearest black or white.
 
 Departures: halves are pixels at even and at odd places, which take turns, as in the authors' code. A network sees all
-of x, zeros in place of what it moves, and what it says of the rest is not used. Its s is 2 tanh(s / 2), bounded without
-the learned scale of RealNVP, so that no inverse loses more than two digits to a coupling. S is 10 times a weight, so
-that it moves ten times as fast as the weights do: pixels that are always black need exp(S) above 1,000. Images are not
-transformed by a logit first, as those of RealNVP are.
+of x, zeros in place of what it moves, and what it says of the rest is not used. Its last layer starts from zeros, so
+that f starts as the identity; the authors' starts from small numbers. An affine s is 2 tanh(s / 2), in place of a tanh
+with a learned scale. S is 10 times a weight, so that it moves ten times as fast as weights do: a pixel that is always
+black needs exp(S) of about 1,000. Images are not transformed by a logit first, as those of RealNVP are.
 """
 
 import functools
@@ -66,8 +66,8 @@ class NICE(Game):
 
     def __init__(
         self, *, data_shape, coupling: Literal["additive", "affine"] = "additive", num_couplings: int = 4,
-        hidden_units: tuple[int, ...] = (1000,) * 5, activation="relu", prior: Literal["logistic", "normal"] = "logistic",
-        seed, name,
+        hidden_units: tuple[int, ...] = (1000,) * 5, activation="relu",
+        prior: Literal["logistic", "normal"] = "logistic", seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -77,7 +77,8 @@ class NICE(Game):
 
     def make_networks(self):
         size, num = self.latent_size, 2 if self.coupling == "affine" else 1  # what a network gives for each number
-        make = functools.partial(networks.mlp, (size,), self.hidden_units, (num, size), activation=self.activation)
+        options = {"activation": self.activation, "output_start": "zeros"}
+        make = functools.partial(networks.mlp, (size,), self.hidden_units, (num, size), **options)
         self.couplings = [make() for _ in range(self.num_couplings)]
         self.scaling = layers.Numbers("scaling", log_scale=np.zeros(size))
 

@@ -7,7 +7,6 @@ import tensorflow as tf
 from scipy import stats
 
 from tests.zoo.steps import train_by_adam
-from trainers.data import load
 from zoo.flows.nice import NICE
 from zoo.parts import levels
 
@@ -38,7 +37,8 @@ def test_encode_and_decode_are_inverses(coupling, data_shape):
     z = model.encode(x)["z"]
     np.testing.assert_allclose(model.decode(z), x, atol=1e-5)
     np.testing.assert_allclose(model.encode(model.decode(z))["z"], z, atol=1e-5)
-    np.testing.assert_allclose(model.signatures()["reconstruct"][0](**{model.data_name: x})[model.data_name], x, atol=1e-5)
+    reconstruct, name = model.signatures()["reconstruct"][0], model.data_name
+    np.testing.assert_allclose(reconstruct(**{name: x})[name], x, atol=1e-5)
 
 
 @pytest.mark.parametrize("coupling", COUPLINGS)
@@ -112,13 +112,12 @@ def test_pixels_are_the_middles_of_their_levels_and_are_drawn_within_them():
     assert all(np.array_equal(np.floor(256.0 * draw), np.floor(256.0 * x)) for draw in draws)
 
 
-@pytest.mark.parametrize("coupling", COUPLINGS)
-def test_it_learns_a_gaussian_by_maximum_likelihood(coupling):
+def test_it_learns_a_gaussian_by_maximum_likelihood():
     """Down to the entropy of the data, which are correlated and of different scales."""
     rng = np.random.default_rng(0)
     cov = np.array([[1.0, 0.8 * 0.05], [0.8 * 0.05, 0.05**2]])
     x = rng.multivariate_normal([1.0, -2.0], cov, 4000).astype(np.float32)
-    model = NICE(data_shape=(2,), hidden_units=(), prior="normal", coupling=coupling)
+    model = NICE(data_shape=(2,), hidden_units=(), prior="normal")
     train_by_adam(model, tf.constant(x), 400, 500, 0.02)
     best = stats.multivariate_normal(x.mean(0), np.cov(x.T)).logpdf(x).mean()
     assert np.mean(model.exact_log_prob(x)) == pytest.approx(best, abs=0.01)
