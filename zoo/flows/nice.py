@@ -6,6 +6,7 @@
     additive   x_2 + t(x_1)                      log-determinant 0; NICE (section 3.2)
     affine     x_2 exp(s(x_1)) + t(x_1)          log-determinant sum s; RealNVP (Dinh et al. 2017, equation 7)
     scaling    exp(S) x                          log-determinant sum S (section 3.3)
+    logit      log x - log(1 - x)                of images, on request: what comes first, as in RealNVP
 
 Notation:
 
@@ -14,14 +15,14 @@ Notation:
 
 Each step of training draws a uniform point within the level of each pixel, by a key of that step; so does a test step.
 What is served is the middle of a level: the pixel k / 255 is (k + 1/2) / 256 for the networks, as it is, so that
-`encode` and `decode` are inverses. The density is of all reals: of a sample outside of [0, 1] what is served is the
-nearest black or white.
+`encode` and `decode` are inverses. A sample beyond the middle of black or of white is served as that; without a logit
+there are some outside of [0, 1].
 
 Departures: halves are pixels at even and at odd places, which take turns, as in the authors' code. A network sees all
 of x, zeros in place of what it moves, and what it says of the rest is not used. Its last layer starts from zeros, so
 that f starts as the identity; the authors' starts from small numbers. An affine s is 2 tanh(s / 2), in place of a tanh
 with a learned scale. S is 10 times a weight, so that it moves ten times as fast as weights do: a pixel that is always
-black needs exp(S) of about 1,000. Images are not transformed by a logit first, as those of RealNVP are.
+black needs exp(S) of about 1,000. A logit is of x itself, not of a smaller interval, for no x drawn is 0 or 1.
 """
 
 import functools
@@ -46,6 +47,7 @@ class NICE(Game):
         num_couplings: int, K; 3 or more let every number depend on every other.
         hidden_units: tuple of ints, widths of the hidden layers of each coupling's network.
         prior: "logistic" or "normal", p(z) of each number.
+        logit: bool, whether f begins with the logit of pixels, so that all samples are in (0, 1) (images).
 
     Example:
 
@@ -67,13 +69,15 @@ class NICE(Game):
     def __init__(
         self, *, data_shape, coupling: Literal["additive", "affine"] = "additive", num_couplings: int = 4,
         hidden_units: tuple[int, ...] = (1000,) * 5, activation="relu",
-        prior: Literal["logistic", "normal"] = "logistic", seed, name,
+        prior: Literal["logistic", "normal"] = "logistic", logit: bool = False, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):
         if self.latent_size < 2:
             raise ValueError("a coupling moves one half of a row by the other: rows must have at least two numbers.")
+        if self.logit and self.data_name == "points":
+            raise ValueError("a logit is of pixels, in [0, 1]: leave it out for points, which may be any numbers.")
 
     def make_networks(self):
         size, num = self.latent_size, 2 if self.coupling == "affine" else 1  # what a network gives for each number
@@ -111,7 +115,8 @@ class NICE(Game):
         kept = [even if i % 2 == 0 else ~even for i in range(self.num_couplings)]
         affines = [functools.partial(affine, network) for network in self.couplings]
         scaling = flows.scaling(LOG_SCALE_GAIN * tf.convert_to_tensor(self.scaling.log_scale.value))
-        return flows.compose([*map(flows.coupling, kept, affines), scaling])
+        first = [flows.logit()] if self.logit else []
+        return flows.compose([*first, *map(flows.coupling, kept, affines), scaling])
 
     def exact_log_prob(self, x):
         """log p(x) in nats [batch], for x [batch, *data_shape]; of images, within the levels of [0, 1]."""

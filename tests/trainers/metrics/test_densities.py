@@ -7,6 +7,7 @@ from scipy import stats
 
 from tests.trainers.metrics.made import MODES, data_of, model_of, options, run_of
 from trainers.metrics.densities import density_map, mixture_log_density
+from zoo.parts import noise
 
 STD = 0.3
 ROWS = np.concatenate([m + STD * np.random.default_rng(i).normal(size=[500, 2]) for i, m in enumerate(MODES)])
@@ -17,8 +18,7 @@ def gaussian_run(mean, std, path):
     """Of the model N(mean, std^2 I)."""
 
     def sample(seeds):
-        noise = np.random.default_rng(0).normal(size=[len(seeds), 2])
-        return tf.constant(mean + std * noise, tf.float32)
+        return mean + std * noise.normal_rows(seeds, 2)
 
     def exact_log_prob(x):
         return tf.reduce_sum(-0.5 * ((x - mean) / std) ** 2 - np.log(std * np.sqrt(2 * np.pi)), axis=1)
