@@ -52,7 +52,10 @@ def mixture_log_density(data, points):
 
 
 def _draw(density, edges, samples, rows, file):
-    """The root of the density, which shows what lies between modes, beside samples and data."""
+    """The root of the density, which shows what lies between modes, beside samples and data.
+
+    The 1 % of cells that are densest are black.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.0, 3.5), layout="constrained")
@@ -61,7 +64,8 @@ def _draw(density, edges, samples, rows, file):
         axes = figure.add_subplot(1, 3, i + 1, aspect="equal", title=title, xlabel="$x_1$")
         axes.set(xlim=extent[:2], ylim=extent[2:], ylabel="$x_2$" if i == 0 else "")
         if i == 0:
-            axes.imshow(np.sqrt(density), origin="lower", extent=extent, cmap="Greys")
+            root = np.sqrt(density)
+            axes.imshow(root, origin="lower", extent=extent, cmap="Greys", vmin=0.0, vmax=np.quantile(root, 0.99))
         else:
             axes.scatter(*(None, samples, rows)[i].T, s=1, color=(None, "C0", "0.5")[i])
     pictures.save(figure, file)
