@@ -11,6 +11,7 @@ from zoo.adversarial.gan import GAN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
 from zoo.energy.dbm import DBM
+from zoo.flows.nice import NICE
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
 from zoo.implicit.implicit_model import ImplicitModel
@@ -54,6 +55,7 @@ MODELS = {
     "made": MADE,
     "ml_vae": MLVAE,
     "nade": NADE,
+    "nice": NICE,
     "pushforward": Pushforward,
     "sprinkler": Sprinkler,
     "vae": VAE,

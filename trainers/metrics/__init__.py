@@ -1,5 +1,5 @@
-"""Metrics, a file for each question: how likely, how near, whether copies, what modes, what latents, what factors,
-what groups, what theory.
+"""Metrics, a file for each question: how likely, how near, whether copies, what density, what modes, what latents, what
+factors, what groups, what theory.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
@@ -12,6 +12,7 @@ run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `t
 from trainers.metrics import (
     annealed,
     coverage,
+    densities,
     density_ratio,
     disentanglement,
     groups,
@@ -37,6 +38,7 @@ METRICS = {
     "class_accuracy": sample_quality.class_accuracy,
     "classification_accuracy": likelihood.classification_accuracy,
     "density_against_theory": theory.density_against_theory,
+    "density_map": densities.density_map,
     "density_ratio": density_ratio.density_ratio,
     "exact_nll": likelihood.exact_nll,
     "frechet_distance": sample_metric(two_samples.frechet_distance, "features"),

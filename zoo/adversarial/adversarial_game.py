@@ -29,7 +29,7 @@ class AdversarialGame(Game):
         for name, *argument in [
             ("latent_size", int, 100, "int, the length of z."),
             ("prior", distributions.PriorName, "uniform",
-             '"uniform" on (-1, 1) or "normal", the distribution of each element of z.'),
+             '"uniform" on (-1, 1), "normal" or "logistic", the distribution of each element of z.'),
             ("loss", adversarial.Loss, "non_saturating",
              'str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.'),
             ("loss_parameter", float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'),

@@ -28,12 +28,22 @@ class Prior(NamedTuple):
     density: Callable
 
 
+def logit(uniform):
+    """The standard logistic number of a uniform one, which with one minus it is not 0 in float32."""
+    return tf.math.log(uniform) - tf.math.log(1.0 - uniform)
+
+
 PRIORS = {
     "normal": Prior(noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)),
     "uniform": Prior(  # on (-1, 1), as in Radford et al. 2015
         lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
         lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
         lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
+    ),
+    "logistic": Prior(
+        lambda key, shape: logit(noise.uniform(key, shape)),
+        lambda seeds, size: logit(noise.uniform_rows(seeds, size) + 2.0**-24),  # of multiples of 2**-23
+        lambda size: tfd.Independent(tfd.Logistic(tf.zeros(size), 1.0), 1),
     ),
 }
 PriorName = Literal[tuple(PRIORS)]

@@ -121,6 +121,27 @@ def coupling(kept, affine):
     return Bijection(*(functools.partial(coupled, inverse=inverse) for inverse in (False, True)))
 
 
+def scaling(log_scale):
+    """f(z) = exp(s) z, s [size]: the last step of NICE, without which additive couplings keep the volume."""
+
+    def scaled(z, sign):
+        return z * tf.exp(sign * log_scale), tf.broadcast_to(sign * tf.reduce_sum(log_scale), tf.shape(z)[:-1])
+
+    return Bijection(*(functools.partial(scaled, sign=sign) for sign in (1.0, -1.0)))
+
+
+def logit():
+    """f(z) = log z - log(1 - z), z in (0, 1)."""
+
+    def forward(z):
+        return tf.math.log(z) - tf.math.log(1.0 - z), -tf.reduce_sum(tf.math.log(z) + tf.math.log(1.0 - z), axis=-1)
+
+    def inverse(z):
+        return tf.sigmoid(z), tf.reduce_sum(tf.math.log_sigmoid(z) + tf.math.log_sigmoid(-z), axis=-1)
+
+    return Bijection(forward, inverse)
+
+
 def inverse_autoregressive(gates):
     """f(z) = sigma z + (1 - sigma) m, sigma = sigmoid(s) (Kingma et al. 2016, arXiv:1606.04934, algorithm 1).
 

@@ -61,14 +61,16 @@ def hidden(make, units, *, activation="relu", maxout_pieces=MAXOUT_PIECES, batch
 
 
 def mlp(
-    input_shape, hidden_units, output_shape, *, output_activation=None, initializer=None, spectral_norm=False, **options
-):
+    input_shape, hidden_units, output_shape, *,
+    output_activation=None, output_start=None, initializer=None, spectral_norm=False, **options,
+):  # fmt: skip
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
     Args:
         input_shape, output_shape: tuples of ints, without the batch; with None the last hidden layer is the output.
         hidden_units: tuple of ints, the width of each hidden layer; empty for a linear map.
         output_activation: str or None, a Keras activation.
+        output_start: str or None, what the kernel of the last layer starts from if not from the initializer of all.
         initializer, spectral_norm: of all layers, as for `linear`; **options: of all hidden layers, as for `hidden`.
     """
     dense = linear(keras.layers.Dense, initializer, spectral_norm)
@@ -76,7 +78,8 @@ def mlp(
     for units in hidden_units:
         stack += hidden(dense, units, **options)
     if output_shape is not None:
-        stack.append(dense(math.prod(output_shape), activation=output_activation, dtype="float32"))
+        start = {"kernel_initializer": output_start} if output_start else {}
+        stack.append(dense(math.prod(output_shape), activation=output_activation, dtype="float32", **start))
         stack.append(keras.layers.Reshape(output_shape, dtype="float32"))
     return keras.Sequential(stack)
 

@@ -74,6 +74,8 @@ OF_CLASSES = run_of(
     ("memorisation", NOTHING, MANY, "draws no samples"),
     ("frechet_distance", NOTHING, MANY, "draws no samples"),
     ("density_ratio", NOTHING, POINTS, "no ratio"),
+    ("density_map", NOTHING, POINTS, "no closed form"),
+    ("density_map", NOTHING, data_of(MODES[:, :1], MODES[:, :1]), "not points in the plane"),
     ("play_against_theory", NOTHING, POINTS, "no linear game"),
     ("density_against_theory", NOTHING, POINTS, "no distribution function"),
     ("posterior_against_theory", NOTHING, POINTS, "no posterior of two numbers"),

@@ -8,7 +8,7 @@ from scipy import special, stats
 from zoo.parts import distributions
 
 KEY = tf.constant([3, -5], tf.int64)
-TRUTH = {"normal": stats.norm(), "uniform": stats.uniform(-1, 2)}
+TRUTH = {"normal": stats.norm(), "uniform": stats.uniform(-1, 2), "logistic": stats.logistic()}
 
 
 @pytest.mark.parametrize("name", distributions.PRIORS)

@@ -35,8 +35,10 @@ STEPS = {
     "householder": of(flows.householder, [VECTOR]),
     "coupling": flows.coupling(KEPT, affine),
     "iaf": flows.inverse_autoregressive(gates),
+    "scaling": flows.scaling(tf.constant(rng.normal(size=SIZE))),
 }
 STEPS |= {
+    "sigmoid": flows.Bijection(*reversed(flows.logit())),
     "all": flows.compose(list(STEPS.values())),
     "all with an inverse": flows.compose([step for step in STEPS.values() if step.inverse]),
     "planar, steep": of(flows.planar, [4.0 * p for p in PLANAR]),
