@@ -235,7 +235,7 @@ class Checkpoints(_EverySteps):
 
 def shows_means(model):
     """Whether pictures of a model's samples show means in their place, of p(x|z) or of pixels given those before."""
-    return model.data_name == "images" and hasattr(model, "sample_mean")
+    return model.data_name == "images" and getattr(model, "sample_mean", None) is not None
 
 
 class Samples(_EverySteps):

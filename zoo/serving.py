@@ -108,7 +108,7 @@ class Serving:
         default of a server; a model that draws no samples has no "sample" here.
         """
         seed = self.seed_spec | self.label_spec
-        samplers = {name: getattr(self, name) for name in ("sample", "sample_mean") if hasattr(self, name)}
+        samplers = {name: getattr(self, name) for name in ("sample", "sample_mean") if getattr(self, name, None)}
 
         def rows(sampler):
             return lambda seed, **label: {self.data_name: sampler(seed, **label)}
@@ -147,6 +147,14 @@ class Serving:
 
         specs = self.data_spec | (self.seed_spec if draws else {}) | self.label_spec
         return {"encode": (encode, specs), "reconstruct": (reconstruct, specs)}
+
+    def score_signature(self):
+        """`log_prob`, for a model whose method `log_prob(x)` needs no draws: of served data, in nats."""
+
+        def log_prob(**inputs):
+            return self.log_prob(inputs[self.data_name])
+
+        return {"log_prob": (log_prob, self.data_spec)}
 
     def inpaint_signature(self):
         """`inpaint`, for a model with a method `inpaint(x, known, seeds)` that returns a draw and its mean."""

@@ -183,7 +183,4 @@ class Autoregressive(Game):
         return {"log_prob": self.exact_log_prob(self.from_served(x))}
 
     def signatures(self):
-        def log_prob(**inputs):
-            return self.log_prob(inputs[self.data_name])
-
-        return super().signatures() | {"log_prob": (log_prob, self.data_spec)} | self.inpaint_signature()
+        return super().signatures() | self.score_signature() | self.inpaint_signature()

@@ -247,29 +247,27 @@ class DBM(Game):
 
     def sample(self, seeds):
         """A draw of the pixels, given a state that annealing from independent units has led to."""
-        pixels = noise.bernoulli_rows(seeds, self.pixels_of(seeds), noise.stream(noise.LIKELIHOOD))
-        return self.to_served(tf.reshape(pixels, [-1, *self.data_shape]))
+        return self.served_pixels(noise.bernoulli_rows(seeds, self.pixels_of(seeds), noise.stream(noise.LIKELIHOOD)))
 
     def sample_mean(self, seeds):
         """Probabilities of ones, given the state that `sample` draws them from."""
-        return self.to_served(tf.reshape(self.pixels_of(seeds), [-1, *self.data_shape]))
+        return self.served_pixels(self.pixels_of(seeds))
+
+    def served_pixels(self, V):
+        return self.to_served(tf.reshape(V, [-1, *self.data_shape]))
 
     def inpaint(self, images, known, seeds):
         """Completes images, of which bool `known`, of their shape, says what is given: a draw, and its mean.
 
         The path is that of `sample` with the known pixels held, so that it ends near p(missing | known).
         """
-        flat = [tf.reshape(each, [-1, self.sizes[0]]) for each in (known, images)]
-        mean = tf.where(flat[0], tf.cast(flat[1], tf.float64), self.pixels_of(seeds, *flat))
-        draw = noise.bernoulli_rows(seeds, mean, noise.stream(noise.LIKELIHOOD))
-        draw = tf.where(flat[0], flat[1], draw)
-        return [self.to_served(tf.reshape(values, [-1, *self.data_shape])) for values in (draw, mean)]
+        known, V = (tf.reshape(each, [-1, self.sizes[0]]) for each in (known, images))
+        mean = tf.where(known, tf.cast(V, tf.float64), self.pixels_of(seeds, known, V))
+        draw = tf.where(known, V, noise.bernoulli_rows(seeds, mean, noise.stream(noise.LIKELIHOOD)))
+        return [self.served_pixels(values) for values in (draw, mean)]
 
     def pixels_of(self, seeds, known=None, V=None):
-        """p(v = 1 | h1), float64 [batch, n0], h1 being where an annealed path with noise of the seeds ends.
-
-        On the path the pixels `known` are those of V, where they are given, both [batch, n0].
-        """
+        """p(v = 1 | h1), float64 [batch, n0], of the end of an annealed path; on it `known` pixels are those of V."""
         # In float64: a rounding error that depends on the batch would flip a unit, and lead the row elsewhere.
         machine = self.machine.tensors("float64")
         base = [tf.cast(a, tf.float64) for a in gibbs.base_rates(self.particles)]
@@ -289,19 +287,14 @@ class DBM(Game):
 
     def reconstruct(self, images):
         """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
-        means = tf.sigmoid(boltzmann.layer_input(self.machine.tensors(), self.states(images), 0))
-        return self.to_served(tf.reshape(means, [-1, *self.data_shape]))
+        return self.served_pixels(tf.sigmoid(boltzmann.layer_input(self.machine.tensors(), self.states(images), 0)))
 
     def log_prob(self, images):
         """The variational bound, in nats, by a log Z that was estimated before the export: too small in expectation."""
         return {"log_prob_lower_bound": self.unnormalized_bound(images) - self.log_z.value}
 
     def signatures(self):
-        signatures = super().signatures() | {
-            **self.inpaint_signature(),
-            "encode": (self.encode, self.data_spec),
-            "reconstruct": (lambda images: {"images": self.reconstruct(images)}, self.data_spec),
-        }
-        if self.log_z_error.numpy() >= 0.0:
-            signatures["log_prob"] = (self.log_prob, self.data_spec)
-        return signatures
+        reconstruct = (lambda images: {"images": self.reconstruct(images)}, self.data_spec)
+        means = {"encode": (self.encode, self.data_spec), "reconstruct": reconstruct}
+        scores = self.score_signature() if self.log_z_error.numpy() >= 0.0 else {}
+        return super().signatures() | means | self.inpaint_signature() | scores

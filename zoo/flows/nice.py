@@ -156,6 +156,4 @@ class NICE(Game):
         return {"log_prob": self.exact_log_prob(self.from_served(x))}
 
     def signatures(self):
-        name = self.data_name
-        scores = {"log_prob": (lambda **inputs: self.log_prob(inputs[name]), self.data_spec)}
-        return super().signatures() | self.encoder_signatures(draws=False) | scores
+        return super().signatures() | self.encoder_signatures(draws=False) | self.score_signature()

@@ -153,5 +153,4 @@ class Pushforward(Game):
         return {"log_prob": self.exact_log_prob(levels.within_levels(x) if self.data_name == "images" else x)}
 
     def signatures(self):
-        name = self.data_name
-        return {**super().signatures(), "log_prob": (lambda **inputs: self.log_prob(inputs[name]), self.data_spec)}
+        return super().signatures() | self.score_signature()

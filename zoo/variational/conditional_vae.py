@@ -16,6 +16,8 @@ Notation, beside that of `vae.py`:
 Departures from the paper: y is not inferred for rows without a label; it joins x before the first hidden layer (mlp).
 """
 
+import math
+
 import tensorflow as tf
 
 from zoo.conditional import Conditional
@@ -65,9 +67,8 @@ class ConditionalVAE(Conditional, Autoencoder):
             return self.log_prob(x, seeds, label=of_all)["log_prob_lower_bound"]
 
         labels = tf.range(self.num_classes, dtype=tf.int64)
-        log_p = tf.transpose(tf.map_fn(log_px, labels, fn_output_signature=tf.float32)) - tf.math.log(
-            float(self.num_classes)
-        )
+        log_px_of_each = tf.transpose(tf.map_fn(log_px, labels, fn_output_signature=tf.float32))
+        log_p = log_px_of_each - math.log(self.num_classes)  # log p(x|y) p(y)
         return {"probability": tf.nn.softmax(log_p), "log_prob_lower_bound": tf.reduce_logsumexp(log_p, axis=1)}
 
     def signatures(self):

@@ -60,7 +60,7 @@ class WAE(Autoencoder):
         "discriminator": {"optimizer": "adam", "learning_rate": 5e-4, "beta_1": 0.5},
     }
     draws = ("z",)
-    support = None
+    support = sample_mean = None  # its samples are not scattered round a mean
     has_proposal = proposes_by_q = infers = False
     loss_pair = adversarial.LOSSES["non_saturating"]
 
@@ -94,10 +94,6 @@ class WAE(Autoencoder):
     @property
     def family(self):
         return distributions.point(tf.sigmoid if self.data_range else tf.identity)
-
-    @property
-    def sample_mean(self):
-        raise AttributeError("WAE has no sample_mean: its samples are not scattered round a mean.")
 
     def q(self, x, training=False):
         return Deterministic(self.encoder(x, training=training))

@@ -19,7 +19,7 @@ X = np.array([CLASSES[label].rvs(random_state=rng) for label in LABELS], np.floa
 @pytest.fixture(scope="module")
 def model():
     """p(x|z, y) = N(W z + mean of y, VARIANCE I), and the exact q(z|x, y)."""
-    sizes = {"latent_size": 1, "hidden_units": (), "num_classes": 3, "log_prob_samples": 3}
+    sizes = {"latent_size": 1, "hidden_units": (), "num_classes": 3, "log_prob_samples": 3, "inpaint_steps": 20}
     model = ConditionalVAE(data_shape=(2,), likelihood="gaussian", likelihood_variance=VARIANCE, **sizes)
     model.decoder.set_weights([np.concatenate([W.T, MEANS]), np.zeros(2)])
     variance = 1.0 / (1.0 + float((W.T @ W)[0, 0]) / VARIANCE)
@@ -56,3 +56,15 @@ def test_samples_are_of_their_class(model):
     for label, each in enumerate(CLASSES):
         np.testing.assert_allclose(x[label::3].mean(0), each.mean, atol=4 * np.sqrt(np.diag(each.cov).max() / 2000))
         np.testing.assert_allclose(np.cov(x[label::3].T), each.cov, atol=0.15)
+
+
+def test_inpainting_is_told_the_class_of_a_row(model):
+    """What is missing is drawn from its Gaussian given the known number and the class, q being exact."""
+    num, x = 3000, X[:1]
+    for label, each in enumerate(CLASSES):
+        rows = {"points": np.repeat(x, num, 0), "mask": np.tile([[1.0, 0.0]], [num, 1]), "seed": tf.range(num)}
+        found = model.signatures()["inpaint"][0](**rows, label=tf.fill([num], label))["points"].numpy()
+        gain = each.cov[0, 1] / each.cov[0, 0]
+        mean, variance = each.mean[1] + gain * (x[0, 0] - each.mean[0]), each.cov[1, 1] - gain * each.cov[0, 1]
+        assert np.all(found[:, 0] == x[0, 0]) and abs(found[:, 1].mean() - mean) < 4 * np.sqrt(variance / num)
+        np.testing.assert_allclose(found[:, 1].var(), variance, rtol=0.15)
