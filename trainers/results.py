@@ -41,8 +41,8 @@ def record(path, name):
     """What results/NAME.json holds of a run that has been measured, or of one for each seed.
 
     Returns:
-        dict of the names `NEEDED`; `runs` is a list of dicts of seed, `training_seconds`, and what evaluation.json
-        has: `results` and `measured`. No name of this machine and no path on it is among them.
+        dict of the names `NEEDED`; `runs` is a list of dicts of seed, what `training_seconds` returns, and
+        what evaluation.json has: `results` and `measured`. No name of this machine and no path on it is among them.
 
     Raises:
         UserError: if there is no run, or one that has not been measured since it was trained.
@@ -114,8 +114,8 @@ def training_seconds(log):
     """How long the steps in a metrics.jsonl took, pictures and checkpoints included, and how much CPU.
 
     Returns:
-        dict of `training_seconds` and `cpu_seconds`, which do not depend on what else the machine did; None each where
-        a line does not say.
+        dict of `training_seconds` and, of all threads, `cpu_seconds`, which other work on the machine lengthens less;
+        None each where a line does not say.
     """
     from trainers.callbacks import PACE, logged_step
 

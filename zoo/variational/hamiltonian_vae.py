@@ -15,8 +15,9 @@ Notation, beside that of `autoencoder.py` and `vae.py`:
     r          N(mean(x, z), diag variance(x, z)), for each transition its own
     T          num_transitions; with none the model is a VAE whose KL is drawn
 
-Departures from the paper: the diagonal mass matrix M and the step size of a transition are one number for each latent,
-step size / sqrt(M), which is all that they come to (`hamiltonian.leapfrog`); they start at `step_size`.
+Departures from the paper: momenta are N(0, I) whatever x and z; the diagonal mass matrix M and the step size of a
+transition are one number for each latent, step size / sqrt(M), which is all that they come to (`hamiltonian.leapfrog`);
+they start at `step_size`.
 """
 
 import numpy as np
