@@ -37,7 +37,9 @@ def define_flags(flags):
     define_integer("num", None, num, lower_bound=1)
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
     define_integer("label", None, "The class of all rows, for a conditional model; default rows of each.", **int64)
-    common_flags.define_choice(flags, "missing", "lower", MISSING, "Which half of --data --task=inpaint completes.")
+    common_flags.define_choice(
+        flags, "missing", None, MISSING, "Which half of --data --task=inpaint completes, default lower."
+    )
     draws = "Show draws of a model that has means of pixels beside them, not these."
     absl_flags.DEFINE_bool("draws", False, draws, flag_values=flags)
     data = (
@@ -54,6 +56,8 @@ def check_flags(flags):
         raise cli.UserError(f"--out={flags.out} must end in .png.")
     if flags.draws and flags.task not in ("sample", "inpaint"):
         raise cli.UserError(f"--draws is for --task=sample and inpaint: --task={flags.task} shows means.")
+    if flags.missing and flags.task != "inpaint":
+        raise cli.UserError(f"--missing={flags.missing} is for --task=inpaint: --task={flags.task} completes nothing.")
     if flags.task == "sample" and flags.data:
         raise cli.UserError("--data is for the other tasks: samples need none.")
     if flags.task in ("reconstruct", "score", "inpaint", "arithmetic") and not flags.data:
@@ -106,7 +110,7 @@ def inpaint(flags, model):
     if data.ndim != 4:
         raise cli.UserError(f"--task=inpaint completes halves of pictures, and {model} is of points.")
     known = np.ones(data.shape[1:], np.float32)
-    known[MISSING[flags.missing](*data.shape[1:3])] = 0.0
+    known[MISSING[flags.missing or "lower"](*data.shape[1:3])] = 0.0
     num = flags.num or pictures.COLUMNS - 2
     rows = data.repeat(num, axis=0)
     answer = ask_about(model, "inpaint", rows, flags.seed, flags.label, mask=np.broadcast_to(known, rows.shape))

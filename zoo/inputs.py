@@ -126,7 +126,7 @@ class Inputs:
         if low < -ROUNDING or high > largest:
             kind, mend = {
                 "images": ("pixels, integers in [0, 255] or floats", "scale them"),
-                "points": ("points", "scale them, or choose settings that take any, such as a gaussian likelihood"),
+                "points": ("points", "scale them, or choose a likelihood or a model of any real numbers"),
             }[self.data_name]
             raise ValueError(f"the model takes {kind} in [0, 1], and these run from {low:.3g} to {high:.3g}: {mend}.")
 

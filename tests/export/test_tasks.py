@@ -302,6 +302,7 @@ def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     ("points", ["--task=interpolate", "--data={C}"], "the model takes no pictures"),
     ("linear", ["--task=inpaint"], "--task=inpaint needs --data"),
     ("linear", ["--task=inpaint", "--data={C}", "--missing=half"], "--missing=half"),
+    ("linear", ["--missing=left"], "--missing=left is for --task=inpaint"),
     ("points", ["--task=inpaint", "--data={points}"], "no signature named inpaint"),
     ("labelled", ["--task=inpaint", "--data={C}"], "--label is missing: the signature inpaint takes"),
 ])  # fmt: skip
