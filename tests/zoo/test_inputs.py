@@ -79,7 +79,7 @@ MISTAKES = {  # model and arguments, what it is given, what it says
         "vae",
         {"data_shape": (2,), "likelihood": "bernoulli"},
         [np.full([4, 2], 1.5)],
-        "points in .0, 1.*gaussian likelihood",
+        "points in .0, 1.*likelihood or a model of any real numbers",
     ),
 }
 
