@@ -15,6 +15,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 with cli.quiet():
+    import keras
     import tensorflow as tf
 
 tf.config.set_logical_device_configuration(
@@ -42,6 +43,12 @@ def pytest_collection_modifyitems(config, items):
 
         config.hook.pytest_deselected(items=list(filter(is_of_another, items)))
         items[:] = [item for item in items if not is_of_another(item)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """The same initial weights in each run of a test, whatever ran before it; fixtures, made after this, too."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="session", params=models.of_each_model(models.names()))

@@ -88,7 +88,7 @@ MISTAKES = {  # model and arguments, what it is given, what it says
 @pytest.mark.parametrize("name, arguments, data, message", MISTAKES.values(), ids=MISTAKES)
 def test_a_mistake_gets_one_sentence_before_the_first_step(method, name, arguments, data, message):
     model = make(name, **arguments)
-    if method == "train_step" and any(part in message for part in ("255", "256", "from", "finite", "gauss", "no row")):
+    if method == "train_step" and any(part in message for part in ("255", "256", "from", "finite", "real", "no row")):
         pytest.skip("a step does not look at values")
     if method == "evaluate" and "minibatches" in message:  # which an evaluation does not divide
         assert model.evaluate(*data, verbose=0) and model.test_on_batch(*data) and model.test_step(*data)
