@@ -337,7 +337,7 @@ def test_a_full_disk_is_one_sentence(size, tmp_path):
 
 WRONG = {  # what is wrong with the settings -> what the sentence must say
     "--model=dcgan --image_side=30": ["--model=dcgan", "30"],
-    "--model=vae --dataset=ring": ["ring: the model takes points in [0, 1]", "a likelihood or a model of any real numbers"],
+    "--model=vae --dataset=ring": ["ring: the model takes points in [0, 1]", "of any real numbers"],
     "--model=vae --dataset=digits --batch_size=5000": ["5000", "rows"],
     "--model=vae --dataset=digits --image_channels=2": ["2", "1 for grey or 3 for colour"],
     "--model=vae --dataset=ring --likelihood=gaussian --dynamic_binarization": ["grey images", "ring"],
