@@ -24,6 +24,13 @@ protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 OBJECTIVES = "held_out_objectives"  # losses, which tell one run from another of the same model only
 LIKELIHOODS = {"nll": 1.0, "log_prob_lower_bound": -1.0}  # numbers in nats, and the sign that makes them -log p(x)
+OF_DENSITY = (  # metrics of p(x), the first of which that a result has is the one to compare, and whether it is exact
+    ("exact_nll", True),
+    ("ais_nll", False),
+    ("ais_log_likelihood", False),
+    ("importance_weighted_nll", False),
+)
+SPEED = "samples_per_second"
 OF_OWN_SAMPLES = "ais_gap"  # bounds on log p(x) of what the model draws, not of test data
 PICTURES_IN_A_ROW = 3
 
@@ -60,6 +67,8 @@ def render(records):
     sections = [INTRODUCTION, LEGEND]
     if likelihoods(records):
         sections.append("![Likelihoods of test data in nats, and what papers found](results/likelihoods.png)")
+    if tradeoffs(records):
+        sections.append("![Likelihood against the speed of sampling](results/likelihood_and_speed.png)")
     for family, of_family in sorted(families.items()):
         rows = [row for name, found in of_family.items() for row in _once(_rows(name, found))]
         how = "\n".join(_how(name, found) for name, found in of_family.items())
@@ -206,4 +215,44 @@ def draw_likelihoods(records, path):
         axes.set(
             ylim=(len(rows) - 0.5, -0.5), xlabel=f"$-\\log p(x)$ of {data.replace('_', ' ')}, nats (crosses: papers)"
         )
+    pictures.save(figure, path)
+
+
+def tradeoffs(records):
+    """What a likelihood costs in sampling: dict, data -> rows (name, `tables.Number` of nats, exact, paper, samples/s).
+
+    Of results that have both; exact is False for a bound or an estimate.
+    """
+    found = {}
+    for data, rows in likelihoods(records).items():
+        of_label = {label: (number, paper) for label, number, paper in rows}
+        for name, record in records.items():
+            speed = next(iter(summary(record["runs"]).get(SPEED, [])), None)
+            known = [(label, exact) for metric, exact in OF_DENSITY if (label := f"{name}\n{metric}") in of_label]
+            if speed and known:
+                label, exact = known[0]
+                number, paper = of_label[label]
+                found.setdefault(data, []).append((name, number, exact, paper, speed.value))
+    return found
+
+
+def draw_tradeoffs(records, path):
+    """Draws them, a panel for each dataset: disks are exact, triangles bounds, crosses papers at our speed."""
+    from matplotlib.figure import Figure  # slow to import
+
+    if not (panels := tradeoffs(records)):
+        path.unlink(missing_ok=True)
+        return
+    figure = Figure(figsize=(7, 4.5 * len(panels)), layout="constrained")
+    for axes, (data, rows) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
+        for name, number, exact, paper, speed in rows:
+            axes.errorbar(speed, number.value, yerr=number.error, fmt="o" if exact else "v", color="C0", capsize=3)
+            axes.annotate(name, (speed, number.value), (6, 4), textcoords="offset points", fontsize=7)
+            if paper is not None:
+                axes.plot(speed, paper, "x", color="C1", markersize=7)
+        axes.set_xscale("log")
+        axes.margins(x=0.25, y=0.1)
+        title = "disks: exact, triangles: bounds on the likelihood or estimates, crosses: papers"
+        axes.set(xlabel="samples a second", ylabel="$-\\log p(x)$, nats")
+        axes.set_title(f"{data.replace('_', ' ')} ({title})", fontsize=9)
     pictures.save(figure, path)

@@ -192,13 +192,15 @@ def texts(root=ROOT):
 
 
 def write(root=ROOT):
-    """Writes the page, its plot and README's table. Raises `UserError` as `texts`."""
+    """Writes the page, its plots and README's table. Raises `UserError` as `texts`."""
     from trainers import page
 
     for file, text in texts(root).items():
         with cli.writing(file):
             files.write_atomically(file, lambda temporary, text=text: temporary.write_text(text))
-    page.draw_likelihoods(load(root), root / "docs" / "results" / "likelihoods.png")
+    records, pictures = load(root), root / "docs" / "results"
+    page.draw_likelihoods(records, pictures / "likelihoods.png")
+    page.draw_tradeoffs(records, pictures / "likelihood_and_speed.png")
 
 
 def main(argv):

@@ -40,6 +40,7 @@ OF_CLASSES = run_of(
     ("exact_nll", NOTHING, None, "no closed form"),
     ("ais_nll", NOTHING, None, "no likelihood"),
     *((name, DISCRETE, None, "not real numbers") for name in ("ais_gap", "ais_nll")),
+    ("samples_per_second", NOTHING, None, "draws no samples"),
     ("samples_over_time", NOTHING, POINTS, "no images"),
     ("ais_log_likelihood", NOTHING, None, "no partition function"),
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
