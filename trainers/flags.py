@@ -7,7 +7,7 @@ docstring's `Args:` the help. Each kind of moves has `--KIND.optimizer`, `--KIND
 
 import inspect
 import typing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -55,7 +55,8 @@ def define_shared(flags):
     integer("seed", 0, "Seed of the weights, the noise and the order of the data.", **seeds)
     where = "a run for each, RUN_DIR/seed_0 and so on, and RUN_DIR/summary.json of their metrics."
     integer("seeds", None, f"Train with so many seeds from --seed on: {where}", **count)
-    define_choice(flags, "jit_compile", "auto", ["auto", "true", "false"], "Compile with XLA; auto: on a GPU.")
+    compiler = "Compile with XLA; auto: on a GPU, and on a CPU where a few steps of a long run are faster by it."
+    define_choice(flags, "jit_compile", "auto", ["auto", "true", "false"], compiler)
     precisions = ["float32", "mixed_bfloat16", "mixed_float16"]
     define_choice(flags, "precision", "float32", precisions, "Keras's dtype policy.")
     strategies = ["none", "mirrored", "multi_worker"]
@@ -130,6 +131,14 @@ class Settings:
             return self.values[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def having(self, **values):
+        """These settings with other values of some flags, that are numbers, text or None."""
+        lines = []
+        for line in self.lines:
+            name = line.removeprefix("--").partition("=")[0]
+            lines.append(line_of(name, values[name]) if name in values else line)
+        return replace(self, values=self.values | values, lines=lines)
 
     @property
     def model_class(self):

@@ -15,6 +15,7 @@ from common import cli
 NOT_DISTRIBUTED = (
     "clipnorm", "clipvalue", "global_clipnorm", "gradient_accumulation_steps", "ema_overwrite_frequency"
 )  # fmt: skip
+JIT_COMPILE = {"auto": "auto", "true": True, "false": False}
 REFUSED = -1  # said by a chief worker that can not begin, in place of its first step
 
 
@@ -57,30 +58,33 @@ def strategy_of(settings):
 
 def training_data(settings, data, model, strategy, first_step):
     """The batches of the steps `first_step` .. `num_steps`, spread over the replicas of the strategy."""
-    from trainers.data import batches
-
-    def of_replicas(num_replicas, replica_ids):
-        return batches(
-            data,
-            batch_size=settings.batch_size,
-            batches_per_step=model.batches_per_step,
-            seed=settings.seed,
-            start_step=first_step,
-            with_labels=model.labelled,
-            binarize=settings.dynamic_binarization,
-            num_replicas=num_replicas,
-            replica_ids=replica_ids,
-        ).take((settings.num_steps - first_step) * len(replica_ids))
-
     if settings.strategy == "none":
-        return of_replicas(1, [0])
+        return data_of_replicas(settings, data, model, 1, [0], first_step)
 
     def of_worker(context):
         local = context.num_replicas_in_sync // context.num_input_pipelines
         first = context.input_pipeline_id * local
-        return of_replicas(context.num_replicas_in_sync, list(range(first, first + local)))
+        replica_ids = list(range(first, first + local))
+        return data_of_replicas(settings, data, model, context.num_replicas_in_sync, replica_ids, first_step)
 
     return strategy.distribute_datasets_from_function(of_worker)
+
+
+def data_of_replicas(settings, data, model, num_replicas, replica_ids, first_step):
+    """The same, those of some replicas."""
+    from trainers.data import batches
+
+    return batches(
+        data,
+        batch_size=settings.batch_size,
+        batches_per_step=model.batches_per_step,
+        seed=settings.seed,
+        start_step=first_step,
+        with_labels=model.labelled,
+        binarize=settings.dynamic_binarization,
+        num_replicas=num_replicas,
+        replica_ids=replica_ids,
+    ).take((settings.num_steps - first_step) * len(replica_ids))
 
 
 @contextlib.contextmanager
@@ -141,13 +145,16 @@ def steps_per_execution(settings, first_step):
 def train(settings):
     """Trains, or goes on training, the run that the settings describe.
 
+    Returns:
+        The settings, with `--jit_compile=auto` settled for a long run.
+
     Raises:
         UserError: for every mistake in the settings, the data or the run's directory.
         Stopped: after Ctrl-C or SIGTERM.
     """
     import tensorflow as tf
 
-    from trainers import callbacks, evaluate, rundir
+    from trainers import callbacks, compilers, evaluate, rundir
     from trainers.data import load
 
     with cli.writing("a temporary file"):
@@ -164,12 +171,14 @@ def train(settings):
     )
     facts = rundir.facts_of(settings, data)
     with begun(settings, facts, strategy) as (path, first_step, checkpoint):
-        options = {
-            "jit_compile": {"auto": "auto", "true": True, "false": False}[settings.jit_compile],
-            "steps_per_execution": steps_per_execution(settings, first_step),
-        }
+        settings = rundir.settled(settings)
+
+        def new_model(jit_compile):
+            num_steps = steps_per_execution(settings, first_step)
+            return rundir.make_model(settings, facts, jit_compile=jit_compile, steps_per_execution=num_steps)
+
         with strategy.scope():
-            model = rundir.make_model(settings, facts, **options)
+            model = new_model(JIT_COMPILE[settings.jit_compile])
             if checkpoint:
                 model.load_weights(checkpoint)
         if 0 < first_step < settings.num_steps:
@@ -179,6 +188,12 @@ def train(settings):
             model.check_rows(data.train, data.train_labels if model.labelled else None)
         except ValueError as error:
             raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
+        if settings.jit_compile == "auto" and first_step == 0:  # else it is what it was so far
+            trial = data_of_replicas(settings, data, model, strategy.num_replicas_in_sync, [0], 0)
+            settings = settings.having(jit_compile=compilers.choose(new_model, trial, settings.num_steps, strategy))
+            if settings.jit_compile != "auto":
+                with strategy.scope():
+                    model = new_model(JIT_COMPILE[settings.jit_compile])
 
         # Up to here all workers find the same mistakes, and nothing is written.
         is_chief = strategy.extended.should_checkpoint
@@ -227,6 +242,7 @@ def train(settings):
             parts["samples/"] = " (means, not draws)" if callbacks.shows_means(model) else ""
             found = [part + note for part, note in parts.items() if (path / part).exists()]
             print(f"the run is in {path}: {', '.join(found)}")
+    return settings
 
 
 def main(argv):

@@ -139,6 +139,16 @@ def check(settings, facts):
     return path
 
 
+def settled(settings):
+    """The settings with `--jit_compile=auto` as it was settled when the run began, if it was."""
+    config = Path(settings.run_dir) / "config.cfg"
+    if settings.jit_compile != "auto" or not config.exists():
+        return settings
+    lines = config.read_text(errors="replace").splitlines()
+    written = [line.partition("=")[2] for line in lines if line.startswith("--jit_compile=")]
+    return settings.having(jit_compile=written[-1]) if written and written[-1] in ("true", "false") else settings
+
+
 def other_bits(settings):
     """What makes a run go on with other bits than it began with, as text; "" for nothing."""
     config = Path(settings.run_dir) / "config.cfg"

@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -10,7 +9,6 @@ import numpy as np
 
 from common import files
 from common.cli import UserError
-from common.flagfiles import line_of
 from trainers import rundir, tables
 from trainers.flags import LARGEST_SEED
 
@@ -39,16 +37,14 @@ def train_each(settings, train):
     for seed in seeds:
         print(f"seed {seed} of {seeds[0]} to {seeds[-1]}")
         keras.backend.clear_session()  # what the run before has left
-        train(of_seed(settings, seed))
+        settings = settings.having(jit_compile=train(of_seed(settings, seed)).jit_compile)  # one compiler for all
     if settings.metrics:
         summarise(path)
 
 
 def of_seed(settings, seed):
     """The settings of the run of one seed."""
-    lines = [line_of("seed", seed) if line.startswith("--seed=") else line for line in settings.lines]
-    values = {"seed": seed, "seeds": None, "run_dir": str(Path(settings.run_dir) / f"seed_{seed}")}
-    return replace(settings, values=settings.values | values, lines=lines)
+    return settings.having(seed=seed, seeds=None, run_dir=str(Path(settings.run_dir) / f"seed_{seed}"))
 
 
 def runs(run_dir):

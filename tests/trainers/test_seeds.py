@@ -9,13 +9,24 @@ import pytest
 from common import cli
 from tests.mistakes import mistake
 from tests.trainers.test_run import SMALL_GAN, assert_same_bits, every, train_here
-from trainers import callbacks, evaluate, run, seeds
+from trainers import callbacks, evaluate, flags, run, seeds
 
 TINY = [*SMALL_GAN, "--dataset=ring", "--num_steps=6", "--metrics=modes_found", *every(2), "--sample_every=9"]
 
 
 def results_of(path):
     return json.loads((path / "evaluation.json").read_text())["results"]["modes_found"]
+
+
+def test_the_compiler_of_the_first_is_that_of_all(tmp_path):
+    def train(settings):
+        assert f"--jit_compile={settings.jit_compile}" in settings.lines
+        trained.append((settings.seed, settings.jit_compile))
+        return settings.having(jit_compile="true")
+
+    trained = []
+    seeds.train_each(flags.parse(["run", "--model=gan", "--seed=3", "--seeds=3", f"--run_dir={tmp_path}"]), train)
+    assert trained == [(3, "auto"), (4, "true"), (5, "true")]
 
 
 @pytest.mark.slow
