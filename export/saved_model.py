@@ -1,11 +1,9 @@
 """From a model of the zoo to a SavedModel that TensorFlow Serving can load, batch and serve."""
 
-import collections
 import datetime
 import functools
 import hashlib
 import inspect
-import re
 from pathlib import Path
 
 import keras
@@ -17,6 +15,7 @@ from common.files import to_json, write_atomically
 from common.graph import graph
 from export import card, gate, warmup
 from export.publish import publish
+from zoo import weights
 
 PIXEL_TOLERANCE = 1e-3  # how far outside [0, 1] a client's rounding may put a pixel
 SAMPLE_SEEDS = range(4)  # their samples are described in the metadata, so that a client can recognise them
@@ -82,7 +81,7 @@ def export_model(
             (`export.gate.GateError`) or can not be written. Nothing is published then.
     """
     traced = trace(model, signatures)
-    weights = named_weights(model, traced.values())
+    variables = named_weights(model, traced.values())
     metadata, onnx_files = describe(model, traced, {**metadata, "warmup_batches": list(warmup_batches)}), {}
     if onnx:
         from export.onnx_files import convert
@@ -94,7 +93,7 @@ def export_model(
         # Training is over: gradients that layers define for themselves need no place in the files.
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         served = {"serving_default": next(iter(traced.values())), **traced}
-        tf.saved_model.save(Served(traced, weights), str(folder), signatures=served, options=options)
+        tf.saved_model.save(Served(traced, variables), str(folder), signatures=served, options=options)
         gate.check(folder)
         extra = folder / "assets.extra"
         extra.mkdir()
@@ -120,27 +119,13 @@ def export_model(
 def named_weights(model, signatures):
     """The variables that concrete functions read: dict, name -> variable, in the order of their names.
 
-    A name is the model's of a network and the path within it, such as "generator/dense/kernel". Keras numbers layers
-    through the whole process, here they are numbered within their network: so the same run has the same names.
+    A name is the model's of a network and the path within it, such as "generator/dense/kernel": `zoo.weights`.
     """
     read = {id(weight): weight for function in signatures for weight in function.variables}
     paths = {key: weight.name.partition(":")[0] for key, weight in read.items()}  # of what is not Keras's
     if isinstance(model, keras.Layer):
-        networks = {name: network for name, network in vars(model).items() if isinstance(network, keras.Layer)}
-        owners = {id(v): name for name, network in networks.items() for v in network.variables}
-        known = {id(v.value): (owners.get(id(v)), v.path) for v in model.variables}
-        paths = {key: "/".join(filter(None, [owner, path.partition("/")[2]])) for key, (owner, path) in known.items()}
-    named, numbered, counts = {}, {}, collections.Counter()
-    for key in (key for key in paths if key in read):
-        name = ""
-        for part in paths[key].split("/"):
-            base, last = re.sub(r"_\d+$", "", part) if name else part, part == paths[key].rpartition("/")[2]
-            if (name, part) not in numbered or last:
-                numbered[name, part] = f"{base}_{counts[name, base]}" if counts[name, base] else base
-                counts[name, base] += 1
-            name = f"{name}/{numbered[name, part]}".lstrip("/")
-        named[name] = read[key]
-    return dict(sorted(named.items()))
+        paths = {key: path for key, path in weights.paths(model).items() if key in read}
+    return {name: read[key] for name, key in sorted(weights.numbered(paths).items())}
 
 
 def trace(model, names=None):

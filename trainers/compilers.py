@@ -2,6 +2,7 @@
 
 import statistics
 import time
+from pathlib import Path
 
 import tensorflow as tf
 
@@ -11,6 +12,16 @@ SECONDS = 4.0  # of timed steps by each compiler
 NUM_TURNS = 3, 30  # of timed calls by each, at least and at most
 COUNT = 8  # steps whose data are used again and again
 DEFAULT, OF_CHOICES = "auto", {False: "false", True: "true"}
+
+
+def settled(settings):
+    """The settings with `--jit_compile=auto` as it was settled when the run began, if it was."""
+    config = Path(settings.run_dir) / "config.cfg"
+    if settings.jit_compile != DEFAULT or not config.exists():
+        return settings
+    lines = config.read_text(errors="replace").splitlines()
+    written = [line.partition("=")[2] for line in lines if line.startswith("--jit_compile=")]
+    return settings.having(jit_compile=written[-1]) if written and written[-1] in OF_CHOICES.values() else settings
 
 
 def faster(make_model, batches, num_steps):

@@ -49,6 +49,8 @@ def define_shared(flags):
     boolean("dynamic_binarization", False, "Draw black or white for each grey pixel anew at every step.", **own)
     where = "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed."
     define_path(flags, "run_dir", None, where)
+    where = "A run whose weights, where they fit, this one begins with in place of random ones."
+    define_path(flags, "initial_weights", None, where)
     integer("num_steps", 2000, "Steps to train for, counted from the beginning of the run.", **count)
     integer("batch_size", 64, "Examples in a minibatch, over all replicas.", **count)
     seeds = {"lower_bound": 0, "upper_bound": LARGEST_SEED, "flag_values": flags}
@@ -220,8 +222,9 @@ def parse(argv):
 
     if flags.run_dir is None:
         flags.run_dir = f"runs/{flags.model}_{flags.dataset}"
-    if flags.data_dir is not None:
-        flags.data_dir = str(Path(flags.data_dir).absolute())  # the run may be moved, or be read from another place
+    for name in ("data_dir", "initial_weights"):
+        if flags[name].value is not None:  # the run may be moved, or be read from another place
+            flags[name].value = str(Path(flags[name].value).absolute())
     values = {name: flags[name].value for name in flags}
     lines = [line_of(name, _text(flags[name])) for name in flags if name not in NOT_KEPT and values[name] is not None]
     return Settings(values, lines)

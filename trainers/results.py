@@ -98,10 +98,12 @@ def portable(command, place):
     while words:
         flag, equals, value = words.pop(0).partition("=")
         name = flag.lstrip("-") if flag.startswith("-") else ""
-        if name in ("run_dir", "data_dir", "flagfile") and not equals and words:
+        if name in ("run_dir", "data_dir", "flagfile", "initial_weights") and not equals and words:
             value = words.pop(0)
         if name == "run_dir":
             kept.append(f"--run_dir={place}")
+        elif name == "initial_weights":
+            kept.append(f"--initial_weights=runs/{Path(value).name}")
         elif name == "flagfile":
             parts = Path(value).parts
             kept.append(f"--flagfile={'/'.join(parts[parts.index('configs') :]) if 'configs' in parts else parts[-1]}")

@@ -154,7 +154,7 @@ def train(settings):
     """
     import tensorflow as tf
 
-    from trainers import callbacks, compilers, evaluate, rundir
+    from trainers import callbacks, compilers, evaluate, initial_weights, rundir
     from trainers.data import load
 
     with cli.writing("a temporary file"):
@@ -171,7 +171,7 @@ def train(settings):
     )
     facts = rundir.facts_of(settings, data)
     with begun(settings, facts, strategy) as (path, first_step, checkpoint):
-        settings = rundir.settled(settings)
+        settings = compilers.settled(settings)
 
         def new_model(jit_compile):
             num_steps = steps_per_execution(settings, first_step)
@@ -194,6 +194,8 @@ def train(settings):
             if settings.jit_compile != "auto":
                 with strategy.scope():
                     model = new_model(JIT_COMPILE[settings.jit_compile])
+        if settings.initial_weights and first_step == 0:
+            initial_weights.give(model, settings.initial_weights)
 
         # Up to here all workers find the same mistakes, and nothing is written.
         is_chief = strategy.extended.should_checkpoint

@@ -139,16 +139,6 @@ def check(settings, facts):
     return path
 
 
-def settled(settings):
-    """The settings with `--jit_compile=auto` as it was settled when the run began, if it was."""
-    config = Path(settings.run_dir) / "config.cfg"
-    if settings.jit_compile != "auto" or not config.exists():
-        return settings
-    lines = config.read_text(errors="replace").splitlines()
-    written = [line.partition("=")[2] for line in lines if line.startswith("--jit_compile=")]
-    return settings.having(jit_compile=written[-1]) if written and written[-1] in ("true", "false") else settings
-
-
 def other_bits(settings):
     """What makes a run go on with other bits than it began with, as text; "" for nothing."""
     config = Path(settings.run_dir) / "config.cfg"
@@ -263,8 +253,8 @@ def configure_keras(precision):
     keras.config.set_dtype_policy(precision)
 
 
-def load(run_dir):
-    """Reads a run back, for evaluation and export.
+def load(run_dir, averages=True):
+    """Reads a run back, for evaluation and export with the moving averages of its weights, else with the raw ones.
 
     Raises:
         UserError: if the directory holds no run, or no undamaged checkpoint.
@@ -281,7 +271,8 @@ def load(run_dir):
     configure_keras("float32")  # weights are float32 in any precision
     model = make_model(settings, facts)
     model.load_weights(checkpoint)
-    model.keep_averages()
+    if averages:
+        model.keep_averages()
     return Run(path, model, step, settings, facts)
 
 

@@ -1,0 +1,48 @@
+"""A trained model taken back, to train it further or to begin another run from its weights."""
+
+import keras
+
+from common.cli import UserError
+from zoo import weights
+
+NAMES_SHOWN = 4
+
+
+def from_run(run_dir):
+    """The Keras model of a run as its newest checkpoint left it, compiled: raw weights, optimizers and step.
+
+    `fit` goes on from there. Evaluation and export take the moving averages of weights where the run kept any:
+    `model.keep_averages()` does so for good, `with model.averaged():` for a while.
+
+    Raises:
+        UserError: if the directory holds no run, or no undamaged checkpoint.
+    """
+    from trainers import rundir
+
+    return rundir.load(run_dir, averages=False).model
+
+
+def give(model, run_dir):
+    """Gives a new model's networks the weights of a run, averages where it kept any, wherever name and shape agree.
+
+    Prints what was taken and what was not. Optimizers and step stay as they are.
+
+    Raises:
+        UserError: if the directory holds no run, or nothing of it fits.
+    """
+    from trainers import rundir
+
+    run = rundir.load(run_dir)
+    keras.config.set_dtype_policy(model.dtype_policy)  # which reading has set to float32
+    own, others = weights.of_networks(model), weights.of_networks(run.model)
+    fitting = [name for name, weight in own.items() if name in others and others[name].shape == weight.shape]
+    source = f"--initial_weights={run_dir}, {run.settings.model} on {run.facts['dataset']} at step {run.step}"
+    if not fitting:
+        raise UserError(f"{source}: nothing fits in name and shape: give the run of a model with the same networks.")
+    for name in fitting:
+        own[name].assign(others[name])
+    print(f"{source}: took {len(fitting)} of {len(own)} arrays")
+    for whose, names in (("new", own), ("not taken", others)):
+        if left := [name for name in names if name not in fitting]:
+            more = f" and {len(left) - NAMES_SHOWN} more" if len(left) > NAMES_SHOWN else ""
+            print(f"{whose}: {', '.join(left[:NAMES_SHOWN])}{more}")
