@@ -77,7 +77,7 @@ def main(argv):
     cli.require_tensorflow()
     if flags.add:
         with cli.quiet():
-            from trainers import tables
+            from trainers import rundir, tables  # noqa: F401, what `add` needs brings TensorFlow
         add(flags.add, flags.name or tables.name_of(flags.add), flags.signatures)
     with cli.writing(ROOT / "README.md"):
         text = render()
