@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.graph import graph
-from tests.export.exported import assert_same, tensors, unoptimised
+from tests.export.exported import assert_same, tensors
 
 REQUESTS, THREADS, MOST_ROWS = 20, 20, 64  # of 4 or 5 rows: more than one batch takes
 
@@ -35,13 +35,14 @@ def batching(name, signature):
 
 def ask_merged(version, requests):
     """What requests, dict of signature -> list of inputs, are answered by many threads at once."""
+    # To optimise the graphs, which those without Python are, would take a third of the time of this process.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     loaded, answers = tf.saved_model.load(str(version)), {}
-    with unoptimised():
-        for name, asked in requests.items():
-            ask = batching(name, loaded.signatures[name])
-            ask(asked[0])  # or else every thread would prepare the function
-            with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
-                answers[name] = list(threads.map(ask, asked))
+    for name, asked in requests.items():
+        ask = batching(name, loaded.signatures[name])
+        ask(asked[0])  # or else every thread would prepare the function
+        with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
+            answers[name] = list(threads.map(ask, asked))
     return answers
 
 
