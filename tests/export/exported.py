@@ -66,7 +66,7 @@ class Loaded:
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
         return self.loaded.signatures[name].structured_input_signature[1]
 
-    def call(self, name, inputs, optimised=False):
+    def call(self, name, inputs, optimised=True):
         """Answers, dict of arrays. Those of an optimised graph, as servers have it, may differ in their last bits."""
         with contextlib.nullcontext() if optimised else unoptimised():
             return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
