@@ -1,5 +1,6 @@
 """From a model of the zoo to a SavedModel that TensorFlow Serving can load, batch and serve."""
 
+import contextlib
 import datetime
 import functools
 import hashlib
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from common.cli import UserError, writing
 from common.files import to_json, write_atomically
-from common.graph import graph
+from common.graph import graph, once
 from export import card, gate, warmup
 from export.publish import publish
 from zoo import weights
@@ -36,6 +37,8 @@ DESCRIPTIONS = {  # of signatures that are no method of the model; the others ha
     "sample_png": "`sample` as PNG files.",
     "sample_mean_png": "`sample_mean` as PNG files.",
 }
+
+SHARED = ("latent", "decode", "encode", "sample", "sample_mean")  # methods that several signatures call
 
 
 class Served(tf.Module):
@@ -135,11 +138,24 @@ def trace(model, names=None):
     if unknown:
         raise UserError(f"the model has no signature {', '.join(sorted(unknown))}; it has {', '.join(available)}.")
     num_classes = getattr(model, "num_classes", None)
-    return {
-        name: graph(by_row(function, specs, num_classes)).get_concrete_function(**specs)
-        for name, (function, specs) in available.items()
-        if names is None or name in (next(iter(available)), *names)
-    }
+    with sharing(model):
+        return {
+            name: graph(by_row(function, specs, num_classes)).get_concrete_function(**specs)
+            for name, (function, specs) in model.signatures().items()
+            if names is None or name in (next(iter(available)), *names)
+        }
+
+
+@contextlib.contextmanager
+def sharing(model):
+    """Within this block, what several signatures of the model call is traced once for all of them."""
+    shared = {name: once(getattr(model, name)) for name in SHARED if hasattr(type(model), name)}
+    vars(model).update(shared)
+    try:
+        yield
+    finally:
+        for name in shared:
+            del vars(model)[name]
 
 
 def by_row(function, specs, num_classes=None):
@@ -156,6 +172,8 @@ def by_row(function, specs, num_classes=None):
         num_classes: int, needed if there is a `label`.
     """
 
+    can_be_bad = set(specs) != {"seed"}
+
     def is_good(name, x):
         if name == "label":
             return (x >= 0) & (x < num_classes)
@@ -167,7 +185,8 @@ def by_row(function, specs, num_classes=None):
         inputs = {name: tf.ensure_shape(x, specs[name].shape) for name, x in inputs.items()}
         # Stacked, not chained by `&`, which would broadcast inputs of different batches.
         valid = tf.reduce_all(tf.stack([is_good(name, x) for name, x in inputs.items()]), axis=0)
-        inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
+        if can_be_bad:
+            inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
         inputs |= {name: tf.clip_by_value(x, 0.0, 1.0) for name, x in inputs.items() if name.endswith("images")}
         outputs = function(**inputs)
 
@@ -177,9 +196,10 @@ def by_row(function, specs, num_classes=None):
 
         # The usual case is to be cheap: where a sum is finite, all its terms are, and no row needs to be looked at.
         sums = [tf.reduce_sum(x) for x in outputs.values() if x.dtype.is_floating]
-        all_good = tf.reduce_all(tf.stack([tf.reduce_all(valid), *map(tf.math.is_finite, sums)]))
-        outputs, valid = tf.cond(all_good, lambda: (outputs, valid), blanked)
-        return outputs if set(specs) == {"seed"} else {**outputs, "valid": valid}
+        if can_be_bad or sums:
+            all_good = tf.reduce_all(tf.stack([tf.reduce_all(valid), *map(tf.math.is_finite, sums)]))
+            outputs, valid = tf.cond(all_good, lambda: (outputs, valid), blanked)
+        return {**outputs, "valid": valid} if can_be_bad else outputs
 
     return checked
 

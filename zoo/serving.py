@@ -2,6 +2,8 @@
 
 import tensorflow as tf
 
+from common.graph import of_each
+
 
 class Serving:
     """Of a model whose data have `data_shape`: what is served, in which range, under which names.
@@ -189,4 +191,4 @@ class Serving:
 def encode_png(images):
     """PNG files, string [batch], of images [batch, height, width, 1 or 3] in [0, 1]."""
     pixels = tf.cast(tf.round(images * 255.0), tf.uint8)
-    return tf.map_fn(tf.io.encode_png, pixels, fn_output_signature=tf.string)
+    return of_each(tf.io.encode_png, pixels, tf.string)

@@ -66,8 +66,10 @@ class Loaded:
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
         return self.loaded.signatures[name].structured_input_signature[1]
 
-    def call(self, name, inputs):
-        return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
+    def call(self, name, inputs, optimised=True):
+        """Answers, dict of arrays. Those of an optimised graph, as servers have it, may differ in their last bits."""
+        with contextlib.nullcontext() if optimised else unoptimised():
+            return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
 
     def rows(self, name, batch, rng):
         """Good rows of a signature's inputs, drawn by a numpy generator."""
@@ -95,6 +97,17 @@ class Exported(Loaded):
         self.export_dir = directory
         (meta_graph,) = saved_model_pb2.SavedModel.FromString((version / "saved_model.pb").read_bytes()).meta_graphs
         self.signature_def = {k: v for k, v in meta_graph.signature_def.items() if not k.startswith("__")}
+
+
+@contextlib.contextmanager
+def unoptimised():
+    """Within this block graphs run as they are written. To optimise them, as servers do, takes most of a first call."""
+    before = tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": before})
 
 
 def tensors(inputs):

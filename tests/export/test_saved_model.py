@@ -19,7 +19,7 @@ from tensorflow.python.framework.func_graph import FuncGraph
 
 from common import pictures
 from export import gate, sample
-from export.saved_model import by_row, export_model
+from export.saved_model import by_row, export_model, trace
 from tests.export.exported import Exported, Sampler, assert_same, gan_of_points, tensors
 from tests.export.servers import GrpcServer, Models, RestServer
 from tests.mistakes import mistake
@@ -308,3 +308,10 @@ def test_large_finite_numbers_are_good():
     answer = function(z=tf.constant(x[[0, 2]]))
     np.testing.assert_array_equal(answer["points"], x[[0, 2]])
     assert answer["valid"].numpy().all()
+
+
+def test_what_signatures_share_is_traced_once(monkeypatch):
+    model, decode, calls = gan_of_points(), MODELS["gan"].decode, []
+    monkeypatch.setattr(MODELS["gan"], "decode", lambda self, z: calls.append(1) or decode(self, z))
+    assert {"sample", "decode", "interpolate"} <= set(trace(model)) and len(calls) == 1
+    assert "decode" not in vars(model)  # afterwards it is the method that it was

@@ -21,6 +21,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from common.graph import of_each
 from zoo.configuration import Argument
 from zoo.game import Game
 from zoo.parts import distributions, levels, noise
@@ -102,7 +103,7 @@ class Autoregressive(Game):
         """What a function of k gives, float32 [batch], of one mask after the other: [K, batch]."""
         if self.num_masks == 1:
             return function(0)[None]
-        return tf.map_fn(function, tf.range(self.num_masks), fn_output_signature=tf.float32)
+        return of_each(function, tf.range(self.num_masks))
 
     def train_step(self, x):
         k = 0 if self.num_masks == 1 else self.step.value % self.num_masks

@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+from common.graph import of_each
+
 
 def elbo(log_w):
     """The evidence lower bound E_q[log w], the mean over the K draws (Kingma and Welling 2014, equation 2)."""
@@ -83,5 +85,5 @@ def bounds_of_rows(log_weights, num_samples):
     One draw at a time, so that memory does not grow with their number, `num_samples`: `log_weights` is a function of
     the number of a draw, a scalar tensor, that returns log-weights [batch].
     """
-    log_w = tf.map_fn(log_weights, tf.range(num_samples), fn_output_signature=tf.float32)
+    log_w = of_each(log_weights, tf.range(num_samples))
     return {"elbo": elbo(log_w), "log_prob_lower_bound": iwae(log_w)}

@@ -15,7 +15,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from common.graph import graph
+from common.graph import graph, once
 
 # Uses of keys. Each has the numbers from its own up to the next, one for a replica: no two uses share a key.
 TRAINING, TEST, EVALUATION, ANNEALING, LAYERS, MOMENTS = 0, 1024, 2048, 2560, 3072, 3584
@@ -114,12 +114,12 @@ def uniform_rows(seeds, shape, stream=0):
     Raises:
       ValueError: `seeds` is a tensor of another type, `stream` one of another than int64, or `seeds` not of rank 1.
     """
-    return _rows(seeds, shape, stream, lambda *uniforms: uniforms)
+    return _rows(seeds, shape, stream, _uniforms)
 
 
 def normal_rows(seeds, shape, stream=0):
     """Standard normal float32; row i is `tf.random.stateless_normal` to 2e-6; arguments as for `uniform_rows`."""
-    return _rows(seeds, shape, stream, lambda u0, u1, u2, u3: (*_box_muller(u0, u1), *_box_muller(u2, u3)))
+    return _rows(seeds, shape, stream, _normals)
 
 
 def bernoulli_rows(seeds, probs, stream=0):
@@ -144,12 +144,27 @@ def _box_muller(u, v):
     return radius * tf.sin(angle), radius * tf.cos(angle)
 
 
+def _uniforms(*uniforms):
+    return uniforms
+
+
+def _normals(u0, u1, u2, u3):
+    return *_box_muller(u0, u1), *_box_muller(u2, u3)
+
+
 def _rows(seeds, shape, stream, transform):
-    """Rows of numbers: `transform` turns the four uniforms of a Philox block, each [batch, blocks], into four."""
+    """Rows of numbers: `transform` turns the four uniforms of a Philox block, each [batch, blocks], into four.
+
+    It must be one of this module's functions: graphs, which have each kind of draw once, tell them by it.
+    """
     seeds = tf.cast(seeds, tf.int64) if tf.is_tensor(seeds) and seeds.dtype.is_integer else seeds
     seeds, stream = tf.convert_to_tensor(seeds, tf.int64), tf.convert_to_tensor(stream, tf.int64)
     seeds.shape.assert_has_rank(1)
-    shape = (shape,) if isinstance(shape, int) else tuple(shape)
+    return _drawn(seeds, stream, (shape,) if isinstance(shape, int) else tuple(shape), transform)
+
+
+@once  # of some 60 operations: an export draws in many places
+def _drawn(seeds, stream, shape, transform):
     # TensorFlow's StatelessRandomGetKeyCounter: one block under a fixed key turns a seed into a key and half a counter.
     words = [tf.cast(word, tf.uint64) for word in (seeds[:, None], stream)]  # two's complement
     k0, k1, c2, c3 = _philox(*[half(word) for word in words for half in (_low, _high)], 0x3EC8F720, 0x02461E29)
@@ -162,7 +177,7 @@ def _rows(seeds, shape, stream, transform):
     return tf.reshape(rows[:, : math.prod(shape)], [tf.shape(seeds)[0], *shape])
 
 
-@graph  # of some 120 operations: an export, which draws in many places, has them once
+@graph  # of some 120 operations: eager draws are fast by it
 def _philox(c0, c1, c2, c3, k0, k1):
     """Philox4x32-10 of a counter and a key, 32-bit words in broadcastable uint64 tensors."""
     for _ in range(10):

@@ -20,6 +20,7 @@ import math
 
 import tensorflow as tf
 
+from common.graph import of_each
 from zoo.conditional import Conditional
 from zoo.variational.autoencoder import Autoencoder
 
@@ -67,7 +68,7 @@ class ConditionalVAE(Conditional, Autoencoder):
             return self.log_prob(x, seeds, label=of_all)["log_prob_lower_bound"]
 
         labels = tf.range(self.num_classes, dtype=tf.int64)
-        log_px_of_each = tf.transpose(tf.map_fn(log_px, labels, fn_output_signature=tf.float32))
+        log_px_of_each = tf.transpose(of_each(log_px, labels))
         log_p = log_px_of_each - math.log(self.num_classes)  # log p(x|y) p(y)
         return {"probability": tf.nn.softmax(log_p), "log_prob_lower_bound": tf.reduce_logsumexp(log_p, axis=1)}
 

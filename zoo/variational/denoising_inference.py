@@ -28,6 +28,7 @@ decoder move at once.
 
 import tensorflow as tf
 
+from common.graph import of_each
 from zoo.parts import networks, noise
 from zoo.parts.posteriors import Implicit, Mixture
 from zoo.variational.autoencoder import Autoencoder
@@ -141,4 +142,4 @@ class DenoisingInference(Autoencoder):
         def component(epsilon):
             return self.z_phi(x, tf.repeat(epsilon[None], tf.shape(x)[0], axis=0))
 
-        return Mixture(tf.map_fn(component, epsilon), self.smoothing)
+        return Mixture(of_each(component, epsilon), self.smoothing)
