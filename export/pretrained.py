@@ -39,11 +39,12 @@ def write_picture(rows, num_classes, path):
     files.write_atomically(path, lambda temporary: pictures.picture(rows, temporary, num_classes))
 
 
-def add(run_dir, name, signatures=None, root=ROOT):
-    """Exports a run as `root`/NAME, in place of what was there, and draws its picture from the export."""
+def add(run_dir, name, signatures=None, root=None):
+    """Exports a run as NAME in `root`, by default pretrained/, in place of what was there, and draws its picture from the export."""
     from export.run import export_run
     from trainers import rundir
 
+    root = root or ROOT
     version = export_run(rundir.load(run_dir), root / name, signatures, keep_versions=1)
     model = Local(version, classes_of(version))
     rows = draw(model, number_in_picture(model.num_classes), 0, means=shows_means(model))
@@ -51,8 +52,9 @@ def add(run_dir, name, signatures=None, root=ROOT):
         write_picture(rows, model.num_classes, root / name / PICTURE)
 
 
-def render(root=ROOT):
+def render(root=None):
     """The list as Markdown, from what lies in `root`."""
+    root = root or ROOT
     lines = ["| model | of | data | size | samples |", "| --- | --- | --- | --- | --- |"]
     for folder in sorted(path.parent for path in root.glob(f"*/{PICTURE}")):
         version = find_version(folder)
