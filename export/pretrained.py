@@ -40,7 +40,7 @@ def write_picture(rows, num_classes, path):
 
 
 def add(run_dir, name, signatures=None, root=None):
-    """Exports a run as NAME in `root`, by default pretrained/, in place of what was there, and draws its picture from the export."""
+    """Exports a run as NAME in `root`, by default pretrained/, in place of what was there, and draws its picture."""
     from export.run import export_run
     from trainers import rundir
 
