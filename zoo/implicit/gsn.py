@@ -6,9 +6,14 @@ row is to be found again from wherever the chain has gone):
     x~ ~ C(x~|x),   h ~ f(x~, h),   x ~ p(x|h_1)                             h = (h_1 ... h_L), at first 0
     max_theta  E_data sum_{k=1..K} log p(x_0|h_1 after k steps)
 
-Where p(x|h_1) is P(x|x~) for the best theta, the chain leaves the distribution of the data as it is (Bengio et al.
-2013): x~ then x from data is a draw of the pair, whose half x~ is corrupted anew. With K > 1 C is a mixture of k steps
-of the chain, of which that chain has the same stationary distribution as one.
+With one hidden layer, and p(x|h_1) = P(x|h_1), the share of x among the data that became h_1, the chain leaves the
+distribution of the data as it is: x and h_1 from data are a draw of the pair, whose h_1 is drawn anew from x, and x from
+h_1 (Bengio et al. 2013). With K > 1 what x became h_1 by is a mixture of up to K steps of the chain, which has the same
+stationary distribution as one.
+
+Two things keep p(x|h_1) from that. The numbers in x are independent under it: the chain is off by what they are not
+under P, the more the farther x has been corrupted. And it is learned within K steps of h = 0, but used after many:
+where layers above the first remember more steps than that, because they have little noise, the chain drifts.
 
 The hidden layers are swept as those of a deep Boltzmann machine are, those of odd number first:
 
@@ -22,7 +27,7 @@ Notation:
     h         hidden units, a list of [batch, n_i]; eta, eta' standard normal noise of these shapes, s = `hidden_noise`
     p         likelihood, a `tfd.Distribution` of x, by parameters c + h_1 V
 
-With one hidden layer h depends on x~ alone and has no noise: a generalised denoising autoencoder.
+With one hidden layer h is a function of x~ alone, without noise: a generalised denoising autoencoder.
 
 Departures from the paper: V is no transpose of W_1, so that any likelihood will do; Adam in place of stochastic
 gradient descent with momentum; the chain is served from a draw of p(x|h_1 = 0) in place of a row of data. It computes
