@@ -7,13 +7,13 @@ row is to be found again from wherever the chain has gone):
     max_theta  E_data sum_{k=1..K} log p(x_0|h_1 after k steps)
 
 With one hidden layer, and p(x|h_1) = P(x|h_1), the share of x among the data that became h_1, the chain leaves the
-distribution of the data as it is: x and h_1 from data are a draw of the pair, whose h_1 is drawn anew from x, and x from
-h_1 (Bengio et al. 2013). With K > 1 what x became h_1 by is a mixture of up to K steps of the chain, which has the same
+distribution of the data as it is: of data x and their h_1 first one is drawn anew given the other, then the other given
+it (Bengio et al. 2013). With K > 1 what x became h_1 by is a mixture of up to K steps of the chain, which has the same
 stationary distribution as one.
 
 Two things keep p(x|h_1) from that. The numbers in x are independent under it: the chain is off by what they are not
-under P, the more the farther x has been corrupted. And it is learned within K steps of h = 0, but used after many:
-where layers above the first remember more steps than that, because they have little noise, the chain drifts.
+under P, the more the farther x has been corrupted. And where there are layers above the first, which remember earlier
+steps, it is learned within K steps of h = 0, but used after many.
 
 The hidden layers are swept as those of a deep Boltzmann machine are, those of odd number first:
 
