@@ -224,7 +224,7 @@ def describe(model, traced, metadata):
     """The contents of `metadata.json`: what the caller knows, and what model and signatures say of themselves."""
     table = {
         name: {
-            "description": DESCRIPTIONS.get(name) or _first_line(getattr(model, name, None)),
+            "description": _first_line(getattr(model, name, None)) or DESCRIPTIONS.get(name),
             "inputs": {key: _tensor(spec) for key, spec in concrete.structured_input_signature[1].items()},
             "outputs": {key: _tensor(tensor) for key, tensor in concrete.structured_outputs.items()},
         }

@@ -14,6 +14,7 @@ from zoo.energy.dbm import DBM
 from zoo.flows.nice import NICE
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
+from zoo.implicit.gsn import GSN
 from zoo.implicit.implicit_model import ImplicitModel
 from zoo.studies.bilinear import Bilinear
 from zoo.studies.pushforward import Pushforward
@@ -48,6 +49,7 @@ MODELS = {
     "factor_vae": FactorVAE,
     "gan": GAN,
     "gmmn": GMMN,
+    "gsn": GSN,
     "implicit_model": ImplicitModel,
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import inspect
 import itertools
 import json
 import re
@@ -147,6 +148,13 @@ def test_weights_bear_their_names_and_the_same_bytes_whatever_their_order(export
     names = {name for name, _ in tf.train.list_variables(str(version / "variables" / "variables"))}
     parts = map("/".join, itertools.product(["encoder", "decoder"], ["dense", "dense_1"], ["kernel", "bias"]))
     assert {f"weights/{name}/.ATTRIBUTES/VARIABLE_VALUE" for name in parts} == names - {"_CHECKPOINTABLE_OBJECT_GRAPH"}
+
+
+def test_a_signature_that_is_a_method_has_its_description(core):
+    metadata = json.loads((core.version / "assets.extra" / "metadata.json").read_text())
+    for name, signature in metadata["signatures"].items():
+        if hasattr(core.model, name) and (documentation := inspect.getdoc(getattr(core.model, name))):
+            assert documentation.startswith(signature["description"])
 
 
 def test_a_diverged_model_is_not_published(tmp_path):

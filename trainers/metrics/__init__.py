@@ -1,5 +1,6 @@
 """Metrics, a file for each question: how likely, how near, whether copies, what density, what modes, what latents, what
-factors, what groups, what theory, how fast.
+factors, what groups, what theory, how chains
+move, how fast.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
@@ -11,6 +12,7 @@ run: `trainers.rundir.Run`. data: `trainers.data.Data`. options: the flags of `t
 
 from trainers.metrics import (
     annealed,
+    chains,
     coverage,
     densities,
     density_ratio,
@@ -36,6 +38,7 @@ METRICS = {
     "ais_gap": annealed.ais_gap,
     "ais_log_likelihood": annealed.ais_log_likelihood,
     "ais_nll": annealed.ais_nll,
+    "chain_mixing": chains.chain_mixing,
     "class_accuracy": sample_quality.class_accuracy,
     "classification_accuracy": likelihood.classification_accuracy,
     "density_against_theory": theory.density_against_theory,

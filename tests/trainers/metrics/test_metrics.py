@@ -74,6 +74,7 @@ OF_CLASSES = run_of(
     ("memorisation", sampler_of(MODES), data_of(MODES, MODES[:1]), "1 rows are too few"),
     ("memorisation", NOTHING, MANY, "draws no samples"),
     ("frechet_distance", NOTHING, MANY, "draws no samples"),
+    ("chain_mixing", NOTHING, POINTS, "no Markov chain"),
     ("density_ratio", NOTHING, POINTS, "no ratio"),
     ("density_map", NOTHING, POINTS, "no closed form"),
     ("density_map", NOTHING, data_of(MODES[:, :1], MODES[:, :1]), "not points in the plane"),
