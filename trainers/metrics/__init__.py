@@ -1,6 +1,5 @@
 """Metrics, a file for each question: how likely, how near, whether copies, what density, what modes, what latents, what
-factors, what groups, what theory, how chains
-move, how fast.
+factors, what groups, what theory, how chains move, how fast.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
