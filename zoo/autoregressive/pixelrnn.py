@@ -34,8 +34,6 @@ from common.graph import graph
 from zoo.autoregressive.autoregressive import Autoregressive, Walk
 from zoo.parts import layers, masks
 
-TAPS = {"row": (-1, 0, 1), "diagonal": (-1, 0)}  # places at t - 1 that K_ss sees, beside the own
-
 
 class PixelRNN(Autoregressive):
     """Pixel recurrent neural network (van den Oord et al. 2016).
@@ -68,6 +66,11 @@ class PixelRNN(Autoregressive):
         if self.data_name != "images":
             raise ValueError("points have no rows of pixels to run over: choose made or nade.")
 
+    @property
+    def beside(self):
+        """Columns of zeros on the right of the image."""
+        return int(self.recurrence == "diagonal")
+
     def make_networks(self):
         self.orders = masks.orders(1, self.size, "natural", self.seed)
         start, self.masks = {}, {}
@@ -79,11 +82,11 @@ class PixelRNN(Autoregressive):
             mask = masks.convolution_mask(shape, including_centre, self.data_shape[-1])
             self.masks[f"K_{name}"] = np.tile(mask, gates)
 
-        h, taps, directions = self.hidden_size, len(TAPS[self.recurrence]), 1 + (self.recurrence == "diagonal")
+        h, taps, ways, width = self.hidden_size, *{"row": (3, 1, 3), "diagonal": (2, 2, 1)}[self.recurrence]
         convolution("in", 7, 7, self.data_shape[-1], 2 * h, including_centre=False)
         for layer in range(self.num_layers):
-            convolution(f"is_{layer}", 1, 1 if self.recurrence == "diagonal" else 3, 2 * h, h, gates=4 * directions)
-            of_each = [keras.initializers.GlorotUniform()([taps * h, 4 * h]).numpy() for _ in range(directions)]
+            convolution(f"is_{layer}", 1, width, 2 * h, h, gates=4 * ways)
+            of_each = [keras.initializers.GlorotUniform()([taps * h, 4 * h]).numpy() for _ in range(ways)]
             start[f"K_ss_{layer}"] = np.stack(of_each)
             convolution(f"up_{layer}", 1, 1, h, 2 * h)
         convolution("out_0", 1, 1, 2 * h, 2 * h)
@@ -96,75 +99,116 @@ class PixelRNN(Autoregressive):
         return {name: weight * tf.cast(self.masks.get(name, 1.0), dtype) for name, weight in weights.items()}
 
     @graph  # a loop of the graph also where it is called eagerly
-    def parameters(self, x):
-        """Those of the distributions of flat x [batch, D], [batch, D, num_parameters], computed in its dtype."""
-        weights, (_, width, _) = self.weights_as(x.dtype), self.data_shape
-        offsets, lstm = TAPS[self.recurrence], {"row": row_lstm, "diagonal": diagonal_bilstm}[self.recurrence]
+    def rows(self, x, above):
+        """Parameters [batch, rows * width * channels, num_parameters] of pixels, computed in the dtype of x.
+
+        Args:
+            x: [batch, 3 + rows, width, channels], of which the first three rows are those above.
+            above: list of the states of each layer in the row above, as `nothing_above` gives them for the first row.
+
+        Returns:
+            The parameters, and the states in the last row.
+        """
+        weights, lstm = self.weights_as(x.dtype), {"row": row_lstm, "diagonal": diagonal_bilstm}[self.recurrence]
 
         def convolved(h, name):
             return tf.nn.conv2d(h, weights[f"K_{name}"], 1, "SAME") + weights[f"b_{name}"]
 
-        x = tf.reshape(x, [-1, *self.data_shape])
-        if self.recurrence == "diagonal":
-            x = tf.pad(x, [(0, 0), (0, 0), (0, 1), (0, 0)])
-        h = convolved(x, "in")
-        for layer in range(self.num_layers):
-            states = lstm(convolved(h, f"is_{layer}"), weights[f"K_ss_{layer}"], offsets)
+        sides = [(0, 0), (0, 0), (3, 3 + self.beside), (0, 0)]
+        h = tf.nn.conv2d(tf.pad(x, sides), weights["K_in"][:4], 1, "VALID") + weights["b_in"]  # no rows below
+        last = []
+        for layer, before in enumerate(above):
+            states, below = lstm(convolved(h, f"is_{layer}"), weights[f"K_ss_{layer}"], before)
             h += convolved(states, f"up_{layer}")
+            last.append(below)
         for layer in range(2):
             h = convolved(tf.nn.relu(h), f"out_{layer}")
-        return tf.reshape(h[:, :, :width], [-1, self.size, self.family.num_parameters])
+        num_pixels = (x.shape[1] - 3) * x.shape[2] * x.shape[3]
+        return tf.reshape(h[:, :, : x.shape[2]], [-1, num_pixels, self.family.num_parameters]), last
+
+    def nothing_above(self, batch, dtype):
+        _, width, _ = self.data_shape
+        return [tf.zeros([2, batch, width + self.beside, self.hidden_size], dtype)] * self.num_layers
+
+    def parameters(self, x):
+        """Those of the distributions of flat x [batch, D], [batch, D, num_parameters], computed in its dtype."""
+        images = tf.pad(tf.reshape(x, [-1, *self.data_shape]), [(0, 0), (3, 0), (0, 0), (0, 0)])
+        return self.rows(images, self.nothing_above(tf.shape(x)[0], x.dtype))[0]
 
     def log_probs(self, x, k):
         return self.of_pixels(x, tf.linalg.matrix_transpose(self.parameters(x)))
 
     def walk(self, k):
-        def parameters(x, place, pixel):
-            return tf.gather(self.parameters(x), pixel, batch_dims=1)
+        height, width, channels = self.data_shape
+        line, batch, shape = width * channels, tf.shape(k)[0], (3 + height, width, channels)
 
-        def seen(x, place, pixel, value):
-            return x + tf.one_hot(pixel, self.size, dtype=x.dtype) * tf.cast(value, x.dtype)[:, None]
+        def row(x, above, place):
+            return self.rows(tf.gather(x, place // line + tf.range(4), axis=1), above)
 
-        return Walk(tf.zeros([tf.shape(k)[0], self.size], tf.float64), parameters, seen)
+        def parameters(state, place, pixel):
+            return row(*state, place)[0][:, place % line]
 
+        def seen(state, place, pixel, value):
+            x, above = state
+            here = tf.one_hot(3 * line + pixel, (3 + height) * line, dtype=x.dtype)
+            x += tf.reshape(here * tf.cast(value, x.dtype)[:, None], [-1, *shape])
+            return x, tf.cond(place % line == line - 1, lambda: row(x, above, place)[1], lambda: above)
 
-def row_lstm(x, K, offsets):
-    """States [batch, height, width, h] of K_is * x [batch, height, width, 4 h], each row given that above."""
-    h = states(tf.transpose(x, [1, 0, 2, 3])[:, None], K, offsets)
-    return tf.transpose(h[:, 0], [1, 0, 2, 3])
-
-
-def diagonal_bilstm(x, K, offsets):
-    """The same, of [batch, height, width, 8 h], from the upper left plus, one row above, from the upper right."""
-    height, from_left, from_right = x.shape[1], *tf.split(x, 2, axis=-1)
-    by_diagonal = tf.stack([tf.transpose(skew(way), [2, 0, 1, 3]) for way in (from_left, from_right[:, :, ::-1])], 1)
-    h = tf.transpose(states(by_diagonal, K, offsets), [1, 2, 3, 0, 4])
-    from_left, from_right = unskew(h[0]), unskew(h[1])[:, :, ::-1]
-    return from_left + tf.pad(from_right, [(0, 0), (1, 0), (0, 0), (0, 0)])[:, :height]
+        return Walk((tf.zeros([batch, *shape], tf.float64), self.nothing_above(batch, tf.float64)), parameters, seen)
 
 
-def states(x, K, offsets):
-    """States h_t [steps, ways, batch, places, h] by equation 3, of K_is * x_t [steps, ways, batch, places, 4 h].
+def row_lstm(x, K, above):
+    """States of K_is * x [batch, rows, width, 4 h], each row given that above: [batch, rows, width, h].
 
-    K [ways, len(offsets) h, 4 h] is K_ss of each way: what it sees of h_{t-1} are the places at these offsets.
+    `above` are h and c in the row above, [2, batch, width, h]; beside the states, those of the last row are returned.
     """
-    steps, places, h = x.shape[0], x.shape[-2], x.shape[-1] // 4
-    start = tf.zeros_like(x[0, ..., :h])
+    h, c = states(tf.transpose(x, [1, 0, 2, 3])[:, None], K, (-1, 0, 1), *tf.unstack(above[:, None]))
+    return tf.transpose(h[:, 0], [1, 0, 2, 3]), tf.concat([h[-1], c], axis=0)
+
+
+def diagonal_bilstm(x, K, above):
+    """The same, of [batch, rows, width, 8 h], from the upper left plus, one row above, from the upper right.
+
+    `above` is the h of each in the row above, [2, batch, width, h], along its way: the second from right to left.
+    """
+    ways = tf.stack([way[:, :, ::step] for way, step in zip(tf.split(x, 2, axis=-1), (1, -1), strict=True)])
+    size = above.shape[-1]
+    first = ways[:, :, 0] + by_way(above, K[:, :size])  # nothing is above it within x
+    ways = tf.concat([first[:, :, None], ways[:, :, 1:]], axis=2)
+    by_diagonal = tf.stack([tf.transpose(skew(way), [2, 0, 1, 3]) for way in tf.unstack(ways)], axis=1)
+    start = tf.zeros_like(by_diagonal[0, ..., :size])
+    h, _ = states(by_diagonal, K, (-1, 0), start, start)
+    h = tf.stack([unskew(way) for way in tf.unstack(tf.transpose(h, [1, 2, 3, 0, 4]))])
+    from_right = tf.concat([above[1, :, None], h[1, :, :-1]], axis=1)[:, :, ::-1]
+    return h[0] + from_right, h[:, :, -1]
+
+
+def by_way(h, K):
+    """Products of h [ways, batch, places, size] with the matrices K [ways, size, outputs]."""
+    return tf.reshape(tf.reshape(h, [K.shape[0], -1, K.shape[1]]) @ K, [K.shape[0], -1, h.shape[2], K.shape[2]])
+
+
+def states(x, K, offsets, h, c):
+    """h_t [steps, ways, batch, places, h] by equation 3, of K_is * x_t [steps, ways, batch, places, 4 h], and the last c.
+
+    K [ways, len(offsets) h, 4 h] is K_ss of each way: what it sees of h_{t-1} are the places at these offsets. h and c
+    are those before the first step.
+    """
+    steps, places = x.shape[0], x.shape[-2]
+    found = tf.TensorArray(h.dtype, steps, element_shape=h.shape)
     x = tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x)
 
-    def step(t, before, c, found):
-        padded = tf.pad(before, [(0, 0), (0, 0), (1, 1), (0, 0)])
+    def step(t, h, c, found):
+        padded = tf.pad(h, [(0, 0), (0, 0), (1, 1), (0, 0)])
         seen = tf.concat([padded[..., 1 + offset : 1 + offset + places, :] for offset in offsets], axis=-1)
-        of_before = tf.reshape(seen, [K.shape[0], -1, K.shape[1]]) @ K
-        gates = x.read(t) + tf.reshape(of_before, [K.shape[0], -1, places, 4 * h])
-        o, f, i, g = tf.split(gates, 4, axis=-1)
+        o, f, i, g = tf.split(x.read(t) + by_way(seen, K), 4, axis=-1)
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
-        now = tf.sigmoid(o) * tf.tanh(c)
-        return t + 1, now, c, found.write(t, now)
+        h = tf.sigmoid(o) * tf.tanh(c)
+        return t + 1, h, c, found.write(t, h)
 
-    found = tf.TensorArray(start.dtype, steps, element_shape=start.shape)
-    # Not `tf.scan`, which keeps c too; XLA needs the bound to differentiate.
-    return tf.while_loop(lambda t, *_: t < steps, step, [0, start, start, found], maximum_iterations=steps)[-1].stack()
+    # Not `tf.scan`, which keeps c of all steps too; XLA differentiates no loop without a bound.
+    *_, c, found = tf.while_loop(lambda t, *_: t < steps, step, [0, h, c, found], maximum_iterations=steps)
+    return found.stack(), c
 
 
 def skew(x):

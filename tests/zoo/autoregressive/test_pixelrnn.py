@@ -34,16 +34,17 @@ def by_pixel(x, K, offsets):
 def test_recurrences_are_those_of_loops_over_pixels(shape, jit_compile):
     rng, size = np.random.default_rng(0), 2
     x, K = rng.normal(size=[2, *shape, 8 * size]), rng.normal(size=[2, 3 * size, 4 * size])
-    compiled = [
+    above = np.zeros([2, 2, shape[1], size])
+    row_lstm, diagonal_bilstm = (
         graph(function, jit_compile=jit_compile) for function in (pixelrnn.row_lstm, pixelrnn.diagonal_bilstm)
-    ]
-    found = compiled[0](tf.constant(x[..., : 4 * size]), tf.constant(K[:1]), pixelrnn.TAPS["row"])
+    )
+    found, _ = row_lstm(tf.constant(x[..., : 4 * size]), tf.constant(K[:1]), tf.constant(above))
     np.testing.assert_allclose(found, by_pixel(x[..., : 4 * size], K[0], OFFSETS["row"]), rtol=1e-10)
     left, right = np.split(x, 2, axis=-1)
     K = K[:, : 2 * size]
     expected = by_pixel(left, K[0], OFFSETS["diagonal"])
     expected[:, 1:] += by_pixel(right[:, :, ::-1], K[1], OFFSETS["diagonal"])[:, :-1, ::-1]
-    found = compiled[1](tf.constant(x), tf.constant(K), pixelrnn.TAPS["diagonal"])
+    found, _ = diagonal_bilstm(tf.constant(x), tf.constant(K), tf.constant(above))
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
