@@ -8,3 +8,14 @@ import tensorflow as tf
 # them, and in the libraries that they call, would take most of the time of tracing.
 as_written = tf.autograph.experimental.do_not_convert
 graph = functools.partial(tf.function, autograph=False, reduce_retracing=True)
+
+
+def in_graph(function):
+    """The function, as one graph where it is called eagerly; it sees the static shapes of its inputs in either case."""
+    alone = graph(function, reduce_retracing=False)
+
+    @functools.wraps(function)
+    def called(*inputs):
+        return (alone if tf.executing_eagerly() else function)(*inputs)
+
+    return called

@@ -30,7 +30,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common.graph import graph
+from common.graph import in_graph
 from zoo.autoregressive.autoregressive import Autoregressive, Walk
 from zoo.parts import layers, masks
 
@@ -98,7 +98,6 @@ class PixelRNN(Autoregressive):
         weights = {w.name: tf.cast(tf.convert_to_tensor(w.value), dtype) for w in self.conditionals.weights}
         return {name: weight * tf.cast(self.masks.get(name, 1.0), dtype) for name, weight in weights.items()}
 
-    @graph  # a loop of the graph also where it is called eagerly
     def rows(self, x, above):
         """Parameters [batch, rows * width * channels, num_parameters] of pixels, computed in the dtype of x.
 
@@ -188,11 +187,12 @@ def by_way(h, K):
     return tf.reshape(tf.reshape(h, [K.shape[0], -1, K.shape[1]]) @ K, [K.shape[0], -1, h.shape[2], K.shape[2]])
 
 
+@in_graph
 def states(x, K, offsets, h, c):
-    """h_t [steps, ways, batch, places, h] by equation 3, of K_is * x_t [steps, ways, batch, places, 4 h], and the last c.
+    """h_t [steps, ways, batch, places, h] by equation 3, and the last c.
 
-    K [ways, len(offsets) h, 4 h] is K_ss of each way: what it sees of h_{t-1} are the places at these offsets. h and c
-    are those before the first step.
+    `x` are K_is * x_t [steps, ways, batch, places, 4 h]; h and c those before the first step. K [ways, len(offsets) h,
+    4 h] is K_ss of each way, which sees the places of h_{t-1} at these offsets.
     """
     steps, places = x.shape[0], x.shape[-2]
     found = tf.TensorArray(h.dtype, steps, element_shape=h.shape)

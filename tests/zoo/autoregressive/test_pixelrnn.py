@@ -58,23 +58,25 @@ def test_a_skewed_image_has_its_diagonals_as_columns():
 
 
 def in_triangle(down, right, num_layers):
-    """Of a row LSTM: its layers see further to the left, by K_is, and one place more to each side with every row."""
-    return (down == 0) & (right < 0) & (right >= -3 - num_layers) | (down > 0) & (right <= down + 2) & (
-        right >= -down - 3 - num_layers
-    )
+    """Of a row LSTM: K_in, and a place more on each side with every row, and on the left, by K_is, with every layer."""
+    left = -right <= down + 3 + num_layers
+    return left & ((down == 0) & (right < 0) | (down > 0) & (right <= down + 2))
 
 
 def everything(down, right, num_layers):
     return (down > 0) | (down == 0) & (right < 0)
 
 
-@pytest.mark.parametrize("recurrence, num_layers, field", [
-    ("row", 1, in_triangle), ("row", 2, in_triangle), ("diagonal", 1, everything), ("diagonal", 2, everything),
+@pytest.mark.parametrize("recurrence, num_layers, shape, field", [
+    ("row", 1, (3, 13, 1), in_triangle),
+    ("row", 2, (3, 13, 1), in_triangle),
+    ("row", 1, (2, 7, 3), in_triangle),
+    ("diagonal", 1, (3, 13, 1), everything),
+    ("diagonal", 1, (2, 7, 3), everything),
 ])  # fmt: skip
-def test_an_output_sees_all_of_its_field_and_nothing_else(recurrence, num_layers, field):
+def test_an_output_sees_all_of_its_field_and_nothing_else(recurrence, num_layers, shape, field):
     """Of images so wide that the first pixel of a row sees the last of the row above by the recurrence alone."""
-    height, width = shape = 3, 13
-    model = PixelRNN(data_shape=(*shape, 1), recurrence=recurrence, num_layers=num_layers, hidden_size=8)
+    model = PixelRNN(data_shape=shape, recurrence=recurrence, num_layers=num_layers, hidden_size=18)
     rng = np.random.default_rng(0)
     for weight in model.conditionals.trainable_variables:
         weight.assign(rng.normal(size=weight.shape, scale=0.3))
@@ -82,6 +84,6 @@ def test_an_output_sees_all_of_its_field_and_nothing_else(recurrence, num_layers
     with tf.GradientTape() as tape:
         tape.watch(x)
         logits = tf.linalg.diag_part(model.parameters(x)[..., 0])
-    i, j = np.unravel_index(np.arange(model.size), shape)
-    expected = field(i[:, None] - i, j - j[:, None], num_layers)
+    down, right, channel = (of[:, None] - of for of in np.unravel_index(np.arange(model.size), shape))
+    expected = field(down, -right, num_layers) | (down == 0) & (right == 0) & (channel > 0)
     np.testing.assert_array_equal(tape.gradient(logits, x) != 0.0, expected)
