@@ -122,8 +122,8 @@ class PixelRNN(Autoregressive):
             last.append(below)
         for layer in range(2):
             h = convolved(tf.nn.relu(h), f"out_{layer}")
-        num_pixels = (x.shape[1] - 3) * x.shape[2] * x.shape[3]
-        return tf.reshape(h[:, :, : x.shape[2]], [-1, num_pixels, self.family.num_parameters]), last
+        h, num_pixels = cut(h, 2, 0, x.shape[2]), (x.shape[1] - 3) * x.shape[2] * x.shape[3]
+        return tf.reshape(h, [-1, num_pixels, self.family.num_parameters]), last
 
     def nothing_above(self, batch, dtype):
         _, width, _ = self.data_shape
@@ -170,16 +170,28 @@ def diagonal_bilstm(x, K, above):
 
     `above` is the h of each in the row above, [2, batch, width, h], along its way: the second from right to left.
     """
-    ways = tf.stack([way[:, :, ::step] for way, step in zip(tf.split(x, 2, axis=-1), (1, -1), strict=True)])
-    size = above.shape[-1]
-    first = ways[:, :, 0] + by_way(above, K[:, :size])  # nothing is above it within x
-    ways = tf.concat([first[:, :, None], ways[:, :, 1:]], axis=2)
-    by_diagonal = tf.stack([tf.transpose(skew(way), [2, 0, 1, 3]) for way in tf.unstack(ways)], axis=1)
+    size, rows, (from_left, from_right) = above.shape[-1], x.shape[1], tf.split(x, 2, axis=-1)
+    ways = tf.stack([from_left, tf.reverse(from_right, [2])])
+    first = cut(ways, 2, 0, 1) + by_way(above, K[:, :size])[:, :, None]  # nothing is above it within x
+    ways = tf.unstack(tf.concat([first, cut(ways, 2, 1, rows)], axis=2))
+    by_diagonal = tf.stack([tf.transpose(skew(way), [2, 0, 1, 3]) for way in ways], axis=1)
     start = tf.zeros_like(by_diagonal[0, ..., :size])
     h, _ = states(by_diagonal, K, (-1, 0), start, start)
-    h = tf.stack([unskew(way) for way in tf.unstack(tf.transpose(h, [1, 2, 3, 0, 4]))])
-    from_right = tf.concat([above[1, :, None], h[1, :, :-1]], axis=1)[:, :, ::-1]
-    return h[0] + from_right, h[:, :, -1]
+    from_left, from_right = (unskew(way) for way in tf.unstack(tf.transpose(h, [1, 2, 3, 0, 4])))
+    moved = tf.concat([above[1][:, None], cut(from_right, 1, 0, rows - 1)], axis=1)
+    return from_left + tf.reverse(moved, [2]), tf.stack([from_left[:, -1], from_right[:, -1]])
+
+
+def cut(x, axis, start, stop):
+    """x[start:stop] along an axis. The gradient of `x[...]` took more time than all else in a step of training."""
+    here = np.arange(x.shape.rank) == axis
+    return tf.slice(x, np.where(here, start, 0), np.where(here, stop - start, -1))
+
+
+def shifted(h, offset):
+    """For each place of h [ways, batch, places, size] what is at the place `offset`, -1, 0 or 1, after it, or zeros."""
+    kept = cut(h, 2, max(offset, 0), h.shape[2] + min(offset, 0))
+    return tf.pad(kept, [(0, 0), (0, 0), (max(-offset, 0), max(offset, 0)), (0, 0)])
 
 
 def by_way(h, K):
@@ -194,13 +206,12 @@ def states(x, K, offsets, h, c):
     `x` are K_is * x_t [steps, ways, batch, places, 4 h]; h and c those before the first step. K [ways, len(offsets) h,
     4 h] is K_ss of each way, which sees the places of h_{t-1} at these offsets.
     """
-    steps, places = x.shape[0], x.shape[-2]
+    steps = x.shape[0]
     found = tf.TensorArray(h.dtype, steps, element_shape=h.shape)
     x = tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x)
 
     def step(t, h, c, found):
-        padded = tf.pad(h, [(0, 0), (0, 0), (1, 1), (0, 0)])
-        seen = tf.concat([padded[..., 1 + offset : 1 + offset + places, :] for offset in offsets], axis=-1)
+        seen = tf.concat([shifted(h, offset) for offset in offsets], axis=-1)
         o, f, i, g = tf.split(x.read(t) + by_way(seen, K), 4, axis=-1)
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
         h = tf.sigmoid(o) * tf.tanh(c)
@@ -214,12 +225,12 @@ def states(x, K, offsets, h, c):
 def skew(x):
     """Rows of x [batch, height, width, size], row i from place i on: [batch, height, height + width - 1, size]."""
     _, height, width, size = x.shape
-    lines = tf.reshape(tf.pad(x, [(0, 0), (0, 0), (0, height), (0, 0)]), [-1, height * (width + height), size])
-    return tf.reshape(lines[:, :-height], [-1, height, width + height - 1, size])
+    lines = tf.reshape(tf.pad(x, [(0, 0), (0, 0), (0, height), (0, 0)]), [-1, height * (height + width), size])
+    return tf.reshape(cut(lines, 1, 0, lines.shape[1] - height), [-1, height, height + width - 1, size])
 
 
 def unskew(x):
     """The inverse of `skew`."""
     _, height, diagonals, size = x.shape
     lines = tf.pad(tf.reshape(x, [-1, height * diagonals, size]), [(0, 0), (0, height), (0, 0)])
-    return tf.reshape(lines, [-1, height, diagonals + 1, size])[:, :, : diagonals + 1 - height]
+    return cut(tf.reshape(lines, [-1, height, diagonals + 1, size]), 2, 0, diagonals + 1 - height)
