@@ -19,9 +19,11 @@ comes after a pixel in its row. K_in is 7x7 and sees no pixel at its centre (mas
 has h, and K_up leads back to 2 h. Channels of colour are in order, R, G, B: a third of the features belongs to each.
 
 Departures from van den Oord et al. 2016: in the diagonal network the image has one column of zeros more on its right.
-The layer from right to left sees pixels by what lies to the right of them, and the last of a row would be hidden from
-the first of the next row but for those that K_in reaches. Adam in place of RMSProp; Glorot's initial weights. There are
-no connections from the input to all layers or from these to the output, but for the residual ones.
+Without it the last pixel of a row would be hidden from those of the next that K_in does not reach it from, for the
+layer from right to left sees a pixel only from places on the right of it. Adam in place of RMSProp; Glorot's initial
+weights. All connections that skip layers are the residual ones.
+
+A draw needs no full passes: a pixel costs a pass over its row, from the states of the row above.
 """
 
 from typing import Literal
@@ -117,8 +119,8 @@ class PixelRNN(Autoregressive):
         h = tf.nn.conv2d(tf.pad(x, sides), weights["K_in"][:4], 1, "VALID") + weights["b_in"]  # no rows below
         last = []
         for layer, before in enumerate(above):
-            states, below = lstm(convolved(h, f"is_{layer}"), weights[f"K_ss_{layer}"], before)
-            h += convolved(states, f"up_{layer}")
+            of_layer, below = lstm(convolved(h, f"is_{layer}"), weights[f"K_ss_{layer}"], before)
+            h += convolved(of_layer, f"up_{layer}")
             last.append(below)
         for layer in range(2):
             h = convolved(tf.nn.relu(h), f"out_{layer}")
@@ -126,6 +128,7 @@ class PixelRNN(Autoregressive):
         return tf.reshape(h, [-1, num_pixels, self.family.num_parameters]), last
 
     def nothing_above(self, batch, dtype):
+        """Zeros [2, batch, width, h] for each layer: of h and c, or of h from the left and from the right."""
         _, width, _ = self.data_shape
         return [tf.zeros([2, batch, width + self.beside, self.hidden_size], dtype)] * self.num_layers
 
@@ -136,6 +139,8 @@ class PixelRNN(Autoregressive):
 
     def log_probs(self, x, k):
         return self.of_pixels(x, tf.linalg.matrix_transpose(self.parameters(x)))
+
+    draws_and_means = in_graph(Autoregressive.draws_and_means)  # eagerly it would start loops at every pixel
 
     def walk(self, k):
         height, width, channels = self.data_shape

@@ -57,6 +57,18 @@ def test_a_skewed_image_has_its_diagonals_as_columns():
     np.testing.assert_array_equal(pixelrnn.unskew(skewed), x)
 
 
+def slopes(model):
+    """Of every first parameter by every pixel, [D, D], of random weights."""
+    rng = np.random.default_rng(0)
+    for weight in model.conditionals.trainable_variables:
+        weight.assign(rng.normal(size=weight.shape, scale=0.3))
+    x = tf.constant(np.tile(rng.random(model.size), [model.size, 1]))  # a row for each parameter
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        parameters = tf.linalg.diag_part(model.parameters(x)[..., 0])
+    return tape.gradient(parameters, x)
+
+
 def in_triangle(down, right, num_layers):
     """Of a row LSTM: K_in, and a place more on each side with every row, and on the left, by K_is, with every layer."""
     left = -right <= down + 3 + num_layers
@@ -77,13 +89,14 @@ def everything(down, right, num_layers):
 def test_an_output_sees_all_of_its_field_and_nothing_else(recurrence, num_layers, shape, field):
     """Of images so wide that the first pixel of a row sees the last of the row above by the recurrence alone."""
     model = PixelRNN(data_shape=shape, recurrence=recurrence, num_layers=num_layers, hidden_size=18)
-    rng = np.random.default_rng(0)
-    for weight in model.conditionals.trainable_variables:
-        weight.assign(rng.normal(size=weight.shape, scale=0.3))
-    x = tf.constant(np.tile(rng.random(model.size), [model.size, 1]))  # a row for each output
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        logits = tf.linalg.diag_part(model.parameters(x)[..., 0])
     down, right, channel = (of[:, None] - of for of in np.unravel_index(np.arange(model.size), shape))
     expected = field(down, -right, num_layers) | (down == 0) & (right == 0) & (channel > 0)
-    np.testing.assert_array_equal(tape.gradient(logits, x) != 0.0, expected)
+    np.testing.assert_array_equal(slopes(model) != 0.0, expected)
+
+
+def test_without_a_column_beside_it_the_last_pixel_of_a_row_is_hidden_from_the_next(monkeypatch):
+    monkeypatch.setattr(PixelRNN, "beside", 0)
+    model = PixelRNN(data_shape=(2, 13, 1), num_layers=2, hidden_size=18)
+    expected = np.tri(26, k=-1, dtype=bool)
+    expected[13:22, 12] = False  # which K_in, three columns to each side, does not reach it from
+    np.testing.assert_array_equal(slopes(model) != 0.0, expected)
