@@ -46,7 +46,13 @@ def of_case(i):
     return model, graph(model.draws_and_means, input_signature=[tf.TensorSpec([None], tf.int64)])
 
 
-of_each_case = pytest.mark.parametrize("i", range(len(CASES)), ids=[f"{i}-{name}" for i, (name, _) in enumerate(CASES)])
+of_each_case = pytest.mark.parametrize(
+    "i",
+    [
+        pytest.param(i, id=f"{i}-{name}", marks=[pytest.mark.slow] if name == "pixelrnn" else [])
+        for i, (name, _) in enumerate(CASES)
+    ],
+)
 
 
 def states(model):
