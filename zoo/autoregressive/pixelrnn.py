@@ -112,19 +112,26 @@ class PixelRNN(Autoregressive):
         """
         weights, lstm = self.weights_as(x.dtype), {"row": row_lstm, "diagonal": diagonal_bilstm}[self.recurrence]
 
-        def convolved(h, name):
-            return tf.nn.conv2d(h, weights[f"K_{name}"], 1, "SAME") + weights[f"b_{name}"]
+        def convolved(name, *seen):
+            """By all that a kernel sees of each place; a product, for TensorFlow's convolutions fail of an empty batch."""
+            seen, K = tf.concat(seen, axis=3), weights[f"K_{name}"]
+            K = tf.reshape(K, [-1, K.shape[-1]])[: seen.shape[3]]
+            shape = [-1, seen.shape[1], seen.shape[2], K.shape[1]]
+            return tf.reshape(tf.reshape(seen, [-1, K.shape[0]]) @ K, shape) + weights[f"b_{name}"]
 
-        sides = [(0, 0), (0, 0), (3, 3 + self.beside), (0, 0)]
-        h = tf.nn.conv2d(tf.pad(x, sides), weights["K_in"][:4], 1, "VALID") + weights["b_in"]  # no rows below
+        num_rows, width = x.shape[1] - 3, x.shape[2] + self.beside
+        padded = tf.pad(x, [(0, 0), (0, 0), (3, 3 + self.beside), (0, 0)])
+        lines = [cut(padded, 1, row, row + num_rows) for row in range(4)]
+        h = convolved("in", *[cut(line, 2, column, column + width) for line in lines for column in range(7)])
         last = []
         for layer, before in enumerate(above):
-            of_layer, below = lstm(convolved(h, f"is_{layer}"), weights[f"K_ss_{layer}"], before)
-            h += convolved(of_layer, f"up_{layer}")
+            seen = [shifted(h, -1), h] if self.recurrence == "row" else [h]
+            of_layer, below = lstm(convolved(f"is_{layer}", *seen), weights[f"K_ss_{layer}"], before)
+            h += convolved(f"up_{layer}", of_layer)
             last.append(below)
         for layer in range(2):
-            h = convolved(tf.nn.relu(h), f"out_{layer}")
-        h, num_pixels = cut(h, 2, 0, x.shape[2]), (x.shape[1] - 3) * x.shape[2] * x.shape[3]
+            h = convolved(f"out_{layer}", tf.nn.relu(h))
+        h, num_pixels = cut(h, 2, 0, x.shape[2]), num_rows * x.shape[2] * x.shape[3]
         return tf.reshape(h, [-1, num_pixels, self.family.num_parameters]), last
 
     def nothing_above(self, batch, dtype):
@@ -154,7 +161,7 @@ class PixelRNN(Autoregressive):
 
         def seen(state, place, pixel, value):
             x, above = state
-            here = tf.one_hot(3 * line + pixel, (3 + height) * line, dtype=x.dtype)
+            here = tf.cast(tf.range((3 + height) * line) == 3 * line + pixel[:, None], x.dtype)
             x += tf.reshape(here * tf.cast(value, x.dtype)[:, None], [-1, *shape])
             return x, tf.cond(place % line == line - 1, lambda: row(x, above, place)[1], lambda: above)
 
@@ -175,8 +182,8 @@ def diagonal_bilstm(x, K, above):
 
     `above` is the h of each in the row above, [2, batch, width, h], along its way: the second from right to left.
     """
-    size, rows, (from_left, from_right) = above.shape[-1], x.shape[1], tf.split(x, 2, axis=-1)
-    ways = tf.stack([from_left, tf.reverse(from_right, [2])])
+    size, rows, (from_left, from_right) = above.shape[-1], x.shape[1], tf.split(x, 2, axis=3)
+    ways = tf.stack([from_left, mirrored(from_right)])
     first = cut(ways, 2, 0, 1) + by_way(above, K[:, :size])[:, :, None]  # nothing is above it within x
     ways = tf.unstack(tf.concat([first, cut(ways, 2, 1, rows)], axis=2))
     by_diagonal = tf.stack([tf.transpose(skew(way), [2, 0, 1, 3]) for way in ways], axis=1)
@@ -184,7 +191,12 @@ def diagonal_bilstm(x, K, above):
     h, _ = states(by_diagonal, K, (-1, 0), start, start)
     from_left, from_right = (unskew(way) for way in tf.unstack(tf.transpose(h, [1, 2, 3, 0, 4])))
     moved = tf.concat([above[1][:, None], cut(from_right, 1, 0, rows - 1)], axis=1)
-    return from_left + tf.reverse(moved, [2]), tf.stack([from_left[:, -1], from_right[:, -1]])
+    return from_left + mirrored(moved), tf.stack([from_left[:, -1], from_right[:, -1]])
+
+
+def mirrored(x):
+    """x [batch, rows, width, size] from right to left."""
+    return tf.stack(tf.unstack(x, axis=2)[::-1], axis=2)  # `tf.reverse` is not for all that reads an ONNX file
 
 
 def cut(x, axis, start, stop):
@@ -194,7 +206,7 @@ def cut(x, axis, start, stop):
 
 
 def shifted(h, offset):
-    """For each place of h [ways, batch, places, size] what is at the place `offset`, -1, 0 or 1, after it, or zeros."""
+    """For each place of h [., ., places, size] what is at the place `offset`, -1, 0 or 1, after it, or zeros."""
     kept = cut(h, 2, max(offset, 0), h.shape[2] + min(offset, 0))
     return tf.pad(kept, [(0, 0), (0, 0), (max(-offset, 0), max(offset, 0)), (0, 0)])
 
@@ -216,8 +228,8 @@ def states(x, K, offsets, h, c):
     x = tf.TensorArray(x.dtype, steps, element_shape=x.shape[1:]).unstack(x)
 
     def step(t, h, c, found):
-        seen = tf.concat([shifted(h, offset) for offset in offsets], axis=-1)
-        o, f, i, g = tf.split(x.read(t) + by_way(seen, K), 4, axis=-1)
+        seen = tf.concat([shifted(h, offset) for offset in offsets], axis=3)
+        o, f, i, g = tf.split(x.read(t) + by_way(seen, K), 4, axis=3)
         c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
         h = tf.sigmoid(o) * tf.tanh(c)
         return t + 1, h, c, found.write(t, h)
