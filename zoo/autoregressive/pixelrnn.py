@@ -113,7 +113,7 @@ class PixelRNN(Autoregressive):
         weights, lstm = self.weights_as(x.dtype), {"row": row_lstm, "diagonal": diagonal_bilstm}[self.recurrence]
 
         def convolved(name, *seen):
-            """By all that a kernel sees of each place; a product, for TensorFlow's convolutions fail of an empty batch."""
+            """By all that a kernel sees of each place: a product, as TensorFlow's convolutions fail of no rows."""
             seen, K = tf.concat(seen, axis=3), weights[f"K_{name}"]
             K = tf.reshape(K, [-1, K.shape[-1]])[: seen.shape[3]]
             shape = [-1, seen.shape[1], seen.shape[2], K.shape[1]]
