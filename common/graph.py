@@ -24,3 +24,14 @@ def once(function):
 def of_each(function, rows, dtype=tf.float32):
     """`function` of each row in turn, which needs the memory of one: tensor of this dtype, [number of rows, ...]."""
     return tf.map_fn(as_written(function), rows, fn_output_signature=dtype)  # eagerly it would be rewritten
+
+
+def in_graph(function):
+    """The function, as one graph where it is called eagerly; it sees the static shapes of its inputs in either case."""
+    alone = graph(function, reduce_retracing=False)
+
+    @functools.wraps(function)
+    def called(*inputs):
+        return (alone if tf.executing_eagerly() else function)(*inputs)
+
+    return called

@@ -40,15 +40,16 @@ def convert(functions, num_classes=None):
         specs = functions[name].structured_input_signature[1]
         call = graph(lambda *values: functions[name](**dict(zip(specs, values, strict=True))))
         named = [tf.TensorSpec(spec.shape, spec.dtype, name=key) for key, spec in specs.items()]
+        inputs = rows(specs, num_classes)
         try:
             model, _ = tf2onnx.convert.from_function(call, input_signature=named, opset=OPSET)
             files[name] = model.SerializeToString()
             session = onnxruntime.InferenceSession(files[name], providers=["CPUExecutionProvider"])
+            answers = session.run(None, inputs)
         except Exception as error:  # whatever the converter finds no words for
             raise cli.UserError(f"{name} can not be converted to ONNX: {' '.join(str(error).split())}") from error
-        inputs = rows(specs, num_classes)
         expected = functions[name](**{key: tf.constant(value) for key, value in inputs.items()})
-        found = dict(zip([output.name for output in session.get_outputs()], session.run(None, inputs), strict=True))
+        found = dict(zip([output.name for output in session.get_outputs()], answers, strict=True))
         differences = np.concatenate(
             [np.ravel(np.abs(found[key].astype(float) - value.numpy())) for key, value in expected.items()]
         )

@@ -10,6 +10,7 @@ from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
+from zoo.autoregressive.pixelrnn import PixelRNN
 from zoo.energy.dbm import DBM
 from zoo.flows.nice import NICE
 from zoo.implicit.density_ratio import DensityRatio
@@ -58,6 +59,7 @@ MODELS = {
     "ml_vae": MLVAE,
     "nade": NADE,
     "nice": NICE,
+    "pixelrnn": PixelRNN,
     "pushforward": Pushforward,
     "sprinkler": Sprinkler,
     "vae": VAE,

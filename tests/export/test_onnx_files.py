@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+from common.cli import UserError
 from export import onnx_files
 from export.saved_model import export_model
 from tests.export.exported import gan_of_points
@@ -25,6 +26,10 @@ def test_onnx_runtime_answers_as_tensorflow_does(core, onnxruntime, monkeypatch)
     if not set(onnx_files.NAMES) & set(core.signature_def):
         with mistake("this model has none of them"):
             onnx_files.convert(core.loaded.signatures)
+        return
+    if "ONNX" in core.model.exceptions:
+        with pytest.raises(UserError, match="sample can not be converted to ONNX"):
+            onnx_files.convert(core.loaded.signatures, core.num_classes)
         return
     files, report = onnx_files.convert(core.loaded.signatures, core.num_classes)
     assert set(files) == set(report["signatures"]) == set(onnx_files.NAMES) & set(core.signature_def)

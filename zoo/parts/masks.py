@@ -39,3 +39,19 @@ def hidden_degrees(num_masks, size, hidden_units, seed):
 
     layers = enumerate(hidden_units, start=1)  # 0 is the order's
     return [np.stack([of_mask(mask, layer, units) for mask in range(num_masks)]) for layer, units in layers]
+
+
+def convolution_mask(kernel_shape, including_centre, num_channels=1):
+    """Where a kernel [height, width, inputs, outputs] sees what comes before its centre by lines: float32, ones.
+
+    At the centre it is mask A (van den Oord et al. 2016, arXiv:1601.06759), or, `including_centre`, mask B. An image's
+    channels come in order, and features, in as many groups, are each of a channel: at the centre one sees those of
+    channels before its own, and with mask B of its own too.
+    """
+    mask = np.zeros(kernel_shape, np.float32)
+    height, width, inputs, outputs = kernel_shape
+    row, column = height // 2, width // 2
+    mask[:row], mask[row, :column] = 1.0, 1.0
+    below, above = (spread(units, 0, num_channels) for units in (inputs, outputs))
+    mask[row, column] = below[:, None] < above + including_centre
+    return mask
