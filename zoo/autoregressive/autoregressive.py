@@ -14,6 +14,7 @@ Notation:
 The mean over masks is one of probabilities, not of logits: a draw of it is one by a mask that is drawn first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -21,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from common.graph import graph
 from zoo.configuration import Argument
 from zoo.game import Game
 from zoo.parts import distributions, levels, noise
@@ -117,13 +119,19 @@ class Autoregressive(Game):
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 
-    def draws_and_means(self, seeds, x=None, known=None, **label):
+    @functools.cached_property
+    def draws_in_graph(self):
+        """`draws_and_means`, traced once: for each pixel its operations would take longer than what they compute."""
+        return graph(self.draws_and_means)
+
+    def draws_and_means(self, seeds, *y, x=None, known=None):
         """A draw, and the mean of each of its pixels' distributions given those before: both float32 [batch, D].
 
         Each pixel takes one uniform number, by the inverse of its distribution function. Where bool `known` [batch, D]
         is given, its pixels are those of x.
         """
-        y = self.conditions(**label)
+        if tf.executing_eagerly():
+            return self.draws_in_graph(seeds, *y, x=x, known=known)
         k = self.mask_of_rows(seeds, x, known, *y)
         uniform = noise.uniform_rows(seeds, self.size, noise.stream(noise.LIKELIHOOD))
         pixels, walk = tf.gather(np.argsort(self.orders).astype(np.int32), k), self.walk(k, *y)
@@ -158,11 +166,11 @@ class Autoregressive(Game):
 
     def sample(self, seeds, **label):
         """A draw x ~ p(x) for each int64 seed [batch]."""
-        return self.served_rows(self.draws_and_means(seeds, **label)[0])
+        return self.served_rows(self.draws_and_means(seeds, *self.conditions(**label))[0])
 
     def sample_mean(self, seeds, **label):
         """The means that `sample` draws its pixels round, each given the pixels drawn before; no mean of p(x)."""
-        return self.served_rows(self.draws_and_means(seeds, **label)[1])
+        return self.served_rows(self.draws_and_means(seeds, *self.conditions(**label))[1])
 
     def served_rows(self, flat):
         return self.to_served(tf.reshape(flat, [-1, *self.data_shape]))
@@ -178,8 +186,9 @@ class Autoregressive(Game):
         Returns:
             The draw, and the means of its pixels given those before; both are x where it is known.
         """
-        flat = [tf.reshape(each, [-1, self.size]) for each in (self.from_served(x), known)]
-        return [self.served_rows(rows) for rows in self.draws_and_means(seeds, *flat, **label)]
+        x, known = (tf.reshape(each, [-1, self.size]) for each in (self.from_served(x), known))
+        found = self.draws_and_means(seeds, *self.conditions(**label), x=x, known=known)
+        return [self.served_rows(rows) for rows in found]
 
     def log_prob(self, x, **label):
         """log p(x) of served data in nats, exactly; of grey levels that of those next to the pixels."""

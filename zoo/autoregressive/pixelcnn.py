@@ -95,23 +95,22 @@ class PixelCNN(Autoregressive):
         return self.of_pixels(x, tf.linalg.matrix_transpose(of_each))
 
     def walk(self, k, *y):
-        network, (_, width, channels), batch = self.conditionals, self.data_shape, tf.shape(k)[0]
-        weights = {layer.name: layer.weights_as(tf.float64) for layer in network.layers}
-        of_lines = network.of_lines
-        of_pixels = [layer for layer in network.layers if layer not in of_lines]
+        network, (_, width, channels) = self.conditionals, self.data_shape
+        pixels = causal.Pixels([layer for layer in network.layers if layer not in network.of_lines], width, tf.float64)
+        lines = causal.Lines(network.of_lines, width, tf.float64)
         y = [tf.cast(each, tf.float64) for each in y]
 
         def next_line(line, kept):
             """What is found above a line, `line` being the one before it."""
-            apply = causal.Line(weights, kept)
-            line = tf.reshape(line, [-1, width, channels])
-            return network.above(line, [each[:, None] for each in y], apply), apply.kept
+            apply = lines.at(kept)
+            x = tf.reshape(line, [-1, width, channels])
+            return network.above(x, [each[:, None] for each in y], apply), apply.kept
 
         def pixel_at(place, line, kept):
             """Steps for the pixel of the number in this place, and the numbers of the pixel, zeros where not known."""
             column = place // channels % width
             x = tf.reshape(line, [-1, width, channels])[:, column]
-            return causal.Pixel(weights, kept, place // (width * channels), column), x
+            return pixels.at(place // (width * channels), column, kept), x
 
         def arrived(place, line, above, kept):
             """The state at a place, with the parameters of its number."""
@@ -127,13 +126,13 @@ class PixelCNN(Autoregressive):
             apply, x = pixel_at(place, line, kept)
             apply.keep(network.first, x)
             ends = (place + 1) % (width * channels) == 0
-            if of_lines:
+            if network.of_lines:
                 above = tf.cond(ends, lambda: next_line(line, above[1]), lambda: above)
             return arrived(place + 1, tf.where(ends, tf.zeros_like(line), line), above, apply.kept)
 
-        line, sizes = tf.zeros([batch, width * channels], tf.float64), (width, batch, tf.float64)
-        above = next_line(line, causal.Line.start(of_lines, *sizes))
-        start = arrived(0, line, above, causal.Pixel.start(of_pixels, *sizes))
+        batch = tf.shape(k)[0]
+        line = tf.zeros([batch, width * channels], tf.float64)
+        start = arrived(0, line, next_line(line, lines.start(batch)), pixels.start(batch))
         return Walk(start, lambda state, place, pixel: state[-1], seen)
 
 

@@ -1,10 +1,12 @@
 """Convolutions over the pixels of a picture in lines from the upper left: of all at once, or of one after the other.
 
 A network is a function of x and of `apply(layer, x)`, so that the same lines are a full pass, with `at_once`, and a
-step, with `Pixel` or `Line`, which see of the pixels before what layers have kept of their inputs: as many lines as
+step, with `Pixels` or `Lines`, which see of the pixels before what layers have kept of their inputs: as many lines as
 their kernels have. A step costs for each layer a product of the kernel with the pixels under it, whatever the height of
 the picture.
 """
+
+import copy
 
 import keras
 import numpy as np
@@ -51,68 +53,84 @@ def at_once(layer, x):
     return layer(x)
 
 
-class Pixel:
-    """Layers applied to one pixel [batch, channels] after the other, each by a step with one of these.
+class Pixels:
+    """Layers applied to one pixel after the other, [batch, channels], in numbers of the type `dtype`.
 
-    Args:
-        weights: dict, name of a layer -> its `weights_as` the type of numbers that steps are in.
-        kept: dict, name of a layer -> its inputs in the last lines, [lines * columns, batch, channels]; at the first
-            pixel as `start` makes them. Afterwards the attribute `kept` is that of the next step.
-        row, column: where the pixel is, int tensors.
+    `at` says which pixel it is, and what is kept before it: dict, name of a layer -> its inputs in the last lines,
+    [lines * columns, batch, channels], as `start` makes them for the first pixel. Its attribute `kept` is that of the
+    next then.
     """
 
-    def __init__(self, weights, kept, row, column):
-        self.weights, self.kept, self.row, self.column = weights, dict(kept), row, column
+    def __init__(self, layers, width, dtype):
+        self.layers, self.width, self.dtype, self.weights = layers, width, dtype, {}
+        for layer in layers:
+            kernel, bias = layer.weights_as(dtype)
+            by_place = tf.gather_nd(kernel, under(layer))  # [places, inputs, units]
+            self.weights[layer.name] = tf.reshape(by_place, [-1, kernel.shape[-1]]), bias
 
-    @staticmethod
-    def start(layers, width, batch, dtype):
-        """What layers keep of the pixels before the first: zeros, which those beyond the picture stay."""
+    def start(self, batch):
+        """Zeros, which what lies beyond the picture stays."""
 
         def zeros(layer):
             above, left, right = layer.margins
-            return tf.zeros([(above + 1) * (left + width + right), batch, layer.mask.shape[2]], dtype)
+            return tf.zeros([(above + 1) * (left + self.width + right), batch, layer.mask.shape[2]], self.dtype)
 
-        return {layer.name: zeros(layer) for layer in layers if any(layer.margins)}
+        return {layer.name: zeros(layer) for layer in self.layers if any(layer.margins)}
 
-    def place(self, layer, line, column):
-        """Where a layer keeps the pixel under a line and a column of its kernel: the lines kept take turns."""
-        above, left, _ = layer.margins
-        columns = self.kept[layer.name].shape[0] // (above + 1)
-        return (self.row + line - above) % (above + 1) * columns + self.column + column
+    def at(self, row, column, kept):
+        step = copy.copy(self)
+        step.row, step.column, step.kept, step.places = row, column, dict(kept), {}
+        return step
+
+    def places_of(self, layer):
+        """Where a layer keeps what its kernel covers, the last of it at this pixel: lines take turns."""
+        if layer.margins not in self.places:  # those of one size are many
+            (above, left, right), (line, column) = layer.margins, under(layer).T
+            turn = (self.row + line - above) % (above + 1)
+            self.places[layer.margins] = turn * (left + self.width + right) + self.column + column
+        return self.places[layer.margins]
 
     def keep(self, layer, x):
         """Keeps x as a layer's input at this pixel."""
-        above, left, _ = layer.margins
-        place = self.place(layer, above, left)
-        self.kept[layer.name] = tf.tensor_scatter_nd_update(self.kept[layer.name], [[place]], x[None])
+        here = self.places_of(layer)[-1:, None]
+        self.kept[layer.name] = tf.tensor_scatter_nd_update(self.kept[layer.name], here, x[None])
 
     def __call__(self, layer, x):
-        kernel, bias = self.weights[layer.name]
-        if layer.name not in self.kept:
-            return x @ kernel[0, 0] + bias
-        self.keep(layer, x)
-        under = np.argwhere(layer.mask.any(axis=(2, 3)))
-        seen = tf.gather(self.kept[layer.name], self.place(layer, *under.T))
-        return tf.einsum("sni,sio->no", seen, tf.gather_nd(kernel, under)) + bias
+        W, bias = self.weights[layer.name]
+        if layer.name in self.kept:
+            self.keep(layer, x)
+            seen = tf.transpose(tf.gather(self.kept[layer.name], self.places_of(layer)), [1, 0, 2])
+            x = tf.reshape(seen, [-1, W.shape[0]])
+        return x @ W + bias
 
 
-class Line:
-    """Layers applied to one line [batch, width, channels] after the other; of layers whose masks leave nothing out.
+def under(layer):
+    """The lines and columns of a kernel that are not after the pixel, ints [places, 2], the last those of the pixel."""
+    above, left, right = layer.margins
+    lines, columns = np.indices([above + 1, left + 1 + right])
+    return np.argwhere((lines < above) | (columns <= left))
 
-    Arguments are as for `Pixel`; `kept` are inputs [batch, lines, width, channels] in the lines above.
+
+class Lines:
+    """Layers applied to one line after the other, [batch, width, channels]; of masks that leave nothing out.
+
+    As `Pixels`, but that what is kept are inputs [batch, lines, width, channels] in the lines above.
     """
 
-    def __init__(self, weights, kept):
-        self.weights, self.kept = weights, dict(kept)
+    def __init__(self, layers, width, dtype):
+        self.layers, self.width, self.dtype = layers, width, dtype
+        self.weights = {layer.name: layer.weights_as(dtype) for layer in layers}
 
-    @staticmethod
-    def start(layers, width, batch, dtype):
-        above = {layer: layer.margins[0] for layer in layers}
-        return {
-            layer.name: tf.zeros([batch, lines, width, layer.mask.shape[2]], dtype)
-            for layer, lines in above.items()
-            if lines
-        }
+    def start(self, batch):
+        def zeros(layer):
+            return tf.zeros([batch, layer.margins[0], self.width, layer.mask.shape[2]], self.dtype)
+
+        return {layer.name: zeros(layer) for layer in self.layers if layer.margins[0]}
+
+    def at(self, kept):
+        step = copy.copy(self)
+        step.kept = dict(kept)
+        return step
 
     def __call__(self, layer, x):
         (kernel, bias), (_, left, right) = self.weights[layer.name], layer.margins
