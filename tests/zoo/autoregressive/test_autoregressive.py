@@ -13,6 +13,7 @@ from zoo import MODELS
 
 LEVELS = {"likelihood": "categorical", "num_levels": 3}
 SHAPES = {"bernoulli": (2, 5, 1), "categorical": (2, 2, 1), "discretized_logistic": (2, 2, 1)}
+SMALL = {"filters": 6, "num_blocks": 1, "output_filters": 5, "first_kernel_size": 3}
 CASES = [
     ("made", {"hidden_units": (12,)}),
     ("made", {"hidden_units": (4, 12, 9), "order": "random", "activation": "tanh"}),
@@ -23,15 +24,19 @@ CASES = [
     ("nade", {"hidden_units": 7}),
     ("nade", {"hidden_units": 7, "order": "random"}),
     ("nade", {"hidden_units": 5, **LEVELS}),
+    ("pixelcnn", {**SMALL, "data_shape": (3, 3, 1)}),
+    ("pixelcnn", {**SMALL, "data_shape": (3, 3, 1), "gated": True}),
+    ("pixelcnn", {**SMALL, "data_shape": (1, 2, 3), **LEVELS}),
+    ("pixelcnn", {**SMALL, "data_shape": (2, 1, 3), "gated": True, **LEVELS}),
 ]
 NUM = 5000  # draws
 
 
 def make(name, **settings):
-    model = MODELS[name](data_shape=SHAPES[settings.get("likelihood", "bernoulli")], **settings)
-    rng = np.random.default_rng(0)
+    model = MODELS[name](**{"data_shape": SHAPES[settings.get("likelihood", "bernoulli")]} | settings)
+    rng, scale = np.random.default_rng(0), 0.5 if name == "pixelcnn" else 1.0  # of deep networks
     for weight in model.conditionals.trainable_variables:
-        weight.assign(rng.normal(size=weight.shape))
+        weight.assign(scale * rng.normal(size=weight.shape))
     return model
 
 
@@ -99,7 +104,7 @@ def test_a_pixel_depends_on_those_before_it_alone(i):
         before = places < places[:, None]
         assert np.all(slopes[~before] == 0.0)
         reached |= slopes > 0.0
-    if min(np.atleast_1d(settings["hidden_units"])) >= model.size - 1:
+    if min(np.atleast_1d(settings.get("hidden_units", 0))) >= model.size - 1:
         assert np.all(reached[np.any([p < p[:, None] for p in model.orders], axis=0)])
 
 
@@ -194,6 +199,8 @@ def test_nade_is_the_direct_sum():
         ("made", {"activation": "maxout"}, "activation=maxout mixes"),
         ("made", {"num_levels": 1}, "num_levels must be at least 2"),
         ("nade", {"data_shape": (4,), "likelihood": "categorical"}, "points have no grey levels"),
+        ("pixelcnn", {"data_shape": (4,)}, "points have no neighbours"),
+        ("pixelcnn", {"first_kernel_size": 1}, "first_kernel_size must be at least 2"),
     ],
 )
 def test_arguments_that_do_not_go_together(name, settings, message):
