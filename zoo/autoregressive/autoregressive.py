@@ -32,7 +32,8 @@ class Walk(NamedTuple):
     """A model as draws use it, from one pixel to the next; each row has a pixel of its own, int [batch], at each place.
 
     start: a nest of tensors [batch, ...], what is kept of the pixels seen, of which there are none yet.
-    parameters(state, place, pixel): those of the distribution of the pixel in this place, [batch, num_parameters].
+    parameters(state, place, pixel): those of the distribution of the pixel in this place, [batch, num_parameters], and
+        the state, in which there may be more now.
     seen(state, place, pixel, value): the state after that pixel was seen, whose values are [batch].
     """
 
@@ -139,7 +140,8 @@ class Autoregressive(Game):
         def step(place, state, draw, mean):
             pixel = pixels[:, place]
             here = tf.range(self.size) == pixel[:, None]
-            p = self.family.density(walk.parameters(state, place, pixel))
+            parameters, state = walk.parameters(state, place, pixel)
+            p = self.family.density(parameters)
             values = self.family.quantile(p, uniform[:, place, None]), tf.cast(p.mean(), tf.float32)
             if known is not None:
                 values = [tf.where(known, x, value) for value in values]

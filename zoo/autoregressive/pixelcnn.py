@@ -112,28 +112,29 @@ class PixelCNN(Autoregressive):
             x = tf.reshape(line, [-1, width, channels])[:, column]
             return pixels.at(place // (width * channels), column, kept), x
 
-        def arrived(place, line, above, kept):
-            """The state at a place, with the parameters of its number."""
+        def parameters(state, place, pixel):
+            line, above, kept = state
+            begins = place % (width * channels) == 0  # and the line before is whole
+            if network.of_lines:
+                above = tf.cond(begins, lambda: next_line(line, above[1]), lambda: above)
+            line = tf.where(begins, tf.zeros_like(line), line)
             apply, x = pixel_at(place, line, kept)
-            parameters = network.outputs(x, [each[:, apply.column] for each in above[0]], y, apply)
-            of_each = tf.reshape(parameters, [-1, channels, self.family.num_parameters])
-            return line, above, apply.kept, of_each[:, place % channels]
+            found = network.outputs(x, [each[:, apply.column] for each in above[0]], y, apply)
+            of_each = tf.reshape(found, [-1, channels, self.family.num_parameters])
+            return of_each[:, place % channels], (line, above, apply.kept)
 
         def seen(state, place, pixel, value):
-            line, above, kept, _ = state
+            line, above, kept = state
             here = tf.range(width * channels) == place % (width * channels)
             line = tf.where(here, tf.cast(value, tf.float64)[:, None], line)
             apply, x = pixel_at(place, line, kept)
             apply.keep(network.first, x)
-            ends = (place + 1) % (width * channels) == 0
-            if network.of_lines:
-                above = tf.cond(ends, lambda: next_line(line, above[1]), lambda: above)
-            return arrived(place + 1, tf.where(ends, tf.zeros_like(line), line), above, apply.kept)
+            return line, above, apply.kept
 
         batch = tf.shape(k)[0]
+        found = [tf.zeros([batch, width, layer.mask.shape[-1]], tf.float64) for layer in network.found_by]
         line = tf.zeros([batch, width * channels], tf.float64)
-        start = arrived(0, line, next_line(line, lines.start(batch)), pixels.start(batch))
-        return Walk(start, lambda state, place, pixel: state[-1], seen)
+        return Walk((line, (found, lines.start(batch)), pixels.start(batch)), parameters, seen)
 
 
 def convolution(size, below, above, **options):
@@ -170,10 +171,11 @@ class Plain(keras.Model):
         output_filters: int.
 
     x is [..., channels], y a list of one [..., condition_size] or none; `apply` says of which pixels they are, see
-    `zoo/parts/causal.py`. `first` sees x, and `of_lines` are the layers of `above`.
+    `zoo/parts/causal.py`. `first` sees x, `of_lines` are the layers of `above`, and `found_by` those of
+    what it finds.
     """
 
-    of_lines = ()
+    of_lines = found_by = ()
 
     def __init__(self, channels, num_parameters, condition_size, filters, kernel_sizes, output_filters):
         super().__init__()
@@ -229,6 +231,10 @@ class Gated(keras.Model):
     @property
     def first(self):
         return self.W_a[0]
+
+    @property
+    def found_by(self):
+        return self.W_2
 
     @property
     def of_lines(self):
