@@ -37,6 +37,7 @@ METRICS = {
     "ais_nll": annealed.ais_nll,
     "class_accuracy": sample_quality.class_accuracy,
     "classification_accuracy": likelihood.classification_accuracy,
+    "completions": sample_quality.completions,
     "density_against_theory": theory.density_against_theory,
     "density_map": densities.density_map,
     "density_ratio": density_ratio.density_ratio,
@@ -67,4 +68,4 @@ METRICS = {
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
 # Left out unless they are asked for: what takes long, and pictures without a measure.
-ON_REQUEST = {"ais_gap", "ais_nll", "latent_traversals", "samples_over_time"}
+ON_REQUEST = {"ais_gap", "ais_nll", "completions", "latent_traversals", "samples_over_time"}

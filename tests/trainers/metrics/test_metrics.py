@@ -41,6 +41,8 @@ OF_CLASSES = run_of(
     ("ais_nll", NOTHING, None, "no likelihood"),
     *((name, DISCRETE, None, "not real numbers") for name in ("ais_gap", "ais_nll")),
     ("samples_over_time", NOTHING, POINTS, "no images"),
+    ("completions", NOTHING, POINTS, "completes nothing"),
+    ("completions", run_of(model_of(inpaint=None)), POINTS, "no images"),
     ("ais_log_likelihood", NOTHING, None, "no partition function"),
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
     ("classification_accuracy", NOTHING, POINTS, "does not infer classes"),
