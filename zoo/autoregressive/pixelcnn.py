@@ -10,7 +10,7 @@ itself, and residual blocks, with mask B, of h features within 2h:
     a <- a + W_3 * f(W_2 * f(W_1 * f(a))),   f(a) = max(a, 0),   W_1, W_3: 1 x 1,   W_2: n x n
 
 Above a pixel and to its right it sees, with kernels of 3 x 3, as many columns as lines up. However many blocks there
-are, what is further right is a blind spot, of which no distribution depends on.
+are, what is further right is a blind spot, on which the pixel's distribution does not depend.
 
 The gated network (2016b, figure 2) sees all. Its vertical stack v sees the lines above, in full width; its horizontal
 stack a sees the pixels to the left, and v through 1 x 1 convolutions W_2; v sees nothing of a:
