@@ -122,7 +122,7 @@ class Autoregressive(Game):
 
     @functools.cached_property
     def draws_in_graph(self):
-        """`draws_and_means`, traced once: for each pixel its operations would take longer than what they compute."""
+        """`draws_and_means` as a graph: what draws has it once, and one by one its operations would take far longer."""
         return graph(self.draws_and_means)
 
     def draws_and_means(self, seeds, *y, x=None, known=None):
@@ -131,8 +131,6 @@ class Autoregressive(Game):
         Each pixel takes one uniform number, by the inverse of its distribution function. Where bool `known` [batch, D]
         is given, its pixels are those of x.
         """
-        if tf.executing_eagerly():
-            return self.draws_in_graph(seeds, *y, x=x, known=known)
         k = self.mask_of_rows(seeds, x, known, *y)
         uniform = noise.uniform_rows(seeds, self.size, noise.stream(noise.LIKELIHOOD))
         pixels, walk = tf.gather(np.argsort(self.orders).astype(np.int32), k), self.walk(k, *y)
@@ -168,11 +166,11 @@ class Autoregressive(Game):
 
     def sample(self, seeds, **label):
         """A draw x ~ p(x) for each int64 seed [batch]."""
-        return self.served_rows(self.draws_and_means(seeds, *self.conditions(**label))[0])
+        return self.served_rows(self.draws_in_graph(seeds, *self.conditions(**label))[0])
 
     def sample_mean(self, seeds, **label):
         """The means that `sample` draws its pixels round, each given the pixels drawn before; no mean of p(x)."""
-        return self.served_rows(self.draws_and_means(seeds, *self.conditions(**label))[1])
+        return self.served_rows(self.draws_in_graph(seeds, *self.conditions(**label))[1])
 
     def served_rows(self, flat):
         return self.to_served(tf.reshape(flat, [-1, *self.data_shape]))
@@ -189,7 +187,7 @@ class Autoregressive(Game):
             The draw, and the means of its pixels given those before; both are x where it is known.
         """
         x, known = (tf.reshape(each, [-1, self.size]) for each in (self.from_served(x), known))
-        found = self.draws_and_means(seeds, *self.conditions(**label), x=x, known=known)
+        found = self.draws_in_graph(seeds, *self.conditions(**label), x=x, known=known)
         return [self.served_rows(rows) for rows in found]
 
     def log_prob(self, x, **label):

@@ -87,7 +87,7 @@ def test_draws_by_what_is_kept_are_those_by_full_passes(gated, data_shape, setti
     """Of the same uniform numbers, one pass for each number; and their means to 1e-5."""
     model, seeds = make(data_shape, gated=gated, **settings), tf.range(20, dtype=tf.int64)
     y = model.conditions(label=tf.range(20) % 3) if model.conditional else []
-    draw, mean = model.draws_and_means(seeds, *y)
+    draw, mean = model.draws_in_graph(seeds, *y)
     uniform = noise.uniform_rows(seeds, model.size, noise.stream(noise.LIKELIHOOD))
     x, means = np.zeros([20, model.size], np.float32), np.zeros([20, model.size], np.float32)
     full = graph(lambda x: parameters_of(model, x, *y))
