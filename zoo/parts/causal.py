@@ -40,7 +40,7 @@ class CausalConvolution(keras.layers.Layer):
     def weights_as(self, dtype):
         """The masked kernel and the bias, or 0."""
         kernel = tf.cast(tf.convert_to_tensor(self.kernel), dtype) * tf.cast(self.mask, dtype)
-        return kernel, 0.0 if self.bias is None else tf.cast(tf.convert_to_tensor(self.bias), dtype)
+        return kernel, tf.cast(0.0 if self.bias is None else tf.convert_to_tensor(self.bias), dtype)
 
     def call(self, x):
         above, left, right = self.margins
@@ -57,7 +57,7 @@ class Pixels:
     """Layers applied to one pixel after the other, [batch, channels], in numbers of the type `dtype`.
 
     `at` says which pixel it is, and what is kept before it: dict, name of a layer -> its inputs in the last lines,
-    [lines * columns, batch, channels], as `start` makes them for the first pixel. Its attribute `kept` is that of the
+    [batch, lines * columns, channels], as `start` makes them for the first pixel. Its attribute `kept` is that of the
     next then.
     """
 
@@ -73,7 +73,7 @@ class Pixels:
 
         def zeros(layer):
             above, left, right = layer.margins
-            return tf.zeros([(above + 1) * (left + self.width + right), batch, layer.mask.shape[2]], self.dtype)
+            return tf.zeros([batch, (above + 1) * (left + self.width + right), layer.mask.shape[2]], self.dtype)
 
         return {layer.name: zeros(layer) for layer in self.layers if any(layer.margins)}
 
@@ -92,15 +92,15 @@ class Pixels:
 
     def keep(self, layer, x):
         """Keeps x as a layer's input at this pixel."""
-        here = self.places_of(layer)[-1:, None]
-        self.kept[layer.name] = tf.tensor_scatter_nd_update(self.kept[layer.name], here, x[None])
+        rows = tf.range(tf.shape(x)[0])
+        here = tf.stack([rows, tf.fill(tf.shape(rows), self.places_of(layer)[-1])], axis=1)
+        self.kept[layer.name] = tf.tensor_scatter_nd_update(self.kept[layer.name], here, x)
 
     def __call__(self, layer, x):
         W, bias = self.weights[layer.name]
         if layer.name in self.kept:
             self.keep(layer, x)
-            seen = tf.transpose(tf.gather(self.kept[layer.name], self.places_of(layer)), [1, 0, 2])
-            x = tf.reshape(seen, [-1, W.shape[0]])
+            x = tf.reshape(tf.gather(self.kept[layer.name], self.places_of(layer), axis=1), [-1, W.shape[0]])
         return x @ W + bias
 
 
