@@ -185,10 +185,17 @@ def by_row(function, specs, num_classes=None):
         inputs = {name: tf.ensure_shape(x, specs[name].shape) for name, x in inputs.items()}
         # Stacked, not chained by `&`, which would broadcast inputs of different batches.
         valid = tf.reduce_all(tf.stack([is_good(name, x) for name, x in inputs.items()]), axis=0)
-        if can_be_bad:
-            inputs = tf.cond(tf.reduce_all(valid), lambda: inputs, lambda: _blank_unless(valid, inputs))
+        num_rows = tf.shape(valid)[0]
+
+        def replaced():
+            """Of no rows one: TensorFlow's convolutions give none the shape of their inputs."""
+            added = [0, tf.cast(num_rows == 0, tf.int32)]
+            blank = _blank_unless(valid, inputs)
+            return {name: tf.pad(x, [added, *[[0, 0]] * (x.shape.rank - 1)]) for name, x in blank.items()}
+
+        inputs = tf.cond(tf.reduce_all(valid) & (num_rows > 0), lambda: inputs, replaced)
         inputs |= {name: tf.clip_by_value(x, 0.0, 1.0) for name, x in inputs.items() if name.endswith("images")}
-        outputs = function(**inputs)
+        outputs = {name: x[:num_rows] for name, x in function(**inputs).items()}
 
         def blanked():
             good = tf.reduce_all(tf.stack([valid, *map(_is_finite, outputs.values())]), axis=0)

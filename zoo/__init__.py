@@ -8,8 +8,10 @@ from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
+from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
+from zoo.autoregressive.pixelcnn import PixelCNN
 from zoo.autoregressive.pixelrnn import PixelRNN
 from zoo.energy.dbm import DBM
 from zoo.flows.nice import NICE
@@ -42,6 +44,7 @@ MODELS = {
     "avb": AVB,
     "bilinear": Bilinear,
     "cgan": CGAN,
+    "conditional_pixelcnn": ConditionalPixelCNN,
     "conditional_vae": ConditionalVAE,
     "dbm": DBM,
     "dcgan": DCGAN,
@@ -59,6 +62,7 @@ MODELS = {
     "ml_vae": MLVAE,
     "nade": NADE,
     "nice": NICE,
+    "pixelcnn": PixelCNN,
     "pixelrnn": PixelRNN,
     "pushforward": Pushforward,
     "sprinkler": Sprinkler,

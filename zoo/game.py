@@ -47,7 +47,8 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         labelled: whether `train_step` takes `(x, label)` instead of `x`; where it is conditional, it does.
         support: what the model's p(x) gives a probability or a density: "binary" numbers, "levels" of grey (there are
             `num_levels`) or "reals"; None of a model without. Where log p(x) can be computed, no bound on it, the model
-            has a method `exact_log_prob` of x in the networks' range, [batch, *data_shape]: nats [batch].
+            has a method `exact_log_prob` of x in the networks' range, [batch, *data_shape], and of y if it is told:
+            nats [batch].
         exceptions: dict, conformance check (such as "I10") -> why the mathematics of this model exempts it.
 
     Every constructor raises ValueError for an argument out of its range, and for data that the networks can not take.

@@ -154,9 +154,9 @@ class Serving:
         """`log_prob`, for a model whose method `log_prob(x)` needs no draws: of served data, in nats."""
 
         def log_prob(**inputs):
-            return self.log_prob(inputs[self.data_name])
+            return self.log_prob(inputs.pop(self.data_name), **inputs)
 
-        return {"log_prob": (log_prob, self.data_spec)}
+        return {"log_prob": (log_prob, self.data_spec | self.label_spec)}
 
     def inpaint_signature(self):
         """`inpaint`, for a model with a method `inpaint(x, known, seeds)` that returns a draw and its mean."""

@@ -306,6 +306,14 @@ def test_pixels_of_any_input_of_images_are_in_their_range():
     assert np.ravel(answer["images"]).tolist() == [0.5, 1.0, 0.0] and answer["valid"].numpy().tolist() == [1, 1, 0]
 
 
+def test_of_no_rows_a_convolution_answers_none():
+    kernel, specs = tf.ones([3, 3, 2, 5]), {"images": tf.TensorSpec([None, 8, 8, 2])}
+    function = tf.function(by_row(lambda images: {"y": tf.nn.conv2d(images, kernel, 2, "SAME")}, specs))
+    for rows in (0, 3):
+        answer = function(images=tf.ones([rows, 8, 8, 2]))
+        assert answer["y"].shape == [rows, 4, 4, 5] and answer["valid"].numpy().tolist() == rows * [True]
+
+
 def test_large_finite_numbers_are_good():
     """Their sum overflows."""
     function = tf.function(by_row(lambda z: {"points": z}, {"z": tf.TensorSpec([None, 2])}))

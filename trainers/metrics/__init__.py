@@ -40,6 +40,7 @@ METRICS = {
     "chain_mixing": chains.chain_mixing,
     "class_accuracy": sample_quality.class_accuracy,
     "classification_accuracy": likelihood.classification_accuracy,
+    "completions": sample_quality.completions,
     "density_against_theory": theory.density_against_theory,
     "density_map": densities.density_map,
     "density_ratio": density_ratio.density_ratio,
@@ -71,4 +72,4 @@ METRICS = {
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
 }
 # Left out unless they are asked for: what takes long, pictures without a measure, and what is of the machine.
-ON_REQUEST = {"ais_gap", "ais_nll", "latent_traversals", "samples_over_time", "samples_per_second"}
+ON_REQUEST = {"ais_gap", "ais_nll", "completions", "latent_traversals", "samples_over_time", "samples_per_second"}

@@ -99,7 +99,7 @@ def exact_nll(run, data, options):
     model = run.model
     require(hasattr(model, "exact_log_prob"), "the model's log p(x) is no closed form")
     require_density(run, data)
-    score = graph(model.exact_log_prob)
+    score = graph(lambda rows: model.exact_log_prob(*model.of_data(rows)))
     rows = batches(run, data, options, "exact NLL", dequantize=is_density(model))
     nll = -np.concatenate([score(x) for x in rows])
     return summary(nll_name(run, data), nll, model, data) | {"num_examples": len(nll)}

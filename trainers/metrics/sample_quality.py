@@ -18,7 +18,8 @@ from trainers.metrics.spaces import Vectors
 NUM_SAMPLES = 10_000
 SMALLEST_NUM = 8  # of which all measures have errors
 NUM_DRAWS = 10  # of training rows, for what a measure gives of data and other data
-NUM_LINES = 8  # of a picture of samples over time
+NUM_LINES = 8  # of a picture of samples over time, or of completions
+NUM_COMPLETIONS = 4
 NUM_REPETITIONS, NUM_VALUES, NUM_BINS = 100, 10_000, 50
 
 
@@ -120,6 +121,31 @@ def samples_over_time(run, data, options):
     lines = [pictures.first_line(files[i], data.shape) for i in chosen]
     some = np.linspace(0, len(data.test) - 1, len(lines[0])).astype(int)  # rows may be sorted by their class
     pictures.lines([*lines, real_rows(run, data, "test", some)], run.path / "samples_over_time.png")
+    return {"num_lines": len(lines)}
+
+
+def completions(run, data, options):
+    """RUN_DIR/completions.png: in each line a test image, its upper half, and what the model draws below it, 4 times.
+
+    Of a model that draws pixels in one order, the first draw is also shown when 1/4, 1/2 and 3/4 of it was drawn.
+    """
+    model, shape = run.model, data.shape
+    require("inpaint" in model.signatures(), "the model completes nothing")
+    require(len(shape) == 3, "the data are no images")
+    some = np.linspace(0, len(data.test) - 1, min(NUM_LINES, len(data.test))).astype(int)
+    known = np.broadcast_to(np.arange(shape[0])[:, None, None] < shape[0] // 2, shape)
+    images = real_rows(run, data, "test", some)
+    rows = images.repeat(NUM_COMPLETIONS, axis=0)
+    seeds = np.arange(options.seed, options.seed + len(rows))
+    label = {"label": data.test_labels[some].repeat(NUM_COMPLETIONS)} if model.conditional else {}
+    found, _ = graph(model.inpaint)(rows, np.broadcast_to(known, rows.shape), tf.constant(seeds), **label)
+    found, shown = found.numpy().reshape(len(some), NUM_COMPLETIONS, *shape), [known]
+    if len(orders := getattr(model, "orders", ())) == 1:
+        place = orders[0].reshape(shape)
+        shown += [known | (place < np.quantile(place[~known], part)) for part in (0.25, 0.5, 0.75)]
+    parts = [[np.where(seen, draws[0], 0.5) for seen in shown] for draws in found]
+    lines = [np.stack([image, *part, *draws]) for image, part, draws in zip(images, parts, found, strict=True)]
+    pictures.lines(lines, run.path / "completions.png")
     return {"num_lines": len(lines)}
 
 

@@ -14,6 +14,7 @@ Notation:
 The mean over masks is one of probabilities, not of logits: a draw of it is one by a mask that is drawn first.
 """
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -21,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from common.graph import of_each
+from common.graph import graph, of_each
 from zoo.configuration import Argument
 from zoo.game import Game
 from zoo.parts import distributions, levels, noise
@@ -31,7 +32,8 @@ class Walk(NamedTuple):
     """A model as draws use it, from one pixel to the next; each row has a pixel of its own, int [batch], at each place.
 
     start: a nest of tensors [batch, ...], what is kept of the pixels seen, of which there are none yet.
-    parameters(state, place, pixel): those of the distribution of the pixel in this place, [batch, num_parameters].
+    parameters(state, place, pixel): those of the distribution of the pixel in this place, [batch, num_parameters], and
+        the state, in which there may be more now.
     seen(state, place, pixel, value): the state after that pixel was seen, whose values are [batch].
     """
 
@@ -42,6 +44,8 @@ class Walk(NamedTuple):
 
 class Autoregressive(Game):
     """A subclass has `orders`, ints [K, D], and, for flat x, `log_probs` and `walk`.
+
+    Of a model that is told the classes of rows, both take y [batch, condition_size] after k, and p is p(x|y).
 
         log_probs(x, k): log p_k(x_i | x_before(i)) in nats [batch, D] under mask k, an int or scalar tensor.
         walk(k): the `Walk` of rows whose masks are k [batch], in float64: draws are thresholds, which a rounding error
@@ -90,13 +94,13 @@ class Autoregressive(Game):
         of_each = tf.reshape(tf.linalg.matrix_transpose(parameters), [-1, self.size, self.family.num_parameters])
         return self.family.density(of_each).log_prob(x[..., None])
 
-    def log_prob_of_mask(self, x, k):
+    def log_prob_of_mask(self, k, x, *y):
         """log p_k(x) in nats [batch], for x [batch, *data_shape]."""
-        return tf.reduce_sum(self.log_probs(tf.reshape(x, [-1, self.size]), k), axis=-1)
+        return tf.reduce_sum(self.log_probs(tf.reshape(x, [-1, self.size]), k, *y), axis=-1)
 
-    def exact_log_prob(self, x):
+    def exact_log_prob(self, x, *y):
         """log p(x) in nats [batch], for x [batch, *data_shape]: of several masks that of the mean of their p_k(x)."""
-        log_p = self.of_masks(lambda k: self.log_prob_of_mask(x, k))
+        log_p = self.of_masks(lambda k: self.log_prob_of_mask(k, x, *y))
         return tf.reduce_logsumexp(log_p, axis=0) - math.log(self.num_masks)
 
     def of_masks(self, function):
@@ -105,31 +109,37 @@ class Autoregressive(Game):
             return function(0)[None]
         return of_each(function, tf.range(self.num_masks))
 
-    def train_step(self, x):
+    def train_step(self, data):
         k = 0 if self.num_masks == 1 else self.step.value % self.num_masks
-        self.minimize(lambda: {"conditionals": -self.log_prob_of_mask(x, k)})
+        self.minimize(lambda: {"conditionals": -self.log_prob_of_mask(k, *self.of_data(data))})
         return self.next_step()
 
-    def test_step(self, x):
-        self.track({"conditionals": -self.exact_log_prob(x)})
+    def test_step(self, data):
+        self.track({"conditionals": -self.exact_log_prob(*self.of_data(data))})
         return self.logs()
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 
-    def draws_and_means(self, seeds, x=None, known=None):
+    @functools.cached_property
+    def draws_in_graph(self):
+        """`draws_and_means` as a graph: what draws has it once, and one by one its operations would take far longer."""
+        return graph(self.draws_and_means)
+
+    def draws_and_means(self, seeds, *y, x=None, known=None):
         """A draw, and the mean of each of its pixels' distributions given those before: both float32 [batch, D].
 
         Each pixel takes one uniform number, by the inverse of its distribution function. Where bool `known` [batch, D]
         is given, its pixels are those of x.
         """
-        k = self.mask_of_rows(seeds, x, known)
+        k = self.mask_of_rows(seeds, x, known, *y)
         uniform = noise.uniform_rows(seeds, self.size, noise.stream(noise.LIKELIHOOD))
-        pixels, walk = tf.gather(np.argsort(self.orders).astype(np.int32), k), self.walk(k)
+        pixels, walk = tf.gather(np.argsort(self.orders).astype(np.int32), k), self.walk(k, *y)
 
         def step(place, state, draw, mean):
             pixel = pixels[:, place]
             here = tf.range(self.size) == pixel[:, None]
-            p = self.family.density(walk.parameters(state, place, pixel))
+            parameters, state = walk.parameters(state, place, pixel)
+            p = self.family.density(parameters)
             values = self.family.quantile(p, uniform[:, place, None]), tf.cast(p.mean(), tf.float32)
             if known is not None:
                 values = [tf.where(known, x, value) for value in values]
@@ -141,7 +151,7 @@ class Autoregressive(Game):
         _, _, *found = tf.while_loop(lambda place, *_: place < self.size, step, [0, walk.start, none, none])
         return found
 
-    def mask_of_rows(self, seeds, x, known):
+    def mask_of_rows(self, seeds, x, known, *y):
         """The number of the mask that each row is drawn by, int [batch], as p(k) or p(k | leading known pixels) has it.
 
         All masks are as probable a priori. Pixels that are known tell of k, which is told apart only where all masks
@@ -150,22 +160,22 @@ class Autoregressive(Game):
         log_p = tf.zeros([self.num_masks, tf.shape(seeds)[0]])
         if known is not None and self.num_masks > 1 and self.order == "natural":
             leading = tf.math.cumprod(tf.cast(known, tf.float32), axis=1) > 0.0
-            log_p = self.of_masks(lambda k: tf.reduce_sum(tf.where(leading, self.log_probs(x, k), 0.0), axis=1))
+            log_p = self.of_masks(lambda k: tf.reduce_sum(tf.where(leading, self.log_probs(x, k, *y), 0.0), axis=1))
         below = tf.cumsum(tf.nn.softmax(log_p, axis=0))[:-1] <= noise.uniform_rows(seeds, 1, noise.LATENT)[:, 0]
         return tf.reduce_sum(tf.cast(below, tf.int32), axis=0)
 
-    def sample(self, seeds):
+    def sample(self, seeds, **label):
         """A draw x ~ p(x) for each int64 seed [batch]."""
-        return self.served_rows(self.draws_and_means(seeds)[0])
+        return self.served_rows(self.draws_in_graph(seeds, *self.conditions(**label))[0])
 
-    def sample_mean(self, seeds):
+    def sample_mean(self, seeds, **label):
         """The means that `sample` draws its pixels round, each given the pixels drawn before; no mean of p(x)."""
-        return self.served_rows(self.draws_and_means(seeds)[1])
+        return self.served_rows(self.draws_in_graph(seeds, *self.conditions(**label))[1])
 
     def served_rows(self, flat):
         return self.to_served(tf.reshape(flat, [-1, *self.data_shape]))
 
-    def inpaint(self, x, known, seeds):
+    def inpaint(self, x, known, seeds, **label):
         """Completes served data x, of which bool `known`, of its shape, says what is given; row i draws by seeds[i].
 
         What is missing is drawn in the order, each pixel given those before it, known and drawn. That is a draw of
@@ -176,12 +186,13 @@ class Autoregressive(Game):
         Returns:
             The draw, and the means of its pixels given those before; both are x where it is known.
         """
-        flat = [tf.reshape(each, [-1, self.size]) for each in (self.from_served(x), known)]
-        return [self.served_rows(rows) for rows in self.draws_and_means(seeds, *flat)]
+        x, known = (tf.reshape(each, [-1, self.size]) for each in (self.from_served(x), known))
+        found = self.draws_in_graph(seeds, *self.conditions(**label), x=x, known=known)
+        return [self.served_rows(rows) for rows in found]
 
-    def log_prob(self, x):
+    def log_prob(self, x, **label):
         """log p(x) of served data in nats, exactly; of grey levels that of those next to the pixels."""
-        return {"log_prob": self.exact_log_prob(self.from_served(x))}
+        return {"log_prob": self.exact_log_prob(self.from_served(x), *self.conditions(**label))}
 
     def signatures(self):
         return super().signatures() | self.score_signature() | self.inpaint_signature()

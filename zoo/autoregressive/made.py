@@ -83,7 +83,7 @@ class MADE(Autoregressive):
         f = layers.ACTIVATIONS[self.activation](dtype="float64")
 
         def parameters(state, place, pixel):
-            return tf.einsum("nh,nhp->np", state[-1], tf.gather(V, pixel)) + tf.gather(c, pixel)
+            return tf.einsum("nh,nhp->np", state[-1], tf.gather(V, pixel)) + tf.gather(c, pixel), state
 
         def advanced(a, units, place):
             """The units of degree `place` become known, of inputs a and of what is known beneath."""

@@ -73,7 +73,7 @@ class NADE(Autoregressive):
         W, V, b, c = self.weights_as(tf.float64)
 
         def parameters(a, place, pixel):
-            return tf.sigmoid(a) @ V[place] + b[place]
+            return tf.sigmoid(a) @ V[place] + b[place], a
 
         def seen(a, place, pixel, value):
             return a + tf.cast(value, tf.float64)[:, None] * W[place]

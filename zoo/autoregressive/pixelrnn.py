@@ -149,8 +149,6 @@ class PixelRNN(Autoregressive):
     def log_probs(self, x, k):
         return self.of_pixels(x, tf.linalg.matrix_transpose(self.parameters(x)))
 
-    draws_and_means = in_graph(Autoregressive.draws_and_means)  # eagerly it would start loops at every pixel
-
     def walk(self, k):
         height, width, channels = self.data_shape
         line, batch, shape = width * channels, tf.shape(k)[0], (3 + height, width, channels)
@@ -159,7 +157,7 @@ class PixelRNN(Autoregressive):
             return self.rows(tf.gather(x, place // line + tf.range(4), axis=1), above)
 
         def parameters(state, place, pixel):
-            return row(*state, place)[0][:, place % line]
+            return row(*state, place)[0][:, place % line], state
 
         def seen(state, place, pixel, value):
             x, above = state

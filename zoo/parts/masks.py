@@ -6,6 +6,8 @@ are of use; one of 0 sees a context alone, where there is one.
 
 Several masks are rows, [num_masks, ...]: they share the weights of a network, each with degrees, and possibly an order,
 of its own.
+
+Of the channels of one pixel, degrees are the same, while units of other pixels are seen by where these lie: `causal`.
 """
 
 import numpy as np
@@ -54,4 +56,19 @@ def convolution_mask(kernel_shape, including_centre, num_channels=1):
     mask[:row], mask[row, :column] = 1.0, 1.0
     below, above = (spread(units, 0, num_channels) for units in (inputs, outputs))
     mask[row, column] = below[:, None] < above + including_centre
+    return mask
+
+
+def causal(size, below, above):
+    """The mask [size // 2 + 1, size, inputs, units] of a size x size kernel over pixels in lines from the upper left.
+
+    Its lines are those above a pixel, and its own, in which it is number size // 2. Units see all inputs of pixels
+    before theirs, and of their own, where they have the degrees `above` [units], those of degrees `below` [inputs] up
+    to these. Channel i of an image is of degree i + 1, and what is said of it of degree i: of one channel this is the
+    mask A of van den Oord et al. 2016 (arXiv:1601.06759, section 3.4), and between hidden units, of degree 0, mask B.
+    """
+    centre = size // 2
+    mask = np.ones([centre + 1, size, len(below), len(above)], np.float32)
+    mask[-1, centre] = np.reshape(below, [-1, 1]) <= above
+    mask[-1, centre + 1 :] = 0.0
     return mask

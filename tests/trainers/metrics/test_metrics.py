@@ -42,6 +42,8 @@ OF_CLASSES = run_of(
     *((name, DISCRETE, None, "not real numbers") for name in ("ais_gap", "ais_nll")),
     ("samples_per_second", NOTHING, None, "draws no samples"),
     ("samples_over_time", NOTHING, POINTS, "no images"),
+    ("completions", NOTHING, POINTS, "completes nothing"),
+    ("completions", run_of(model_of(inpaint=None)), POINTS, "no images"),
     ("ais_log_likelihood", NOTHING, None, "no partition function"),
     ("class_accuracy", sampler_of(MODES), MIXTURE, "by no class"),
     ("classification_accuracy", NOTHING, POINTS, "does not infer classes"),

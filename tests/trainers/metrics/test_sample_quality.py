@@ -136,6 +136,30 @@ def test_samples_over_time_are_the_first_lines_of_what_the_run_kept(tmp_path):
     assert (tmp_path / "samples_over_time.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("orders, num_seen", [((), 1), (np.arange(64)[None, ::-1], 4), (np.ones([2, 64]), 1)])
+def test_completions(orders, num_seen, tmp_path):
+    """Draws that are grey levels of their seeds; those in an order, here from the end, also from a part on."""
+    images = np.random.default_rng(0).integers(0, 256, [29, 8, 8, 1]).astype(np.uint8)
+
+    def inpaint(x, known, seeds):
+        return tf.where(known, x, tf.cast(seeds, tf.float32)[:, None, None, None] / 32.0), None
+
+    run = run_of(model_of(inpaint=inpaint, orders=orders), tmp_path)
+    assert sample_quality.completions(run, data_of(images, images), options()) == {"num_lines": 8}
+    lines = []
+    for i, image in enumerate(images[::4] / np.float32(255)):
+        upper, lower = np.split(image, 2)
+        draws = [np.concatenate([upper, np.full_like(lower, seed / 32)]) for seed in range(4 * i, 4 * i + 4)]
+        seen = [image.copy() for _ in range(num_seen)]
+        for num, frame in enumerate(seen):
+            frame[4 : 8 - num] = 0.5
+            frame[8 - num :] = draws[0][8 - num :]
+        lines.append([image, *seen, *draws])
+    pictures.lines([np.stack(line) for line in lines], tmp_path / "expected.png")
+    assert (tmp_path / "completions.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+
+
 def test_kl_of_histograms(tmp_path):
     """Samples of the right distribution are as near as data; those of N(1.2, .4^2) farther by KL(these || data)."""
     data = load("gaussian")

@@ -13,6 +13,7 @@ from zoo import MODELS
 
 LEVELS = {"likelihood": "categorical", "num_levels": 3}
 SHAPES = {"bernoulli": (2, 5, 1), "categorical": (2, 2, 1), "discretized_logistic": (2, 2, 1)}
+SMALL = {"filters": 6, "num_blocks": 1, "output_filters": 5, "first_kernel_size": 3}
 CASES = [
     ("made", {"hidden_units": (12,)}),
     ("made", {"hidden_units": (4, 12, 9), "order": "random", "activation": "tanh"}),
@@ -26,15 +27,19 @@ CASES = [
     ("pixelrnn", {"recurrence": "row", "data_shape": (3, 3, 1), "num_layers": 2, "hidden_size": 3}),
     ("pixelrnn", {"recurrence": "diagonal", "data_shape": (3, 3, 1), "num_layers": 2, "hidden_size": 3}),
     ("pixelrnn", {"recurrence": "row", "data_shape": (2, 1, 3), "num_layers": 1, "hidden_size": 3, **LEVELS}),
+    ("pixelcnn", {**SMALL, "data_shape": (3, 3, 1)}),
+    ("pixelcnn", {**SMALL, "data_shape": (3, 3, 1), "gated": True}),
+    ("pixelcnn", {**SMALL, "data_shape": (1, 2, 3), **LEVELS}),
+    ("pixelcnn", {**SMALL, "data_shape": (2, 1, 3), "gated": True, **LEVELS}),
 ]
 NUM = 5000  # draws
 
 
 def make(name, **settings):
     model = MODELS[name](**{"data_shape": SHAPES[settings.get("likelihood", "bernoulli")]} | settings)
-    rng = np.random.default_rng(0)
+    rng, scale = np.random.default_rng(0), 0.5 if name.startswith("pixel") else 1.0  # of deep networks
     for weight in model.conditionals.trainable_variables:
-        weight.assign(rng.normal(size=weight.shape, scale=0.5 if name == "pixelrnn" else 1.0))
+        weight.assign(scale * rng.normal(size=weight.shape))
     return model
 
 
@@ -205,6 +210,8 @@ def test_nade_is_the_direct_sum():
         ("made", {"num_levels": 1}, "num_levels must be at least 2"),
         ("nade", {"data_shape": (4,), "likelihood": "categorical"}, "points have no grey levels"),
         ("pixelrnn", {"data_shape": (4,)}, "points have no rows of pixels"),
+        ("pixelcnn", {"data_shape": (4,)}, "points have no neighbours"),
+        ("pixelcnn", {"first_kernel_size": 1}, "first_kernel_size must be at least 2"),
     ],
 )
 def test_arguments_that_do_not_go_together(name, settings, message):
