@@ -11,6 +11,7 @@ from zoo.adversarial.gan import GAN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
 from zoo.energy.dbm import DBM
+from zoo.energy.dbn import DBN
 from zoo.flows.nice import NICE
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
@@ -42,6 +43,7 @@ MODELS = {
     "cgan": CGAN,
     "conditional_vae": ConditionalVAE,
     "dbm": DBM,
+    "dbn": DBN,
     "dcgan": DCGAN,
     "denoising_inference": DenoisingInference,
     "density_ratio": DensityRatio,

@@ -25,8 +25,7 @@ biases of its own in each of its two RBMs, and their mean in the whole.
 
 Departures from the paper: the biases of a layer learn at twice the rate while an RBM has half of them; momentum is
 constant, and carries a layer on after its pre-training; statistics of the particles take means for draws of odd layers,
-the sparsity penalty those of the minibatch. Pre-training leaves s^2 as it is. It computes in float32. Replicas advance
-the same particles.
+the sparsity penalty those of the minibatch. It computes in float32. Replicas advance the same particles.
 """
 
 import functools
@@ -132,9 +131,6 @@ class DBM(EnergyModel):
         stack = [functools.partial(self.contrastive_divergence, V, i + 1) for i in range(len(self.pretraining_steps))]
         return self.climb(self.pretraining_steps, [*stack, functools.partial(self.algorithm, V)])
 
-    def parameters(self):
-        return self.machine.stack()
-
     def algorithm(self, V):
         """Algorithm 20.1 up to the update: Delta, the particles, and what is logged."""
         theta = self.machine.tensors()
@@ -169,6 +165,7 @@ class DBM(EnergyModel):
         pair, _, logged = gibbs.rbm_step(rbm, *states[-2:], states[-1], keys, *sparsity, copies)
         delta = tf.nest.map_structure(tf.zeros_like, stack)
         delta.weights[i - 1], (delta.biases[i - 1], delta.biases[L + i - 1]) = pair.weights[0], pair.biases
+        delta = delta._replace(precisions=pair.precisions or delta.precisions)
         return delta, self.on_chains(states) + self.particles[i + 1 :], logged
 
     def states(self, x):

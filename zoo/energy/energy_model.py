@@ -114,18 +114,21 @@ class EnergyModel(Game):
     # --- Learning ----------------------------------------------------------------------------------------------------
 
     def parameters(self):
-        """What a step changes, a machine or several in a list, as functions of the weights."""
-        return self.machine.tensors()
+        """What a step changes: machines, as functions of the weights."""
+        return self.machine.stack()
 
-    def climb(self, steps, phases):
-        """One step along the Delta of the phase that it falls in: `steps` are the lengths of all phases but the last.
+    def in_phase(self, steps, phases):
+        """What the phase gives that the step falls in: `steps` are the lengths of all phases but the last.
 
         A phase is a function that returns Delta, as `parameters` has it, the states of all chains, and what is logged.
         """
         ends = tf.constant(np.cumsum(steps), tf.int64)
-        phase = tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32)
-        delta, states, logged = self.phase(phase, phases)
-        # The gradient by the parameters is minus Delta, and by the weights what that is by the chain rule.
+        return self.phase(tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32), phases)
+
+    def climb(self, steps, phases):
+        """One step along the Delta of the phase that it falls in, of `in_phase`."""
+        delta, states, logged = self.in_phase(steps, phases)
+        # The gradient by the parameters is minus Delta: theta <- theta + eps Delta, and so for what they depend on.
         self.minimize(lambda: {"machine": -boltzmann.inner(self.parameters(), delta), **logged})
         for chain, state in zip(self.chains, states, strict=True):
             chain.assign(state)

@@ -48,11 +48,9 @@ def is_real(machine, layer):
     return layer == 0 and bool(machine.precisions)
 
 
-def mean(machine, logits, layer, copies=1):
-    """The means of the units of a layer by its input [..., n_l]: of binary ones, of which these are the log-odds, and
-    of real ones s^2 times that. The input may be that of several copies of the layer together, as may be 1 / s^2.
-    """
-    return logits / machine.precisions[0] if is_real(machine, layer) else tf.sigmoid(logits / copies)
+def mean(machine, logits, layer):
+    """The means of the units of a layer by its input [..., n_l], log-odds of binary ones; of real ones s^2 times it."""
+    return logits / machine.precisions[0] if is_real(machine, layer) else tf.sigmoid(logits)
 
 
 def log_normalizer(machine, logits, layer):
@@ -81,6 +79,12 @@ def energy(machine, states):
     return -tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
 
 
+def log_marginal(rbm, x):
+    """log p*(x) = log sum over h of exp(-E(x, h)) [..., batch] of an RBM, h its layer 1: minus the free energy of x."""
+    above = log_normalizer(rbm, layer_input(rbm, [x, None], 1), 1)
+    return tf.reduce_sum(above, axis=-1) - energy(rbm._replace(weights=[], biases=rbm.biases[:1]), [x])
+
+
 def statistics(states, real=False):
     """Sufficient statistics of a batch, as a `Machine`: means of x_{l-1} x_l', of x_l and, if v is `real`, -v^2 / 2."""
     num = tf.cast(tf.shape(states[0])[0], states[0].dtype)
@@ -92,8 +96,7 @@ def statistics(states, real=False):
 def inner(machine, statistics):
     """The sum of all parameters times their statistics: minus the mean energy of the batch, a scalar.
 
-    Of machines, or of lists of them. Its gradient by the parameters is the statistics, whose difference is that of
-    log-likelihoods.
+    Of machines, or of lists of them.
     """
     pairs = zip(tf.nest.flatten(machine), tf.nest.flatten(statistics), strict=True)
     return tf.add_n([tf.reduce_sum(parameter * statistic) for parameter, statistic in pairs])

@@ -86,7 +86,8 @@ def contrastive_divergence(rbm, h, keys, copies=(1, 1)):
     """
 
     def mean(states, layer):
-        return boltzmann.mean(rbm, layer_input(rbm, states, layer), layer, copies[layer])
+        num = 1.0 if boltzmann.is_real(rbm, layer) else copies[layer]  # 1 / s^2 is that of all copies
+        return boltzmann.mean(rbm, layer_input(rbm, states, layer) / num, layer)
 
     def draw(key, mean, layer):
         if boltzmann.is_real(rbm, layer):  # the mean of copies has their precisions together
@@ -112,5 +113,9 @@ def rbm_step(rbm, x, h, start, keys, targets=(), cost=0.0, copies=(1, 1)):
     """
     real = bool(rbm.precisions)
     data, states = boltzmann.statistics([x, h], real), contrastive_divergence(rbm, start, keys, copies)
-    delta = boltzmann.difference(data, boltzmann.statistics(states, real), targets, cost)
+    model = boltzmann.statistics(states, real)
+    if real and copies[0] > 1:  # what squares of copies exceed that of their mean by
+        spread = (copies[0] - 1) / rbm.precisions[0]
+        model = model._replace(precisions=(model.precisions[0] - 0.5 * spread,))
+    delta = boltzmann.difference(data, model, targets, cost)
     return delta, states, boltzmann.objectives(rbm, [x, h], data, copies)

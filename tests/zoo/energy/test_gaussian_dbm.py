@@ -81,23 +81,25 @@ def test_gradient_of_an_rbm_is_that_of_the_likelihood():
 
 @pytest.mark.slow
 def test_two_hidden_units_learn_four_gaussians_at_the_corners_of_a_square():
-    """KL near 0 by persistent chains; it starts above half a nat."""
+    """KL near 0 by persistent chains; it starts above two nats."""
     keras.utils.set_random_seed(0)
     rng, deviation = np.random.default_rng(0), 0.4
     corners = rng.choice([-1.0, 1.0], [20000, 2])
     x = corners + deviation * rng.normal(size=corners.shape)
     truth = Mixture([2.0 * np.eye(2)], [np.full(2, -1.0), np.zeros(2)], np.full(2, deviation**2))
     truth.p[:] = 0.25
-    model = DBM(data_shape=(2,), visible="gaussian", hidden_units=(2,), num_chains=500, gibbs_steps=5)
+    start = {"visible_variance": 0.3}  # with that of the data, W = 0 would be a saddle point
+    model = DBM(data_shape=(2,), visible="gaussian", hidden_units=(2,), num_chains=500, gibbs_steps=2, **start)
 
     def kl():
         return np.mean(truth.log_prob(x) - mixture_of(parameters(model)).log_prob(x))
 
     before = kl()
-    train_by_adam(model, tf.constant(x, tf.float32), 1500, 500, 0.03)
-    assert before > 0.5 and kl() < 0.01
+    train_by_adam(model, tf.constant(x, tf.float32), 1000, 500, 0.03)
+    assert before > 2.0 and kl() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_units", [(3,), (2, 2)])
 def test_samples_and_inpainting_are_of_the_mixture(hidden_units):
     model, num = make(hidden_units, sample_steps=30, log_z_betas=60, log_z_runs=1000), 4000

@@ -85,12 +85,17 @@ def test_a_sweep_of_real_units_keeps_their_distribution(sizes):
 
 
 def test_contrastive_divergence_of_real_units_with_copies():
-    """The mean of two copies of v, of doubled parameters, has the mean of one and half its variance."""
+    """The mean of two copies of v, of doubled parameters, has the mean of one and half its variance; s^2 learns from
+    the square of one.
+    """
     (machine, mixture), num = make_gaussian((2, 3)), 40000
     h = tensors(mixture.draw(num))[1]
     (W,), (b, c), (precision,) = machine
     rbm = Machine([2.0 * W], [2.0 * b, c], (2.0 * precision,))
-    x, _ = gibbs.contrastive_divergence(rbm, h, [(noise.key(0, 0, 0, 0), noise.key(0, 0, 0, 1))], (2, 1))
+    options = {"keys": [(noise.key(0, 0, 0, 0), noise.key(0, 0, 0, 1))], "copies": (2, 1)}
+    delta, (x, _), _ = gibbs.rbm_step(rbm, tf.zeros([1, 2]), h[:1], start=h, **options)
     residual = (x - (b + h @ tf.transpose(W)) / precision).numpy()
     np.testing.assert_allclose(residual.mean(0), 0.0, atol=0.03)
     np.testing.assert_allclose(residual.var(0), mixture.variance / 2, rtol=0.05)
+    squares = mixture.p @ mixture.means**2 + mixture.variance
+    np.testing.assert_allclose(delta.precisions[0], 0.5 * squares, rtol=0.03)
