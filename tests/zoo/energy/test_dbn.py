@@ -103,7 +103,8 @@ def test_joint_and_bound_are_those_of_enumeration(hidden_units):
     estimate = model.before_export({})
     assert abs(estimate["log_z"] - log_z) < 5 * estimate["log_z_standard_error"]
     bound, exact = bounds(model)
-    served = model.signatures()["log_prob"][0](images=images(X), seed=tf.range(16, dtype=tf.int64))
+    log_prob = tf.function(model.signatures()["log_prob"][0])
+    served = log_prob(images=images(X), seed=tf.range(16, dtype=tf.int64))
     error = log_z - estimate["log_z"]
     log_w = joint - log_z - q
     spread = np.sqrt(np.sum(np.exp(q) * (log_w - bound[:, None]) ** 2, axis=1) / 200)
