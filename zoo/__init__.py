@@ -14,6 +14,7 @@ from zoo.autoregressive.nade import NADE
 from zoo.autoregressive.pixelcnn import PixelCNN
 from zoo.autoregressive.pixelrnn import PixelRNN
 from zoo.energy.dbm import DBM
+from zoo.energy.dbn import DBN
 from zoo.flows.nice import NICE
 from zoo.implicit.density_ratio import DensityRatio
 from zoo.implicit.gmmn import GMMN
@@ -47,6 +48,7 @@ MODELS = {
     "conditional_pixelcnn": ConditionalPixelCNN,
     "conditional_vae": ConditionalVAE,
     "dbm": DBM,
+    "dbn": DBN,
     "dcgan": DCGAN,
     "denoising_inference": DenoisingInference,
     "density_ratio": DensityRatio,

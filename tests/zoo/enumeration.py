@@ -1,14 +1,16 @@
 """Boltzmann machines with so few units that every state is there, and every sum over states, in float64.
 
-States are lists of one array [2 ** units, n_l] for each layer. Weights are a list of W_l, biases one of b_l.
+States are lists of one array [2 ** units, n_l] for each layer. Weights are a list of W_l, biases one of b_l. With real
+visible units a machine is a mixture of Gaussians, one for each state of the hidden units.
 """
 
 import itertools
 
 import numpy as np
 import tensorflow as tf
-from scipy import special
+from scipy import special, stats
 
+from zoo.parts import boltzmann
 from zoo.parts.boltzmann import Machine
 
 
@@ -54,6 +56,40 @@ def exact_samples(weights, biases, num):
     values = log_joint(weights, biases)
     rows = np.random.default_rng(0).choice(len(values), num, p=special.softmax(values))
     return [x[rows] for x in all_states([len(b) for b in biases])]
+
+
+class Mixture:
+    """p(v) of a machine of real visible units, v ~ N(b_0 + W_1 h_1, variance) given h: weights, means, and log Z.
+
+    log Z is that of the energy without the constant b_0^2 / (2 variance).
+    """
+
+    def __init__(self, weights, biases, variance):
+        self.states, self.variance = all_states([len(b) for b in biases[1:]]), variance
+        Wh = self.states[0] @ weights[0].T
+        self.means = biases[0] + Wh
+        log_p = log_joint(weights[1:], biases[1:]) + np.sum((2 * biases[0] * Wh + Wh**2) / (2 * variance), axis=1)
+        self.p = special.softmax(log_p)
+        constant = np.sum(0.5 * np.log(2 * np.pi * variance) + biases[0] ** 2 / (2 * variance))
+        self.log_z = special.logsumexp(log_p) + constant
+
+    def log_prob(self, v):
+        log_p = stats.norm.logpdf(v[:, None], self.means, np.sqrt(self.variance)).sum(axis=-1)
+        return special.logsumexp(log_p + np.log(self.p), axis=1)
+
+    def draw(self, num):
+        """[v, h_1, ...]."""
+        rng = np.random.default_rng(0)
+        rows = rng.choice(len(self.p), num, p=self.p)
+        v = self.means[rows] + np.sqrt(self.variance) * rng.normal(size=[num, self.means.shape[1]])
+        return [v, *(h[rows] for h in self.states)]
+
+
+def make_gaussian(sizes, scale=1.0):
+    """A machine of real visible units, and its `Mixture`."""
+    (W, b, _), variance = make_machine(sizes, scale), np.linspace(0.5, 1.5, sizes[0])
+    mixture = Mixture([w.numpy().astype(np.float64) for w in W], [x.numpy().astype(np.float64) for x in b], variance)
+    return boltzmann.gaussian(Machine(W, b), tf.constant(np.log(variance), tf.float32)), mixture
 
 
 def slopes(function, array, h=1e-4):

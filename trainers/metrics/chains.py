@@ -1,5 +1,7 @@
 """How fast the Markov chain of a model moves: what its samples cost that are to be independent."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -54,14 +56,19 @@ def _chains(model, options):
 
         return graph(model.end)(seeds), next_state, lambda state: state.mean
     require(hasattr(model, "particles"), "the model draws its samples by no Markov chain")
-    machine, particles = model.machine.tensors(), model.particles[:]
-    shape = [len(particles[0]), sum(layer.shape[-1] for layer in particles)]
+    require(len(model.chains) == len(model.machine.b), "the chain is of layers above the data")
+    machine, particles = model.machine.tensors(), model.particles
+    numbers = gibbs.noise_of(machine)
 
     def sweep(states, k):
-        uniform = noise.uniform(noise.key(options.seed, k, noise.EVALUATION), shape)
-        return gibbs.sweep(machine, states, gibbs.sampler(uniform, machine))
+        keys = functools.partial(noise.key, options.seed, k, noise.EVALUATION)
+        drawn = noise.of_keys(numbers, [len(particles[0])], keys)
+        return gibbs.sweep(machine, states, gibbs.sampler(drawn, machine))
 
-    return particles, sweep, lambda states: tf.sigmoid(boltzmann.layer_input(machine, states, 0))
+    def mean_of(states):
+        return boltzmann.mean(machine, boltzmann.layer_input(machine, states, 0), 0)
+
+    return particles, sweep, mean_of
 
 
 def _autocorrelations(x, lag):

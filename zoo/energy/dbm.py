@@ -2,14 +2,18 @@
 
     p(v, h1 ... hL) = exp(-E(v, h1 ... hL)) / Z,   E = - v'W1 h1 - h1'W2 h2 - ... - b0'v - b1'h1 - ...
 
-Objective, maximised over theta = {W, b}:
+Visible units are binary, or with `--visible=gaussian` real numbers, v ~ N(b0 + W1 h1, s^2) given h1 (Cho et al. 2013):
+
+    E = sum (v - b0)^2 / (2 s^2) - (v / s^2)'W1 h1 - h1'W2 h2 - ... - b1'h1 - ...
+
+Objective, maximised over theta = {W, b} or {W, b, log s^2}:
 
     L(q, theta):  E_{q(h|v)}[-E(v, h)] + H(q) - log Z  <=  log p(v),   q(h|v) = prod Bernoulli(mu) by mean field
     Delta theta:  E_data E_q[x_{l-1} x_l'] - E_p[x_{l-1} x_l'],   the second mean over persistent Markov chains
 
 Notation, of algorithm 20.1 in Goodfellow et al. 2016:
 
-    V          data, [m, n0], pixels in [0, 1]: a grey value counts as the probability of a one
+    V          data, [m, n0], pixels in [0, 1]: for binary units a grey value counts as the probability of a one
     H_hat      [H1_hat, ..., HL_hat], means of q(h|v) for each row of V
     particles  [V_tilde, H1_tilde, ..., HL_tilde], states of the Markov chains, [num_chains, n_l]
     Delta      what the parameters move along: statistics of the data minus those of the particles
@@ -27,66 +31,29 @@ the sparsity penalty those of the minibatch. It computes in float32. Replicas ad
 import functools
 import itertools
 import math
+from typing import Literal
 
-import keras
-import numpy as np
 import tensorflow as tf
 
-from zoo.game import Game
-from zoo.parts import annealing, boltzmann, gibbs, noise
+from zoo.energy.energy_model import EnergyModel, Weights
+from zoo.parts import boltzmann, gibbs, noise
 from zoo.parts.boltzmann import Machine
 
-
-def tensor(variable, dtype="float32"):
-    return tf.cast(tf.convert_to_tensor(variable.value), dtype)
+STREAM = noise.stream(noise.LIKELIHOOD)
 
 
-class Weights(keras.Model):
-    """The weights of a machine with layers of the given sizes."""
+class DBM(EnergyModel):
+    """Deep Boltzmann machine, of black and white pixels or of real numbers; one hidden layer makes it an RBM.
 
-    def __init__(self, sizes, max_norm):
-        super().__init__(name="machine")
-        limit = keras.constraints.MaxNorm(max_norm, axis=0) if max_norm else None  # of all weights into a unit
-        normal = functools.partial(keras.initializers.RandomNormal, stddev=0.01)  # each W has its own numbers
-        self.W = [
-            self.add_weight(shape=shape, initializer=normal(), constraint=limit, name=f"W{i}")
-            for i, shape in enumerate(itertools.pairwise(sizes), start=1)
-        ]
-        self.b = [self.add_weight(shape=(n,), initializer="zeros", name=f"b{i}") for i, n in enumerate(sizes)]
-        # In pre-training, a layer between two RBMs has the biases b + r in the lower one and b - r in the upper one.
-        self.r = [self.add_weight(shape=(n,), initializer="zeros", name=f"r{i}") for i, n in enumerate(sizes[1:-1], 1)]
-        self.built = True
-
-    def tensors(self, dtype="float32"):
-        """The parameters of the machine."""
-        return Machine(*([tensor(p, dtype) for p in parameters] for parameters in (self.W, self.b)))
-
-    def stack(self):
-        """Those of the RBMs of pre-training: all W, then the biases of their lower layers and of their upper layers."""
-        W, b = self.tensors()
-        r = [0.0, *map(tensor, self.r), 0.0]
-        lower, upper = ([a + sign * c for a, c in zip(b, r, strict=True)] for sign in (-1.0, 1.0))
-        return Machine(W, [*lower[:-1], *upper[1:]])
-
-    def gradients(self, delta):
-        """Those of the loss -inner(stack, delta) by W, b and r, in this order."""
-        W, L = delta.weights, len(self.W)
-        pairs = list(zip([*delta.biases[:L], 0.0], [0.0, *delta.biases[L:]], strict=True))  # of each layer in both RBMs
-        return [-gradient for gradient in (*W, *(x + y for x, y in pairs), *(y - x for x, y in pairs[1:-1]))]
-
-
-Weights.__name__ = "Parameters"  # by which `.keras` files find them, those of before too
-
-
-class DBM(Game):
-    """Deep Boltzmann machine, for images of black and white pixels; one hidden layer makes it an RBM.
+    Real numbers are best of mean 0 and deviation 1, as all moves are of one rate: that of W goes with their variance.
 
     Args:
-        data_shape: tuple of ints, `(height, width, channels)`.
-        hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the image.
+        hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the data.
+        visible: "binary", for images of black and white pixels, or "gaussian", for images in grey and points.
+        visible_variance: float > 0, s^2 of each real unit, from which learning starts (gaussian).
+        fixed_variance: bool, whether it stays there (gaussian).
         pretraining_steps: tuple of ints, steps of pre-training for each layer, from below; empty for none.
         pretraining_gibbs_steps: int, k of its contrastive divergence, CD-k.
-        num_chains: int, persistent Markov chains.
         gibbs_steps: int, sweeps of the chains at each step.
         mean_field_steps: int, sweeps of mean field at most.
         mean_field_tolerance: float, mean field ends for an image when no mean moves by more in a sweep.
@@ -94,9 +61,6 @@ class DBM(Game):
         sparsity_cost: float, the weight of the sparsity penalty.
         centered: bool, whether a step of algorithm 20.1 is that of a machine of units minus their means.
         max_norm: float, largest norm of the weights into a hidden unit from below; 0 for none.
-        sample_steps: int, Gibbs sweeps behind each sample, on an annealed path.
-        log_z_betas: int, steps of the annealed importance sampling of log Z for an export.
-        log_z_runs: int >= 2, its runs.
 
     Example:
 
@@ -108,44 +72,43 @@ class DBM(Game):
     Reference:
         R. Salakhutdinov and G. Hinton. Deep Boltzmann machines. AISTATS 2009, sections 2 and 3.
         I. Goodfellow, Y. Bengio and A. Courville. Deep learning. MIT Press 2016, algorithm 20.1.
+        K. Cho, T. Raiko and A. Ilin. Gaussian-Bernoulli deep Boltzmann machine. IJCNN 2013.
     """
-
-    default_optimizers = {"machine": {"optimizer": "sgd", "learning_rate": 0.005, "momentum": 0.9}}
-    metric_names = ("reconstruction", "unnormalized_bound")
-    support = "binary"
 
     def __init__(
         self, *, data_shape, hidden_units: tuple[int, ...] = (500, 1000),
+        visible: Literal["binary", "gaussian"] = "binary", visible_variance: float = 1.0, fixed_variance: bool = False,
         pretraining_steps: tuple[int, ...] = (), pretraining_gibbs_steps: int = 1,
-        num_chains: int = 100, gibbs_steps: int = 5, mean_field_steps: int = 30, mean_field_tolerance: float = 1e-3,
+        num_chains, gibbs_steps: int = 5, mean_field_steps: int = 30, mean_field_tolerance: float = 1e-3,
         sparsity_targets: tuple[float, ...] = (), sparsity_cost: float = 0.001, centered: bool = False,
-        max_norm: float = 0.0, sample_steps: int = 500, log_z_betas: int = 2000, log_z_runs: int = 100, seed, name,
+        max_norm: float = 0.0, sample_steps, log_z_betas, log_z_runs, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
     def check_arguments(self):
-        if self.data_name == "points" or not self.hidden_units:
-            raise ValueError("the machine is for images, whose pixels are its visible units, and has hidden layers.")
+        super().check_arguments()
+        if not self.hidden_units:
+            raise ValueError("hidden_units must not be empty: the machine has a hidden layer at least.")
+        if self.data_name == "points" and not self.is_real:
+            raise ValueError("visible=binary is for images of black and white pixels: for points choose gaussian.")
+        if self.is_real and (self.centered or not self.visible_variance):
+            raise ValueError("visible=gaussian needs visible_variance above 0, and a step that is not centered.")
         for argument in ("pretraining_steps", "sparsity_targets"):
             if len(getattr(self, argument)) not in (0, num := len(self.hidden_units)):
                 raise ValueError(f"{argument} must have one element for each of the {num} hidden layers.")
-        if self.log_z_runs < 2:
-            raise ValueError(f"log_z_runs must be 2 or more, whose spread is log Z's error, not {self.log_z_runs}.")
 
     def make_networks(self):
-        self.machine = Weights(self.sizes, self.max_norm)
-        state = functools.partial(self.add_weight, trainable=False, aggregation="only_first_replica")
-        constant = keras.initializers.Constant
-        self.chains = [
-            state(shape=(self.num_chains, n), initializer=constant(0.5), name=f"chain_{i}")  # a sweep draws them apart
-            for i, n in enumerate(self.sizes)
-        ]
-        self.log_z = state(shape=(), initializer="zeros", name="log_z")
-        self.log_z_error = state(shape=(), initializer=constant(-1.0), name="log_z_error")  # -1: log_z is not known
+        variance = self.visible_variance if self.is_real else None
+        self.machine = Weights(self.sizes, self.max_norm, variance, self.fixed_variance)
+        self.make_chains(self.sizes)
 
     @property
-    def particles(self):
-        return [tensor(chain) for chain in self.chains]
+    def is_real(self):
+        return self.visible == "gaussian"
+
+    @property
+    def support(self):
+        return "reals" if self.is_real else "binary"
 
     @property
     def sizes(self):
@@ -157,57 +120,53 @@ class DBM(Game):
 
     @property
     def draws(self):
-        return ("gibbs",) * max(self.gibbs_steps, 2 * self.pretraining_gibbs_steps * bool(self.pretraining_steps))
+        of_sweep = 2 if self.is_real else 1  # which draws normal numbers, too
+        of_pretraining = 2 * self.pretraining_gibbs_steps * bool(self.pretraining_steps)
+        return ("gibbs",) * max(of_sweep * self.gibbs_steps, of_pretraining)
 
     # --- Learning ----------------------------------------------------------------------------------------------------
 
     def train_step(self, x):
         V = tf.reshape(x, [-1, self.sizes[0]])
         stack = [functools.partial(self.contrastive_divergence, V, i + 1) for i in range(len(self.pretraining_steps))]
-        ends = tf.constant(np.cumsum(self.pretraining_steps), tf.int64)
-        phase = tf.math.count_nonzero(self.step.value >= ends, dtype=tf.int32)
-        delta, particles, metrics = self.phase(phase, [*stack, functools.partial(self.algorithm, V)])
-        loss = -boltzmann.inner(self.machine.stack(), delta)  # whose gradient is minus Delta
-        self.descend("machine", self.machine.gradients(delta))  # W <- W + eps Delta
-        self.track({"machine": loss, **metrics})
-        for chain, particle in zip(self.chains, particles, strict=True):
-            chain.assign(particle)
-        self.log_z_error.assign(-1.0)
-        return self.next_step()
+        return self.climb(self.pretraining_steps, [*stack, functools.partial(self.algorithm, V)])
 
     def algorithm(self, V):
         """Algorithm 20.1 up to the update: Delta, the particles, and what is logged."""
         theta = self.machine.tensors()
         V, *H_hat = self.states(V)  # while not converged (mean field inference loop)
-        data = boltzmann.statistics([V, *H_hat])  # Delta W(1) <- 1/m V' H1_hat, ...
-        particles = self.particles
-        for i in range(self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
-            uniform = noise.uniform(self.key("gibbs", i, shared=True), [self.num_chains, sum(self.sizes)])
-            particles = gibbs.sweep(theta, particles, gibbs.sampler(uniform, theta))
-        model = boltzmann.statistics(gibbs.odd_means(theta, particles))  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde
-        W, b = delta = boltzmann.difference(data, model, self.sparsity_targets, self.sparsity_cost)
+        data = boltzmann.statistics([V, *H_hat], self.is_real)  # Delta W(1) <- 1/m V' H1_hat, ...
+        particles, of_sweep = self.particles, gibbs.noise_of(theta)
+        keys = itertools.count()
+        for _ in range(self.gibbs_steps):  # for l = 1 to k (Gibbs sampling)
+            drawn = noise.of_keys(of_sweep, [self.num_chains], lambda _: self.key("gibbs", next(keys), shared=True))
+            particles = gibbs.sweep(theta, particles, gibbs.sampler(drawn, theta))
+        means = gibbs.odd_means(theta, particles)
+        model = boltzmann.statistics(means, self.is_real)  # Delta W(1) <- ... - 1/m V_tilde' H1_tilde
+        W, b, precisions = delta = boltzmann.difference(data, model, self.sparsity_targets, self.sparsity_cost)
         if self.centered:
-            W, b = boltzmann.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
+            W, b, _ = boltzmann.center(delta, [(x + y) / 2.0 for x, y in zip(data.biases, model.biases, strict=True)])
         middle = [a / 2.0 for a in b[1:-1]]
-        return Machine(W, [b[0], *middle, *middle, b[-1]]), particles, boltzmann.objectives(theta, [V, *H_hat], data)
+        delta = Machine(W, [b[0], *middle, *middle, b[-1]], precisions)
+        return delta, particles, boltzmann.objectives(theta, [V, *H_hat], data)
 
     def contrastive_divergence(self, V, i):
         """CD-k of the RBM of the layers i - 1 and i, in the place of `algorithm`; the particles follow the data."""
-        W, biases = stack = self.machine.stack()
+        W, biases, precisions = stack = self.machine.stack()
         L = len(W)
         copies = (2 if i < L else 1, 2 if i > 1 else 1)  # of layer i - 1, and of layer i; a state is their mean
-        rbm = Machine([copies[0] * copies[1] * W[i - 1]], [copies[0] * biases[i - 1], copies[1] * biases[L + i - 1]])
+        rbm = Machine(
+            [copies[0] * copies[1] * W[i - 1]], [copies[0] * biases[i - 1], copies[1] * biases[L + i - 1]],
+            tuple(copies[0] * precision for precision in precisions if i == 1),
+        )  # fmt: skip
         states = [V, *boltzmann.recognize(Machine(W, [None, *biases[L:]]), V)[:i]]
-        data = boltzmann.statistics(states[-2:])
         keys = [[self.key("gibbs", 2 * i + j) for j in range(2)] for i in range(self.pretraining_gibbs_steps)]
-        model = gibbs.contrastive_divergence(rbm, states[-1], keys, copies)
         sparsity = self.sparsity_targets[i - 1 : i], self.sparsity_cost
-        pair = boltzmann.difference(data, boltzmann.statistics(model), *sparsity)
+        pair, _, logged = gibbs.rbm_step(rbm, *states[-2:], states[-1], keys, *sparsity, copies)
         delta = tf.nest.map_structure(tf.zeros_like, stack)
         delta.weights[i - 1], (delta.biases[i - 1], delta.biases[L + i - 1]) = pair.weights[0], pair.biases
-        rows = tf.range(self.num_chains) % tf.shape(V)[0]
-        particles = [tf.gather(state, rows) for state in states] + self.particles[i + 1 :]
-        return delta, particles, boltzmann.objectives(rbm, states[-2:], data, copies)
+        delta = delta._replace(precisions=pair.precisions or delta.precisions)
+        return delta, self.on_chains(states) + self.particles[i + 1 :], logged
 
     def states(self, x):
         """Data, flat, and the means of all hidden layers given it: [V, H1_hat, ..., HL_hat]."""
@@ -217,84 +176,72 @@ class DBM(Game):
     def test_step(self, x):
         """The losses of the whole machine, against the particles as they are."""
         theta, states = self.machine.tensors(), self.states(x)
-        data, model = boltzmann.statistics(states), boltzmann.statistics(self.particles)
+        data, model = (boltzmann.statistics(each, self.is_real) for each in (states, self.particles))
         gap = boltzmann.inner(theta, model) - boltzmann.inner(theta, data)
         self.track({"machine": gap, **boltzmann.objectives(theta, states, data)})
         return self.logs()
 
-    # --- The partition function --------------------------------------------------------------------------------------
+    # --- Densities ---------------------------------------------------------------------------------------------------
 
     def unnormalized_bound(self, x):
         """A lower bound on log p(x) + log Z, in nats [batch]; equal to it for an RBM."""
         V, *mu = self.states(x)
         return boltzmann.bound(self.machine.tensors(), V, mu)
 
-    def estimate_log_z(self, **settings):
-        """`annealing.LogZ` of the machine as it is, annealed from the marginals of the particles."""
-        return annealing.estimate_log_z(self.machine.tensors(), gibbs.base_rates(self.particles), **settings)
-
-    def before_export(self, results):
-        """Takes log Z from the results of `trainers.evaluate`, or estimates it."""
-        if measured := results.get("ais_log_likelihood"):
-            log_z, error = measured["log_z"], measured["log_z_standard_error"]
-        else:
-            log_z, error = self.estimate_log_z(num_betas=self.log_z_betas, num_runs=self.log_z_runs, seed=self.seed)
-        self.log_z.assign(log_z)
-        self.log_z_error.assign(error)
-        return {"log_z": log_z, "log_z_standard_error": error}
-
     # --- Serving -----------------------------------------------------------------------------------------------------
 
     def sample(self, seeds):
-        """A draw of the pixels, given a state that annealing from independent units has led to."""
-        return self.served_pixels(noise.bernoulli_rows(seeds, self.pixels_of(seeds), noise.stream(noise.LIKELIHOOD)))
+        """A draw of the data, given a state that annealing from independent units has led to."""
+        return self.served_data(self.drawn(seeds, self.mean(self.annealed(seeds))))
 
     def sample_mean(self, seeds):
-        """Probabilities of ones, given the state that `sample` draws them from."""
-        return self.served_pixels(self.pixels_of(seeds))
+        """The mean of the data, of binary ones the probability of a one, given the state that `sample` draws from."""
+        return self.served_data(self.mean(self.annealed(seeds)))
 
-    def served_pixels(self, V):
+    def mean(self, logits):
+        """The mean of the visible units by their input, which says its type."""
+        return boltzmann.mean(self.machine.tensors(logits.dtype), logits, 0)
+
+    def drawn(self, seeds, mean):
+        """Visible units with this mean [batch, n0], given the hidden ones; row i draws by seeds[i]."""
+        if not self.is_real:
+            return noise.bernoulli_rows(seeds, mean, STREAM)
+        (precision,) = self.precisions
+        return tf.cast(mean, tf.float32) + noise.normal_rows(seeds, self.sizes[0], STREAM) * tf.math.rsqrt(precision)
+
+    def served_data(self, V):
         return self.to_served(tf.reshape(V, [-1, *self.data_shape]))
 
-    def inpaint(self, images, known, seeds):
-        """Completes images, of which bool `known`, of their shape, says what is given: a draw, and its mean.
+    def inpaint(self, x, known, seeds):
+        """Completes data, of which bool `known`, of their shape, says what is given: a draw, and its mean.
 
-        The path is that of `sample` with the known pixels held, so that it ends near p(missing | known).
+        The path is that of `sample` with the known numbers held, so that it ends near p(missing | known).
         """
-        known, V = (tf.reshape(each, [-1, self.sizes[0]]) for each in (known, images))
-        mean = tf.where(known, tf.cast(V, tf.float64), self.pixels_of(seeds, known, V))
-        draw = tf.where(known, V, noise.bernoulli_rows(seeds, mean, noise.stream(noise.LIKELIHOOD)))
-        return [self.served_pixels(values) for values in (draw, mean)]
+        known, V = (tf.reshape(each, [-1, self.sizes[0]]) for each in (known, x))
+        mean = tf.where(known, tf.cast(V, tf.float64), self.mean(self.annealed(seeds, known, V)))
+        draw = tf.where(known, V, self.drawn(seeds, mean))
+        return [self.served_data(values) for values in (draw, mean)]
 
-    def pixels_of(self, seeds, known=None, V=None):
-        """p(v = 1 | h1), float64 [batch, n0], of the end of an annealed path; on it `known` pixels are those of V."""
-        # In float64: a rounding error that depends on the batch would flip a unit, and lead the row elsewhere.
-        machine = self.machine.tensors("float64")
-        base = [tf.cast(a, tf.float64) for a in gibbs.base_rates(self.particles)]
-
-        def draw(k):
-            uniform = noise.uniform_rows(seeds, sum(self.sizes), noise.stream(noise.CHAIN, k))
-            draw = gibbs.sampler(uniform, machine)
-            return draw if known is None else gibbs.clamped(draw, known, tf.cast(V, tf.float64))
-
-        path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
-        _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), gibbs.independent(base, draw(0)))
-        return tf.sigmoid(boltzmann.layer_input(machine, states, 0))
-
-    def encode(self, images):
+    def encode(self, x):
         """Means of the hidden units, layer by layer, under the mean-field posterior."""
-        return {f"h{i}": mean for i, mean in enumerate(self.states(images)[1:], start=1)}
+        return {f"h{i}": mean for i, mean in enumerate(self.states(x)[1:], start=1)}
 
-    def reconstruct(self, images):
-        """Probabilities of ones given the means of the first hidden layer that `encode` finds."""
-        return self.served_pixels(tf.sigmoid(boltzmann.layer_input(self.machine.tensors(), self.states(images), 0)))
+    def reconstruct(self, x):
+        """The mean of the data given the means of the first hidden layer that `encode` finds."""
+        return self.served_data(self.mean(boltzmann.layer_input(self.machine.tensors(), self.states(x), 0)))
 
-    def log_prob(self, images):
-        """The variational bound, in nats, by a log Z that was estimated before the export: too small in expectation."""
-        return {"log_prob_lower_bound": self.unnormalized_bound(images) - self.log_z.value}
+    def log_prob(self, x):
+        """The variational bound, in nats, by a log Z that was estimated before the export: too small in expectation.
+
+        Under real units it is that of a density, of pixels as they are given, not dequantised.
+        """
+        return {"log_prob_lower_bound": self.unnormalized_bound(x) - self.log_z.value}
 
     def signatures(self):
-        reconstruct = (lambda images: {"images": self.reconstruct(images)}, self.data_spec)
-        means = {"encode": (self.encode, self.data_spec), "reconstruct": reconstruct}
-        scores = self.score_signature() if self.log_z_error.numpy() >= 0.0 else {}
+        def of_data(method):
+            return lambda **inputs: method(inputs[self.data_name])
+
+        reconstruct = of_data(lambda x: {self.data_name: self.reconstruct(x)})
+        means = {"encode": (of_data(self.encode), self.data_spec), "reconstruct": (reconstruct, self.data_spec)}
+        scores = self.score_signature() if self.knows_log_z else {}
         return super().signatures() | means | self.inpaint_signature() | scores

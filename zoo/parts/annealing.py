@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from common.graph import graph
-from zoo.parts import estimators, gibbs, hamiltonian, noise
+from zoo.parts import boltzmann, estimators, gibbs, hamiltonian, noise
 from zoo.parts.boltzmann import layer_input
 
 # Who draws by keys: chains in both directions, and those that find step sizes for them.
@@ -95,7 +95,7 @@ def machine_path(machine, base, betas, draw):
 
     Args:
         machine: `Machine` of float32 or float64 tensors.
-        base: list of biases [n_l] of the machine without weights, of the same type.
+        base: list of biases [n_l] of the machine without weights, of the same type. Real units keep their precisions.
         betas: float [K + 1], rising from where the states are drawn, or falling from there.
         draw: function k -> `draw` of the sweep at betas[k], as `gibbs.sampler` gives it.
     """
@@ -108,7 +108,8 @@ def machine_path(machine, base, betas, draw):
         terms = [(after - before) * states[i] * (machine.biases[i] - base[i]) for i in range(1, len(states), 2)]
         for i in range(0, len(states), 2):
             logits = layer_input(machine, states, i)
-            terms.append(tf.math.softplus(tempered(after)(logits, i)) - tf.math.softplus(tempered(before)(logits, i)))
+            new, old = (boltzmann.log_normalizer(machine, tempered(b)(logits, i), i) for b in (after, before))
+            terms.append(new - old)
         return tf.add_n([tf.cast(tf.reduce_sum(term, axis=-1), tf.float64) for term in terms])
 
     def transition(states, k, beta):
@@ -140,20 +141,22 @@ def estimate_log_z(machine, base, *, num_betas, num_runs, seed, samples=None, pr
     """
     if num_runs < 2:
         raise ValueError(f"the spread of runs is the error of log Z: give 2 runs or more, not {num_runs}.")
-    betas, shape = machine_betas(num_betas), [num_runs, sum(b.shape[-1] for b in base)]
+    betas, of_sweep = machine_betas(num_betas), gibbs.noise_of(machine)
     direction, sign = (FORWARD, 1.0) if samples is None else (BACKWARD, -1.0)
 
     def draw(k):
-        return gibbs.sampler(noise.uniform(noise.key(seed, k, direction), shape), machine)
+        of_runs = noise.of_keys(of_sweep, [num_runs], lambda j: noise.key(seed, k, direction, j))
+        return gibbs.sampler(of_runs, machine)
 
     if samples is None:
-        samples = gibbs.independent(base, draw(0))
+        samples = gibbs.independent(machine._replace(biases=base), draw(0))
     else:
         betas = np.concatenate([np.ones(num_betas), betas[::-1]])
     run = compiled(machine_path(machine, base, betas, draw))
     log_w = run(tf.zeros(num_runs, tf.float64), samples, progress)[0].numpy()
     log_mean = float(estimators.iwae(log_w))
-    log_z_base = sum(float(tf.reduce_sum(tf.math.softplus(tf.cast(b, tf.float64)))) for b in base)
+    wide = tf.nest.map_structure(lambda a: tf.cast(a, tf.float64), machine._replace(weights=[], biases=base))
+    log_z_base = sum(float(tf.reduce_sum(boltzmann.log_normalizer(wide, b, i))) for i, b in enumerate(wide.biases))
     return LogZ(log_z_base + sign * log_mean, float(np.exp(log_w - log_mean).std(ddof=1) / np.sqrt(num_runs)))
 
 

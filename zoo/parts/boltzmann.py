@@ -1,13 +1,15 @@
-"""Boltzmann machines of binary units in layers: energies, their statistics, and mean field.
+"""Boltzmann machines of units in layers: energies, their statistics, and mean field.
 
-    p(x) = exp(-E(x)) / Z,   E(x) = - sum_{l=1..L} x_{l-1}' W_l x_l - sum_{l=0..L} b_l' x_l
+    p(x) = exp(-E(x)) / Z,   E(x) = - sum_{l=1..L} x_{l-1}' W_l x_l - sum_{l=0..L} b_l' x_l   [ + sum v^2 / (2 s^2) ]
 
 x_0 = v is the visible layer and x_1 ... x_L are hidden; one hidden layer is a restricted Boltzmann machine (RBM), more
-are a deep one (DBM). Given the layers of odd index, those of even index are independent, and vice versa.
+are a deep one (DBM). Given the layers of odd index, those of even index are independent, and vice versa. Units are
+binary, but v may be real numbers: the term in brackets is theirs.
 
-States are lists of L + 1 float tensors [batch, n_l] of zeros and ones, or of means in [0, 1].
+States are lists of L + 1 float tensors [batch, n_l]: of zeros and ones or of means in [0, 1], and v perhaps of reals.
 """
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -18,10 +20,45 @@ class Machine(NamedTuple):
 
     weights: list of W_l [n_{l-1}, n_l], l = 1 ... L, so that W_l is `weights[l - 1]`.
     biases: list of b_l [n_l] (or [batch, n_l], where something else acts on the layer), l = 0 ... L.
+    precisions: of real visible units a tuple of one, 1 / s^2 [n_0], whose statistic is -v^2 / 2; of binary ones empty.
     """
 
     weights: list
     biases: list
+    precisions: tuple = ()
+
+
+def gaussian(machine, log_variance):
+    """The machine of real visible units in which v ~ N(b_0 + W_1 h, s^2) given h, h being layer 1: Gaussian-Bernoulli.
+
+        E = sum (v - b_0)^2 / (2 s^2) - (v / s^2)' W_1 h - b_1' h - ...,   up to a constant
+
+    Cho, Ilin and Raiko 2011, Improved learning of Gaussian-Bernoulli restricted Boltzmann machines, equation 2.
+
+    Args:
+        machine: `Machine` of the W_l and b_l of this formula; more biases may follow.
+        log_variance: log s^2 [n_0].
+    """
+    precision = tf.exp(-log_variance)
+    (W, *weights), (b, *biases), _ = machine
+    return Machine([precision[:, None] * W, *weights], [precision * b, *biases], (precision,))
+
+
+def is_real(machine, layer):
+    return layer == 0 and bool(machine.precisions)
+
+
+def mean(machine, logits, layer):
+    """The means of the units of a layer by its input [..., n_l], log-odds of binary ones; of real ones s^2 times it."""
+    return logits / machine.precisions[0] if is_real(machine, layer) else tf.sigmoid(logits)
+
+
+def log_normalizer(machine, logits, layer):
+    """log sum exp(x logits) over x = 0 and 1 or, of real units, that of the integral of exp(v logits - v^2 / 2s^2)."""
+    if not is_real(machine, layer):
+        return tf.math.softplus(logits)
+    (precision,) = machine.precisions
+    return 0.5 * (tf.square(logits) / precision + math.log(2.0 * math.pi) - tf.math.log(precision))
 
 
 def layer_input(machine, states, layer):
@@ -35,21 +72,32 @@ def layer_input(machine, states, layer):
 
 
 def energy(machine, states):
-    """E(x) [batch]. Of means it is the expected energy of independent units, because no unit acts on itself."""
+    """E(x) [batch]. Of means of binary units it is the expected energy, because none of them acts on itself."""
     below = [0.0, *(x @ W for x, W in zip(states[:-1], machine.weights, strict=True))]
     terms = [x * (b + y) for x, b, y in zip(states, machine.biases, below, strict=True)]
+    terms += [-0.5 * precision * tf.square(states[0]) for precision in machine.precisions]
     return -tf.add_n([tf.reduce_sum(term, axis=-1) for term in terms])
 
 
-def statistics(states):
-    """Sufficient statistics of a batch, as a `Machine`: the means of x_{l-1} x_l' and of x_l."""
+def log_marginal(rbm, x):
+    """log p*(x) = log sum over h of exp(-E(x, h)) [..., batch] of an RBM, h its layer 1: minus the free energy of x."""
+    above = log_normalizer(rbm, layer_input(rbm, [x, None], 1), 1)
+    return tf.reduce_sum(above, axis=-1) - energy(rbm._replace(weights=[], biases=rbm.biases[:1]), [x])
+
+
+def statistics(states, real=False):
+    """Sufficient statistics of a batch, as a `Machine`: means of x_{l-1} x_l', of x_l and, if v is `real`, -v^2 / 2."""
     num = tf.cast(tf.shape(states[0])[0], states[0].dtype)
     pairs = [tf.matmul(x, y, transpose_a=True) / num for x, y in zip(states[:-1], states[1:], strict=True)]
-    return Machine(pairs, [tf.reduce_mean(x, axis=0) for x in states])
+    squares = (-0.5 * tf.reduce_mean(tf.square(states[0]), axis=0),) if real else ()
+    return Machine(pairs, [tf.reduce_mean(x, axis=0) for x in states], squares)
 
 
 def inner(machine, statistics):
-    """The sum of all parameters times their statistics: minus the mean energy of the batch, a scalar."""
+    """The sum of all parameters times their statistics: minus the mean energy of the batch, a scalar.
+
+    Of machines, or of lists of them.
+    """
     pairs = zip(tf.nest.flatten(machine), tf.nest.flatten(statistics), strict=True)
     return tf.add_n([tf.reduce_sum(parameter * statistic) for parameter, statistic in pairs])
 
@@ -73,7 +121,7 @@ def center(delta, means):
     """The step of this machine that is a step along `delta` of the same machine with units x_l - means_l.
 
     It is the same whether ones or zeros are called ones, and weights need not do the work of biases. It vanishes where
-    `delta` does. (Montavon and Mueller 2012; Melchior, Fischer and Wiskott 2016, algorithm 1.)
+    `delta` does. All units are binary. (Montavon and Mueller 2012; Melchior, Fischer and Wiskott 2016, algorithm 1.)
     """
     weights = [
         W - means[i][:, None] * delta.biases[i + 1] - delta.biases[i][:, None] * means[i + 1]
@@ -140,12 +188,17 @@ def bound(machine, v, mu):
 
 
 def objectives(machine, states, data, copies=(1, 1)):
-    """`reconstruction`, cross-entropy [batch] of the lowest layer given the next, and `unnormalized_bound`, in nats.
+    """`reconstruction`, -log p [batch] of the lowest layer given the next, and `unnormalized_bound`, in nats.
 
-    The mean of the latter is that of `bound`. `states` are the lowest layer and the means of the others given it,
-    `data` their `statistics`, `copies` is that of `gibbs.contrastive_divergence`.
+    The former is a cross-entropy where there are greys. The mean of the latter is that of `bound`. `states` are the
+    lowest layer and the means of the others given it, `data` their `statistics`, `copies` is that of
+    `gibbs.contrastive_divergence`.
     """
     logits = layer_input(machine, states, 0) / copies[0]
-    reconstruction = tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits), axis=-1)
+    if is_real(machine, 0):
+        one = machine._replace(precisions=(machine.precisions[0] / copies[0],))
+        loss = log_normalizer(one, logits, 0) - states[0] * logits + 0.5 * one.precisions[0] * tf.square(states[0])
+    else:
+        loss = tf.nn.sigmoid_cross_entropy_with_logits(states[0], logits)
     bounds = inner(machine, data) + copies[1] * entropy(states[1:])
-    return {"reconstruction": reconstruction, "unnormalized_bound": bounds}
+    return {"reconstruction": tf.reduce_sum(loss, axis=-1), "unnormalized_bound": bounds}

@@ -8,8 +8,10 @@ import tensorflow as tf
 
 from tests.trainers.metrics.made import data_of, model_of, options, run_of
 from trainers import classifier
+from trainers.metrics import DoesNotApply
 from trainers.metrics.chains import chain_mixing
 from zoo.energy.dbm import DBM
+from zoo.energy.dbn import DBN
 from zoo.implicit.gsn import State
 from zoo.parts import noise
 
@@ -50,3 +52,9 @@ def test_units_of_a_machine_without_weights_are_drawn_anew_in_each_sweep(tmp_pat
         name = f"autocorrelation_{lag}"
         assert abs(found[name] - stay ** (2 * lag)) < 4 * found[f"{name}_standard_error"] < 0.2
     assert "class_changes" not in found
+
+
+def test_the_chain_of_a_deep_belief_network_is_none_of_data():
+    model = DBN(data_shape=(2, 2, 1), hidden_units=(2, 2), layer_steps=(1, 1))
+    with pytest.raises(DoesNotApply, match="of layers above the data"):
+        chain_mixing(run_of(model), LABELLED, options())

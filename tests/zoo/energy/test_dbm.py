@@ -41,7 +41,7 @@ def parameters(model):
 
 def stack(model):
     """W_i, and the biases of its lower and of its upper layer, for each RBM of pre-training."""
-    W, biases = model.machine.stack()
+    W, biases, _ = model.machine.stack()
     return [wide(rbm) for rbm in zip(W, biases[: len(W)], biases[len(W) :], strict=True)]
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
-from tests.zoo.enumeration import all_states, assert_close, log_joint, make_machine, marginal, tensors
+from tests.zoo.enumeration import all_states, assert_close, log_joint, make_gaussian, make_machine, marginal, tensors
 from zoo.parts import boltzmann
 from zoo.parts.boltzmann import Machine
 
@@ -15,7 +16,7 @@ of_sizes = pytest.mark.parametrize("sizes", SIZES)
 @of_sizes
 def test_energy_is_the_sum_over_all_pairs(sizes):
     machine, states = make_machine(sizes), tensors(all_states(sizes))
-    values = log_joint(*machine)
+    values = log_joint(*machine[:2])
     np.testing.assert_allclose(boltzmann.energy(machine, states), -values, atol=1e-5)
     np.testing.assert_allclose(boltzmann.inner(machine, boltzmann.statistics(states)), values.mean(), atol=1e-5)
     means = np.random.default_rng(1).random(sum(sizes))
@@ -56,7 +57,7 @@ def test_centered_step_is_that_of_units_minus_their_means(sizes):
 @pytest.mark.parametrize("scale", [0.5, 2.0])
 def test_mean_field_is_a_fixed_point_below_the_likelihood(sizes, scale):
     machine, (v,) = make_machine(sizes, scale), tensors(all_states(sizes[:1]))
-    log_p = marginal(log_joint(*machine), sizes, [0])  # + log Z
+    log_p = marginal(log_joint(*machine[:2]), sizes, [0])  # + log Z
     bounds = [boltzmann.bound(machine, v, boltzmann.recognize(machine, v))]
     for steps in (1, 2, 4, 1000):
         mu = boltzmann.mean_field(machine, v, 1e-6, steps)
@@ -71,6 +72,29 @@ def test_mean_field_is_a_fixed_point_below_the_likelihood(sizes, scale):
         assert np.any(bounds[-1] < log_p - 1e-3)
 
 
+@pytest.mark.parametrize("sizes", [(1, 3), (2, 8), (3, 2)])
+def test_a_machine_of_real_units_is_a_mixture_of_gaussians(sizes):
+    machine, mixture = make_gaussian(sizes)
+    v = np.linspace(-15, 15, 3001)[:, None] * np.ones(sizes[0])
+    x = tf.constant(v, tf.float32)
+    mu = boltzmann.recognize(machine, x)
+    log_p = boltzmann.bound(machine, x, mu).numpy().astype(np.float64)  # + log Z
+    np.testing.assert_allclose(log_p - mixture.log_z, mixture.log_prob(v), rtol=1e-5, atol=1e-3)
+    if sizes[0] == 1:
+        np.testing.assert_allclose(np.log(np.trapezoid(np.exp(log_p), v[:, 0])), mixture.log_z, atol=1e-4)
+    data = boltzmann.statistics([x, *mu], real=True)
+    found = boltzmann.objectives(machine, [x, *mu], data)
+    np.testing.assert_allclose(tf.reduce_mean(found["unnormalized_bound"]), log_p.mean(), rtol=1e-5)
+    means, deviations = boltzmann.layer_input(machine, [x, *mu], 0) / machine.precisions[0], np.sqrt(mixture.variance)
+    expected = -stats.norm.logpdf(v, means, deviations).sum(axis=1)
+    np.testing.assert_allclose(found["reconstruction"], expected, rtol=1e-4)
+    doubled = Machine(
+        [2 * machine.weights[0]], [2 * machine.biases[0], machine.biases[1]], (2 * machine.precisions[0],)
+    )
+    copies = boltzmann.objectives(doubled, [x, *mu], data, (2, 1))["reconstruction"]  # that of one of two copies
+    np.testing.assert_allclose(copies, expected, rtol=1e-4)
+
+
 def test_mean_field_rows_do_not_depend_on_each_other():
     machine, (v,) = make_machine((6, 5, 4), 3.0), tensors(all_states((6,)))
     together = boltzmann.mean_field(machine, v, 1e-2, 50)
@@ -83,7 +107,7 @@ def test_mean_field_rows_do_not_depend_on_each_other():
 
 def test_recognition_doubles_what_has_a_layer_above():
     """It is exact where copies of the layer below stand in the place of the layer above."""
-    (weights, biases), (v,) = make_machine((3, 2, 2, 3)), tensors(all_states((3,)))
+    (weights, biases, _), (v,) = make_machine((3, 2, 2, 3)), tensors(all_states((3,)))
     x, found = v, boltzmann.recognize(Machine(weights, biases), v)
     for i, (W, copies) in enumerate(zip(weights, (2, 2, 1), strict=True)):
         stacked = Machine([tf.concat([W] * copies, 0)], [tf.concat([biases[i]] * copies, 0), biases[i + 1]])
