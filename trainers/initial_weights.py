@@ -19,7 +19,9 @@ def from_run(run_dir):
     """
     from trainers import rundir
 
-    return rundir.load(run_dir, averages=False).model
+    model = rundir.load(run_dir).model
+    model.load_weights(rundir.newest(run_dir)[1])  # the raw ones again, in place of their averages
+    return model
 
 
 def give(model, run_dir):

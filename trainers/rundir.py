@@ -253,8 +253,8 @@ def configure_keras(precision):
     keras.config.set_dtype_policy(precision)
 
 
-def load(run_dir, averages=True):
-    """Reads a run back, for evaluation and export with the moving averages of its weights, else with the raw ones.
+def load(run_dir):
+    """Reads a run back, for evaluation and export.
 
     Raises:
         UserError: if the directory holds no run, or no undamaged checkpoint.
@@ -271,8 +271,7 @@ def load(run_dir, averages=True):
     configure_keras("float32")  # weights are float32 in any precision
     model = make_model(settings, facts)
     model.load_weights(checkpoint)
-    if averages:
-        model.keep_averages()
+    model.keep_averages()
     return Run(path, model, step, settings, facts)
 
 

@@ -35,6 +35,7 @@ CRITICS = [
 LEVELS = [f"vae --likelihood={family} --num_levels=17" for family in levels.FAMILIES]
 FLOWS = [f"vae --posterior={name}" for name in flows.FLOWS]
 GAUSSIAN = "dbm --visible=gaussian"
+GATED = "pixelcnn --gated"  # whose steps are of other layers
 PLANAR, *_, IAF = FLOWS  # one without networks of its own, and one whose networks have masks
 WITH_STATE = [*(name for name in CRITICS if "spectral_norm" in name), "helmholtz --algorithm=score_function"]
 
@@ -152,7 +153,7 @@ def test_I3_configuration_survives(name):
     assert [v.shape for v in again.variables] == [v.shape for v in model.variables]
 
 
-@check(variants=[*WITH_STATE, IAF, GAUSSIAN])
+@check(variants=[*WITH_STATE, IAF, GATED, GAUSSIAN])
 def test_I3_keras_file_keeps_everything(name, tmp_path):
     model = make(name, optimizers=lambda: keras.optimizers.Adam(0.003, beta_1=0.7))
     model.train_step(batch_of(model))
@@ -353,7 +354,7 @@ def test_I10_replicas_draw_their_own_noise(name):
     assert not set(first) & set(drawn())
 
 
-@check(variants=[*CRITICS, *LEVELS, GAUSSIAN])
+@check(variants=[*CRITICS, *LEVELS, GATED, GAUSSIAN])
 def test_I11_sample_rows_depend_on_their_seed_only(name):
     model = make(name)
     together = sample(model, SEEDS).numpy()

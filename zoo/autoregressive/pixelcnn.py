@@ -26,6 +26,8 @@ independent of the height of the picture, and of its width but for copies of the
 
 Departures from the papers: Adam in place of RMSProp; the vertical stack's first kernel has the lines above alone, so
 that nothing is shifted between the stacks. Pixels enter as numbers in [0, 1].
+
+The samples of the gated network can not be converted to ONNX: its lines are a condition within a loop.
 """
 
 import keras
