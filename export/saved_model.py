@@ -149,7 +149,7 @@ def trace(model, names=None):
 @contextlib.contextmanager
 def sharing(model):
     """Within this block, what several signatures of the model call is traced once for all of them."""
-    shared = {name: once(getattr(model, name)) for name in SHARED if hasattr(type(model), name)}
+    shared = {name: once(getattr(model, name)) for name in SHARED if getattr(type(model), name, None)}
     vars(model).update(shared)
     try:
         yield

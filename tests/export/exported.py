@@ -26,6 +26,10 @@ def load(path):
     return _load(os.path.abspath(path))
 
 
+# How far answers may differ whose graphs were rewritten otherwise: of log p(x), hundreds of nats, float32 knows 1e-5.
+ROUNDED = 1e-5
+
+
 class Sampler:
     """The smallest model, without a network: a subclass has `sample`, of a seed and where it has classes of a label."""
 

@@ -141,7 +141,7 @@ class PixelCNN(Autoregressive):
 
 def convolution(size, below, above, **options):
     """A `CausalConvolution` with a kernel of size x size, from and to units of these degrees."""
-    return causal.CausalConvolution(masks.causal(size, below, above), size // 2, **options)
+    return causal.CausalConvolution(masks.causal(size, size, below, above), size // 2, **options)
 
 
 def of_y(size, above):
@@ -219,7 +219,7 @@ class Gated(keras.Model):
             return causal.CausalConvolution(np.ones([lines, size, len(below), len(both)]), size // 2)
 
         def horizontal(size, below):
-            mask = masks.causal(size, below, both)[-1:, : size // 2 + 1]
+            mask = masks.causal(size, size, below, both)[-1:, : size // 2 + 1]
             return causal.CausalConvolution(mask, size // 2)
 
         self.W_v = [vertical(*each) for each in zip(lines, kernel_sizes, inputs, strict=True)]

@@ -81,10 +81,11 @@ class PixelRNN(Autoregressive):
 
         def convolution(name, *shape, including_centre=True, gates=1):
             """Kernels for each of `gates`, side by side, with a mask that they share, and their bias."""
-            start[f"K_{name}"] = keras.initializers.GlorotUniform()([*shape[:-1], shape[-1] * gates]).numpy()
-            start[f"b_{name}"] = np.zeros(shape[-1] * gates, np.float32)
-            mask = masks.convolution_mask(shape, including_centre, self.data_shape[-1])
-            self.masks[f"K_{name}"] = np.tile(mask, gates)
+            below, above = (masks.spread(units, 0, self.data_shape[-1]) for units in shape[2:])
+            mask = np.tile(masks.causal(*shape[:2], below + (not including_centre), above), gates)
+            start[f"K_{name}"] = keras.initializers.GlorotUniform()(mask.shape).numpy()
+            start[f"b_{name}"] = np.zeros(mask.shape[-1:], np.float32)
+            self.masks[f"K_{name}"] = mask
 
         h, taps, ways, width = self.hidden_size, *{"row": (3, 1, 3), "diagonal": (2, 2, 1)}[self.recurrence]
         convolution("in", 7, 7, self.data_shape[-1], 2 * h, including_centre=False)

@@ -43,32 +43,16 @@ def hidden_degrees(num_masks, size, hidden_units, seed):
     return [np.stack([of_mask(mask, layer, units) for mask in range(num_masks)]) for layer, units in layers]
 
 
-def convolution_mask(kernel_shape, including_centre, num_channels=1):
-    """Where a kernel [height, width, inputs, outputs] sees what comes before its centre by lines: float32, ones.
+def causal(height, width, below, above):
+    """The mask [height // 2 + 1, width, inputs, units] of a kernel over pixels in lines from the upper left.
 
-    At the centre it is mask A (van den Oord et al. 2016, arXiv:1601.06759), or, `including_centre`, mask B. An image's
-    channels come in order, and features, in as many groups, are each of a channel: at the centre one sees those of
-    channels before its own, and with mask B of its own too.
-    """
-    mask = np.zeros(kernel_shape, np.float32)
-    height, width, inputs, outputs = kernel_shape
-    row, column = height // 2, width // 2
-    mask[:row], mask[row, :column] = 1.0, 1.0
-    below, above = (spread(units, 0, num_channels) for units in (inputs, outputs))
-    mask[row, column] = below[:, None] < above + including_centre
-    return mask
-
-
-def causal(size, below, above):
-    """The mask [size // 2 + 1, size, inputs, units] of a size x size kernel over pixels in lines from the upper left.
-
-    Its lines are those above a pixel, and its own, in which it is number size // 2. Units see all inputs of pixels
+    Its lines are those above a pixel, and its own, in which it is number width // 2. Units see all inputs of pixels
     before theirs, and of their own, where they have the degrees `above` [units], those of degrees `below` [inputs] up
     to these. Channel i of an image is of degree i + 1, and what is said of it of degree i: of one channel this is the
     mask A of van den Oord et al. 2016 (arXiv:1601.06759, section 3.4), and between hidden units, of degree 0, mask B.
     """
-    centre = size // 2
-    mask = np.ones([centre + 1, size, len(below), len(above)], np.float32)
+    centre = width // 2
+    mask = np.ones([height // 2 + 1, width, len(below), len(above)], np.float32)
     mask[-1, centre] = np.reshape(below, [-1, 1]) <= above
     mask[-1, centre + 1 :] = 0.0
     return mask

@@ -41,14 +41,14 @@ def parameters_of(model, x, *y):
     ],
 )
 def test_masks_are_those_of_the_paper(size, below, above, expected):
-    np.testing.assert_array_equal(masks.causal(size, below, above)[:, :, 0, 0], expected)
+    np.testing.assert_array_equal(masks.causal(size, size, below, above)[:, :, 0, 0], expected)
 
 
 @pytest.mark.parametrize("first, k", [(True, -1), (False, 0)])
 def test_colours_see_those_before_them(first, k):
     """Of mask A strictly, of mask B themselves too; all of them see all of other pixels."""
     colours = np.arange(3)
-    mask = masks.causal(3, colours + first, colours)
+    mask = masks.causal(3, 3, colours + first, colours)
     np.testing.assert_array_equal(mask[1, 1].T, np.tri(3, k=k))
     assert mask[0].all() and mask[1, 0].all() and not mask[1, 2].any()
 
