@@ -435,9 +435,12 @@ def test_I14_mixed_precision_trains_without_nan(name, precision):
     keras.config.set_dtype_policy(precision)
     model = make(name)
     before = values(model.trainable_variables)
-    for first in range(0, 32, 8):
-        logs = model.train_step(batch_of(model, first=first))
+    for step in range(12):  # float16's steps that overflow change nothing but the scale of the loss, which each halves
+        logs = model.train_step(batch_of(model, first=step % 4 * 8))
+        moved = any(changed(before, model.trainable_variables))
+        if moved and step >= 3:
+            break
+    assert moved
     assert all(np.isfinite(value).all() for value in values(model.variables + list(logs.values())))
-    assert any(changed(before, model.trainable_variables))
     assert all(v.dtype == "float32" for v in model.trainable_variables)
     assert all(answer.dtype == tf.float32 for answer in serve(model).values())
