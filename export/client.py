@@ -19,6 +19,20 @@ from common import flags as common_flags
 from export import commands, servers
 
 
+def define_server(flags):
+    """The flags of every command that asks a server."""
+    own = {"flag_values": flags}
+    absl_flags.DEFINE_string("server", None, "http://HOST:8501 for REST, HOST:8500 for gRPC.", **own)
+    absl_flags.DEFINE_string("model", None, "The server's name of the model.", **own)
+    absl_flags.DEFINE_integer("version", None, "The version to ask; default the newest.", lower_bound=0, **own)
+    absl_flags.DEFINE_string("version_label", None, "The version to ask, by its label.", **own)
+    common_flags.define_float(flags, "timeout", 10.0, "Seconds that a request may take.", lower_bound=0.001)
+    absl_flags.DEFINE_integer(
+        "retries", 3, "How often a request is repeated while the server is not available.", lower_bound=0, **own
+    )
+    absl_flags.DEFINE_integer("batch_size", 64, "Rows of one request.", lower_bound=1, **own)
+
+
 def connect(flags):
     """The model that the flags name.
 
@@ -39,16 +53,7 @@ def connect(flags):
 
 def main(argv):
     flags = absl_flags.FlagValues()
-    own = {"flag_values": flags}
-    absl_flags.DEFINE_string("server", None, "http://HOST:8501 for REST, HOST:8500 for gRPC.", **own)
-    absl_flags.DEFINE_string("model", None, "The server's name of the model.", **own)
-    absl_flags.DEFINE_integer("version", None, "The version to ask; default the newest.", lower_bound=0, **own)
-    absl_flags.DEFINE_string("version_label", None, "The version to ask, by its label.", **own)
-    common_flags.define_float(flags, "timeout", 10.0, "Seconds that a request may take.", lower_bound=0.001)
-    absl_flags.DEFINE_integer(
-        "retries", 3, "How often a request is repeated while the server is not available.", lower_bound=0, **own
-    )
-    absl_flags.DEFINE_integer("batch_size", 64, "Rows of one request.", lower_bound=1, **own)
+    define_server(flags)
     commands.define_flags(flags)
     common_flags.parse(flags, argv, __doc__, required="server")
     commands.check_flags(flags)

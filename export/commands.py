@@ -13,15 +13,20 @@ from absl import flags as absl_flags
 
 from common import cli, image_files, pictures
 from common import flags as common_flags
-from export.tasks import ask_about, between, combine, data_name, draw, latents, seeds, shows_means
+from export.tasks import (
+    MISSING,
+    ask_about,
+    between,
+    combine,
+    complete,
+    data_name,
+    draw,
+    latents,
+    seeds,
+    shows_means,
+)
 
 POINTS_OF_A_PATH = 100
-MISSING = {  # half of a picture, as an index of (height, width)
-    "lower": lambda height, width: np.s_[height // 2 :],
-    "upper": lambda height, width: np.s_[: height // 2],
-    "left": lambda height, width: np.s_[:, : width // 2],
-    "right": lambda height, width: np.s_[:, width // 2 :],
-}
 
 
 def define_flags(flags):
@@ -109,15 +114,10 @@ def inpaint(flags, model):
     data, _ = load(flags.data, model.require("inpaint"))
     if data.ndim != 4:
         raise cli.UserError(f"--task=inpaint completes halves of pictures, and {model} is of points.")
-    known = np.ones(data.shape[1:], np.float32)
-    known[MISSING[flags.missing or "lower"](*data.shape[1:3])] = 0.0
     num = flags.num or pictures.COLUMNS - 2
-    rows = data.repeat(num, axis=0)
-    answer = ask_about(model, "inpaint", rows, flags.seed, flags.label, mask=np.broadcast_to(known, rows.shape))
-    found = answer["images" if flags.draws else "mean"].reshape(len(data), num, *data.shape[1:])
-    seen = np.where(known, data, 0.5)
+    lines = complete(model, data, flags.missing or "lower", num, flags.seed, flags.label, flags.draws)
     with writing(flags.out):
-        pictures.lines([np.stack([*pair, *rows]) for *pair, rows in zip(data, seen, found, strict=True)], flags.out)
+        pictures.lines(lines, flags.out)
 
 
 def score(flags, model):

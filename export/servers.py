@@ -24,6 +24,16 @@ from export.runtimes import Runtime, Signature
 DTYPES = {"DT_FLOAT": np.float32, "DT_INT64": np.int64, "DT_BOOL": np.bool_, "DT_STRING": np.object_}
 
 
+def url_of(server, model, what=":predict"):
+    """Where TensorFlow Serving's REST at `server`, like http://HOST:8501, answers for a model."""
+    return f"{server}/v1/models/{urllib.parse.quote(model, safe='')}{what}"
+
+
+def predict_body(name, inputs):
+    """What is posted there to ask a signature about inputs, dict of arrays: a dict, as JSON takes it."""
+    return {"signature_name": name, "inputs": {key: value.tolist() for key, value in inputs.items()}}
+
+
 class Unavailable(Exception):
     """The server can not answer now, but may soon."""
 
@@ -108,8 +118,10 @@ class Rest(Server):
             raise cli.UserError(f"{self} does not describe itself as a model of TensorFlow Serving does.") from error
 
     def _ask(self, inputs, name):
-        body = {"signature_name": name, "inputs": {key: value.tolist() for key, value in inputs.items()}}
-        answer, outputs = self._request(":predict", body)["outputs"], self.signatures[name].outputs
+        answer, outputs = (
+            self._request(":predict", predict_body(name, inputs))["outputs"],
+            self.signatures[name].outputs,
+        )
         if len(outputs) == 1:  # then it comes without its name
             answer = {next(iter(outputs)): answer}
         return {key: self._array(answer[key], none.dtype) for key, none in outputs.items()}
@@ -121,7 +133,7 @@ class Rest(Server):
     def _request(self, what, body=None):
         of = f"/versions/{self.version}" if self.version is not None else ""
         of = f"/labels/{urllib.parse.quote(self.version_label, safe='')}" if self.version_label and not of else of
-        url = f"{self.server}/v1/models/{urllib.parse.quote(self.model, safe='')}{of}{what}"
+        url = url_of(self.server, self.model, of + what)
         data = None if body is None else json.dumps(body).encode()
         return self._patiently(lambda: self._send(url, data))
 

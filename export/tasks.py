@@ -8,6 +8,12 @@ import PIL.Image
 from common import cli, pictures
 
 AMOUNTS = np.arange(7) / 4  # of A - B that is added to a row of C
+MISSING = {  # half of a picture, as an index of (height, width)
+    "lower": lambda height, width: np.s_[height // 2 :],
+    "upper": lambda height, width: np.s_[: height // 2],
+    "left": lambda height, width: np.s_[:, : width // 2],
+    "right": lambda height, width: np.s_[:, width // 2 :],
+}
 
 
 def draw(model, num, seed, label=None, means=False):
@@ -85,6 +91,33 @@ def combine(model, groups, num, seed=0, label=None):
     lines = [np.stack([a, b, c, a - b + c]), *(row + AMOUNTS[:, None] * (a - b) for row in parts[2][:num])]
     rows = generate(model, "decode", {"z": np.concatenate(lines).astype(np.float32)}, label)
     return np.split(rows, np.cumsum([len(line) for line in lines])[:-1])
+
+
+def complete(model, data, missing, num, seed=0, label=None, draws=False):
+    """Pictures with a half left out, and what a model puts there.
+
+    Args:
+        model: `export.runtimes.Runtime`.
+        data: float32 [n, height, width, channels] in [0, 1].
+        missing: str, a half of `MISSING`.
+        num: int, completions of each.
+        seed: int, seed of the first completion of the first; all others have the next ones.
+        label: int, the class of all rows, where the model takes labels.
+        draws: bool, draws in place of means of the pixels.
+
+    Returns:
+        list of n arrays [2 + num, height, width, channels]: the picture, it with the half in grey, and its completions.
+
+    Raises:
+        UserError: if the model has no `inpaint`, or as `ask_about` does.
+    """
+    known = np.ones(data.shape[1:], np.float32)
+    known[MISSING[missing](*data.shape[1:3])] = 0.0
+    rows = data.repeat(num, axis=0)
+    answer = ask_about(model, "inpaint", rows, seed, label, mask=np.broadcast_to(known, rows.shape))
+    found = answer["images" if draws else "mean"].reshape(len(data), num, *data.shape[1:])
+    seen = np.where(known, data, 0.5)
+    return [np.stack([*pair, *rows]) for *pair, rows in zip(data, seen, found, strict=True)]
 
 
 def generate(model, name, inputs, label, default=None):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import client, models_config, run, sample
+from export import client, models_config, playground, run, sample
 from tests.export.exported import ROOT
 from tests.export.servers import GrpcServer, Models, RestServer
 
@@ -45,7 +45,7 @@ def test_python(vae):
     np.testing.assert_allclose(scope["images"], vae.call("sample", seeds)["images"], atol=1e-6)
 
 
-@pytest.mark.parametrize("main", [client.main, models_config.main, run.main, sample.main])
+@pytest.mark.parametrize("main", [client.main, models_config.main, playground.main, run.main, sample.main])
 def test_flags(main, capsys):
     name = main.__module__
     commands = re.findall(rf"python -m {name} ((?:\\\n|[^\n`])*)", TEXT + (ROOT / "README.md").read_text())
