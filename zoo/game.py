@@ -21,6 +21,7 @@ from zoo.optimizers import Averages, make_optimizer, with_loss_scale
 from zoo.parts import noise
 from zoo.parts.layers import Activation
 from zoo.serving import Serving
+from zoo.weights import name_networks
 
 
 def all_before_any(grads):
@@ -88,6 +89,7 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         self.test_steps = Counter("test_steps")
         self.trackers = {}
         self.make_networks()
+        name_networks(self)
         self.built = True  # networks are built in constructors; Keras must not try to call the model on data
 
     def __init_subclass__(cls, **kwargs):

@@ -6,6 +6,17 @@ import re
 import keras
 
 
+def name_networks(model):
+    """Gives networks the names of the attributes that hold them, which a `summary` shows; numbers those of a list."""
+    for name, held in vars(model).items():
+        if isinstance(held, keras.Layer):
+            held.name = name
+        elif isinstance(held, list) and not name.startswith("_"):
+            for i, network in enumerate(held):
+                if isinstance(network, keras.Layer):
+                    network.name = f"{name}_{i}"
+
+
 def paths(model):
     """Dict, id of a TensorFlow variable -> its path, such as "generator/dense_7/kernel", of all that a model holds."""
     networks = {name: network for name, network in vars(model).items() if isinstance(network, keras.Layer)}
