@@ -158,6 +158,9 @@ class DBN(EnergyModel, Autoencoder):
             layers.append(Machine([R, tf.transpose(G)], [b, c]))
         return [*layers, self.machine.tensors()]
 
+    def weights_down(self):
+        return [rbm.weights[-1] for rbm in self.parameters()]
+
     def train_step(self, x):
         return self.climb(self.layer_steps, self.phases(x))
 
