@@ -231,7 +231,7 @@ class DBM(EnergyModel):
         return self.served_data(self.mean(boltzmann.layer_input(self.machine.tensors(), self.states(x), 0)))
 
     def log_prob(self, x):
-        """The variational bound, in nats, by a log Z that was estimated before the export: too small in expectation.
+        """The variational bound, in nats, by an estimate of log Z before the export, which is too small in expectation.
 
         Under real units it is that of a density, of pixels as they are given, not dequantised.
         """
