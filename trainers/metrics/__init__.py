@@ -1,5 +1,5 @@
 """Metrics, a file for each question: how likely, how near, whether copies, what density, what modes, what latents, what
-factors, what groups, what theory, how chains move, how fast.
+factors, what groups, what theory, how chains move, what units see, how fast.
 
 A metric is one function of (run, data, options) that returns a dict, name -> number or text, or raises `DoesNotApply`.
 Beside a number `n` may stand `n_standard_error`, `n_floor`, what the measure gives of data in place of samples, and
@@ -16,6 +16,7 @@ from trainers.metrics import (
     densities,
     density_ratio,
     disentanglement,
+    fields,
     groups,
     likelihood,
     memorisation,
@@ -66,10 +67,15 @@ METRICS = {
     "posterior_map": posteriors.posterior_map,
     "precision_recall": sample_metric(two_samples.precision_recall, "features"),
     "sample_energy_distance": sample_metric(two_samples.energy_distance, "data"),
+    "receptive_field": fields.receptive_field,
     "samples_per_second": speed.samples_per_second,
     "samples_over_time": sample_quality.samples_over_time,
     "style_content_swaps": groups.style_content_swaps,
     "two_sample_test": sample_metric(two_samples.two_sample_test, "features"),
+    "unit_features": fields.unit_features,
 }
 # Left out unless they are asked for: what takes long, pictures without a measure, and what is of the machine.
-ON_REQUEST = {"ais_gap", "ais_nll", "completions", "latent_traversals", "samples_over_time", "samples_per_second"}
+ON_REQUEST = {
+    "ais_gap", "ais_nll", "completions", "latent_traversals", "receptive_field", "samples_over_time",
+    "samples_per_second", "unit_features",
+}  # fmt: skip

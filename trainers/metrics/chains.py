@@ -19,8 +19,8 @@ NUM_LINES, NUM_COLUMNS, STRIDE = 4, 20, 5  # of the picture: chains, and every f
 def chain_mixing(run, data, options):
     """How alike and of how many classes the states of a chain are, one after the other; RUN_DIR/chain.png shows some.
 
-    100 chains go on for 200 steps: of a Boltzmann machine from the particles of its training, a step being a Gibbs
-    sweep of all layers; of a generative stochastic network from samples. x_t are the means that pixels are drawn from.
+    Chains go on for 200 steps: of a Boltzmann machine from the particles of its training, a step being a Gibbs sweep of
+    all layers; of a generative stochastic network from 100 samples. x_t are the means that pixels are drawn from.
     `autocorrelation_L` is E[(x_t - m)'(x_{t+L} - m)] / E[|x_t - m|^2], m the mean of all: 1 of a chain that stands
     still, 0 of independent states. Where there is a judge, `class_changes` is the share of steps that lead to another
     class, `classes_visited` how many a chain has been in. Standard errors are by the spread of chains.

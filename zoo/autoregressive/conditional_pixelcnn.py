@@ -3,7 +3,7 @@
     log p(x|y) = sum_i log p(x_i | x_<i, y)
 
 What a convolution gives before its activation is moved by V y, the same at all pixels: in every layer of both stacks of
-the gated network (van den Oord et al. 2016b, equation 3), and in that of n x n in each block of the plain one.
+the gated network (van den Oord et al. 2016b, equation 4), and in that of n x n in each block of the plain one.
 
 Other notation and departures are those of `pixelcnn.py`.
 """
@@ -27,7 +27,7 @@ class ConditionalPixelCNN(Conditional, PixelCNN):
 
     Reference:
         A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves and K. Kavukcuoglu. Conditional image
-        generation with PixelCNN decoders. NeurIPS 2016. arXiv:1606.05328, equation 3.
+        generation with PixelCNN decoders. NeurIPS 2016. arXiv:1606.05328, equations 3 and 4.
     """
 
     def __init__(

@@ -6,11 +6,11 @@ Objective, maximised (Germain et al. 2015), under mask k = t mod K at step t:
 
     h_l = f((W_l * M_l) h_{l-1} + b_l),   h_0 = x;   output = (V * M) h_L + c
 
-    M_l[i, j] = 1 where the degree of unit j is at least that of the unit i beneath it; M lets x_i's output see units of
-    degrees below the place of x_i (equations 12 and 13)
+    M_l[i, j] = 1 where the degree of unit i is at least that of the unit j beneath it; M lets x_i's output see units of
+    degrees up to the place of x_i, of 0 ... D - 1 (equations 12 and 13, whose places are 1 ... D)
 
 At test p(x) is the mean of p_k(x) over all K masks, which share W, V, b and c. Masks differ in the degrees of hidden
-units, and with order=random in the order of the pixels too.
+units, and with --order=random in the order of the pixels too.
 
 Departures from Germain et al. 2015: the degrees of a layer are not drawn one by one but spread evenly and shuffled;
 Adam in place of Adagrad; Glorot's initial weights; no direct connections from inputs to outputs. Pixels may have grey

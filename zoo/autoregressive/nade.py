@@ -6,11 +6,11 @@ Objective, maximised (Larochelle and Murray 2011; i runs through the places of t
 
     a_1 = c,   a_{i+1} = a_i + W_i x_i,   h_i = sigmoid(a_i)
 
-so that all h_i cost as much as one product with W for each of H units and D pixels, O(D H), not O(D^2 H).
+so that all h_i cost O(D H), as much as one product with W, not O(D^2 H). So do those of a draw.
 
-The sums are taken over about sqrt(D) pieces of as many pixels, of which a gradient computes the h_i anew, so that what
-is kept of a minibatch are [batch, sqrt(D), H] numbers, not [batch, D, H]. Within a piece the sums are a product with a
-triangular matrix.
+Where all x_i are known, the sums are taken over about sqrt(D) pieces of as many pixels, of which a gradient computes
+the h_i anew, so that what is kept of a minibatch are [batch, sqrt(D), H] numbers, not [batch, D, H]. Within a piece
+they are a product with a triangular matrix: O(D^1.5 H) in all, and faster than one pixel after the other.
 
 Departures from Larochelle and Murray 2011: Adam in place of stochastic gradient descent with a decaying rate; Glorot's
 initial weights. Pixels may have grey levels, of which b_i + V_i h_i gives the parameters.

@@ -4,21 +4,23 @@ Objective, maximised, i running through the pixels line by line, and through the
 
     log p(x) = sum_i log p(x_i | x_<i),   the parameters of all i by one pass through the network
 
-The plain network (van den Oord et al. 2016a, table 1) has a convolution with mask A, whose kernel leaves out the pixel
-itself, and residual blocks, with mask B, of h features within 2h:
+The plain network (van den Oord et al. 2016a, table 1 and figure 5) has a convolution with mask A, whose kernel leaves
+out the pixel itself, and residual blocks, with mask B, of h features within 2h:
 
     a <- a + W_3 * f(W_2 * f(W_1 * f(a))),   f(a) = max(a, 0),   W_1, W_3: 1 x 1,   W_2: n x n
 
-Above a pixel and to its right it sees, with kernels of 3 x 3, as many columns as lines up. However many blocks there
-are, what is further right is a blind spot, on which the pixel's distribution does not depend.
+To the right of a pixel, k lines above it, it sees k columns by kernels of 3 x 3, and 2 more where the first is 7 x 7.
+However many blocks there are, what is further right is a blind spot, on which the pixel's distribution does not depend.
 
-The gated network (2016b, figure 2) sees all. Its vertical stack v sees the lines above, in full width; its horizontal
+The gated network (2016b, figure 2) has none. Its vertical stack v sees the lines above, on both sides; its horizontal
 stack a sees the pixels to the left, and v through 1 x 1 convolutions W_2; v sees nothing of a:
 
     b = W_v * v,   v <- g(b),   a <- a + W_1 * g(W_a * a + W_2 * b),   g([b_1, b_2]) = tanh(b_1) sigmoid(b_2)
 
-(equation 2). In both the first kernel is wider, and both end in a <- W * f(a), twice, 1 x 1. Of several channels each
-sees those before it in its own pixel, R < G < B: the features are divided between them (2016a, section 3.4).
+(equation 2). In both the first kernel is wider, and nothing is added to what it gives; both end in a <- W * f(a),
+twice, 1 x 1. Either sees a pixel further with each 3 x 3: after 7 x 7 and 7 blocks, 10 lines up and 10 columns to the
+left. Of several channels each sees those before it in its own pixel, R < G < B: the features are divided between them
+(2016a, section 3.4).
 
 A draw keeps of each layer's inputs the lines that its kernel covers. A number then costs for each layer the product of
 the kernel with one position; the vertical stack is computed by lines, one position for each pixel, too. That is
@@ -51,7 +53,7 @@ class PixelCNN(Autoregressive):
 
     Reference:
         A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu. Pixel recurrent neural networks. ICML 2016.
-        arXiv:1601.06759, table 1.
+        arXiv:1601.06759, figure 5 and table 1.
         A. van den Oord, N. Kalchbrenner, O. Vinyals, L. Espeholt, A. Graves and K. Kavukcuoglu. Conditional image
         generation with PixelCNN decoders. NeurIPS 2016. arXiv:1606.05328, figure 2.
     """

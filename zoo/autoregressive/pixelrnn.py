@@ -54,7 +54,7 @@ class PixelRNN(Autoregressive):
 
     Reference:
         A. van den Oord, N. Kalchbrenner and K. Kavukcuoglu. Pixel recurrent neural networks. ICML 2016,
-        arXiv:1601.06759, figures 2 to 4, equation 3 and table 1.
+        arXiv:1601.06759, figures 2 to 5, equation 3 and table 1.
     """
 
     exceptions = {"ONNX": "its draws are loops within a loop, of which ONNX Runtime misses the shapes"}

@@ -45,7 +45,7 @@ STREAM = noise.stream(noise.LIKELIHOOD)
 class DBM(EnergyModel):
     """Deep Boltzmann machine, of black and white pixels or of real numbers; one hidden layer makes it an RBM.
 
-    Real numbers are best of mean 0 and deviation 1, as all moves are of one rate: that of W goes with their variance.
+    Real numbers are best of mean 0 and deviation 1: all moves are of one rate, and W's should be as their variance.
 
     Args:
         hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the data.
@@ -231,7 +231,7 @@ class DBM(EnergyModel):
         return self.served_data(self.mean(boltzmann.layer_input(self.machine.tensors(), self.states(x), 0)))
 
     def log_prob(self, x):
-        """The variational bound, in nats, by a log Z that was estimated before the export: too small in expectation.
+        """The variational bound, in nats, by an estimate of log Z before the export, which is too small in expectation.
 
         Under real units it is that of a density, of pixels as they are given, not dequantised.
         """

@@ -9,7 +9,8 @@ with p*(h_{L-1}) = sum over h_L of exp(-E(h_{L-1}, h_L)). Layers are zeros and o
 
     greedy     for each layer in turn an RBM of h_{l-1} and h_l, data being draws h_{l-1} ~ q(h_{l-1}|x), by contrastive
                divergence or persistent chains. Its weights are those of p(h_{l-1}|h_l) and of q(h_l|h_{l-1}). The next
-               one takes the place of its p(h_l), and so raises the bound, if it starts from this one upside down.
+               one takes the place of its p(h_l): from this one upside down on, steps along the likelihood of draws
+               h_l ~ q raise the bound. It starts from small random weights, of any number of units, all the same.
     up-down    wake: p learns from h ~ q(h|x), and the top RBM from h_{L-1}; sleep: q learns from dreams, drawn
                downwards from where Gibbs sampling has led the top RBM (Hinton et al. 2006, appendix B).
 
@@ -156,6 +157,9 @@ class DBN(EnergyModel, Autoencoder):
             (R, c), (G, b) = ([tensor(v) for v in network.trainable_variables] for network in (up, down))
             layers.append(Machine([R, tf.transpose(G)], [b, c]))
         return [*layers, self.machine.tensors()]
+
+    def weights_down(self):
+        return [rbm.weights[-1] for rbm in self.parameters()]
 
     def train_step(self, x):
         return self.climb(self.layer_steps, self.phases(x))

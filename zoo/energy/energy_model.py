@@ -107,6 +107,10 @@ class EnergyModel(Game):
         """The states of the machine's chains, [num_chains, n] for each of its layers."""
         return [tensor(chain) for chain in self.chains[-len(self.machine.b) :]]
 
+    def weights_down(self):
+        """Weights [n_{l-1}, n_l] from each hidden layer to the one beneath it, from below."""
+        return [tensor(W) for W in self.machine.W]
+
     @property
     def knows_log_z(self):
         return self.log_z_error.numpy() >= 0.0

@@ -20,9 +20,10 @@ there are some outside of [0, 1].
 
 Departures: halves are pixels at even and at odd places, which take turns, as in the authors' code. A network sees all
 of x, zeros in place of what it moves, and what it says of the rest is not used. Its last layer starts from zeros, so
-that f starts as the identity; the authors' starts from small numbers. An affine s is 2 tanh(s / 2), in place of a tanh
-with a learned scale. S is 10 times a weight, so that it moves ten times as fast as weights do: a pixel that is always
-black needs exp(S) of about 1,000. A logit is of x itself, not of a smaller interval, for no x drawn is 0 or 1.
+that f starts as the identity, or as the logit; the authors' starts from small numbers. An affine s is 2 tanh(s / 2), in
+place of a tanh with a learned scale. S is 10 times a weight, so that it moves ten times as fast as weights do: a pixel
+that is always black needs exp(S) of about 1,500. A logit is of x itself, not of a smaller interval, for no x drawn is 0
+or 1.
 """
 
 import functools

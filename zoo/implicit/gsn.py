@@ -249,8 +249,9 @@ class GSN(Game):
     def inpaint(self, x, known, seeds):
         """Completes served data x, of which bool `known`, of its shape, says what is given; row i draws by seeds[i].
 
-        The chain of `sample`, into whose x the known part is put back after each step. Were p(x|h_1) the exact
-        P(x|x~), what is missing would be a draw given what is known (Bengio et al. 2014, proposition 1).
+        The chain of `sample`, into whose x the known part is put back after each step. Were p(x|h_1), under which
+        pixels are independent, the exact P(x|x~), what is missing would converge to a draw given what is known (Bengio
+        et al. 2014, proposition 1).
 
         Returns:
             The last draw of x, and the mean of p(x|h_1) that it is of; both are x where it is known.

@@ -105,9 +105,9 @@ def inner(machine, statistics):
 def difference(data, model, targets=(), cost=0.0):
     """Statistics of the data minus those of the model; where there are targets, minus the slope of a sparsity penalty.
 
-    It is cost times (mean - target), by the input from below: the gradient of a cross-entropy between target and mean
-    (Hinton 2010, A practical guide to training restricted Boltzmann machines, section 11). Targets, in [0, 1], are the
-    means that units of the hidden layers are to have, from below.
+    It is cost times (mean - target), by the mean input from below: of a single row, the gradient of a cross-entropy
+    between target and mean (Hinton 2010, A practical guide to training restricted Boltzmann machines, section 11).
+    Targets, in [0, 1], are the means that units of the hidden layers are to have, from below.
     """
     delta = tf.nest.map_structure(tf.subtract, data, model)
     for i, target in enumerate(targets):

@@ -1,8 +1,8 @@
 """Masks of autoregressive networks, as degrees of their units (Germain et al. 2015, arXiv:1502.03509, section 4).
 
-A unit of degree d depends on the first d numbers of the order at most: it sees inputs in the places 1 ... d, and hidden
-units of degrees up to d. What is said of the number in place i has the degree i - 1. Hidden degrees of 1 ... size - 1
-are of use; one of 0 sees a context alone, where there is one.
+A unit of degree d depends on the first d numbers of the order at most: it sees the inputs before place d, places being
+0 ... size - 1, and hidden units of degrees up to d. The input in place i has the degree i + 1, and what is said of it
+the degree i. Hidden degrees of 1 ... size - 1 are of use; one of 0 sees a context alone, where there is one.
 
 Several masks are rows, [num_masks, ...]: they share the weights of a network, each with degrees, and possibly an order,
 of its own.
@@ -16,7 +16,7 @@ from zoo.parts import noise
 
 
 def spread(units, first, end):
-    """Degrees [units] from `first` to `end` - 1, each as often as any other, or evenly spread where units are fewer."""
+    """Degrees [units] from `first` to `end` - 1, evenly spread: each is as often there as any other, or once more."""
     return first + np.arange(units) * max(end - first, 1) // units
 
 
@@ -33,7 +33,7 @@ def orders(num_masks, size, kind, seed):
 def hidden_degrees(num_masks, size, hidden_units, seed):
     """Degrees of hidden layers, a list of ints [num_masks, units]: `spread` over 1 ... size - 1, and shuffled.
 
-    Germain et al. draw each degree at random; spread, they are as often of one value as of another in every mask.
+    Germain et al. draw each degree at random; spread, none is there more often by chance, in any mask.
     """
 
     def of_mask(mask, layer, units):

@@ -54,14 +54,16 @@ def test_colours_see_those_before_them(first, k):
 
 
 @both_networks
-@pytest.mark.parametrize("channels", [1, 3])
-def test_what_a_pixel_sees(gated, channels):
+@pytest.mark.parametrize("channels, height, width, row, column, size, num_blocks", [
+    (1, 5, 6, 4, 1, 3, 4), (3, 5, 6, 4, 1, 3, 4), (1, 13, 25, 12, 12, 7, 7),
+])  # fmt: skip
+def test_what_a_pixel_sees(gated, channels, height, width, row, column, size, num_blocks):
     """Of weights that are all positive, so that no two paths cancel: every number before, in order of the colours too,
-    and none after. But kernels of 3 x 3 have a blind spot, of pixels further to the right than up, without the gates.
+    and none after, as far as the first kernel and one of 3 x 3 for each block reach. Without the gates there is a blind
+    spot, of pixels further to the right than up, but for what the first kernel sees beside the line above.
     """
-    height, width, row, column = 5, 6, 4, 1
-    positive = {"weights": lambda rng, shape: 0.2 * rng.random(shape), "num_blocks": 4}
-    model = make((height, width, channels), gated=gated, **positive)
+    positive = {"weights": lambda rng, shape: 0.2 * rng.random(shape), "num_blocks": num_blocks}
+    model = make((height, width, channels), gated=gated, first_kernel_size=size, **positive)
     x = tf.constant(np.random.default_rng(1).random((1, model.size)), tf.float32)
     place = np.arange(model.size)
     line, right = place // (width * channels) - row, place // channels % width - column
@@ -70,8 +72,9 @@ def test_what_a_pixel_sees(gated, channels):
         with tf.GradientTape() as tape:
             tape.watch(x)
             logit = parameters_of(model, x)[0, 0, at]
-        blind = (line < 0) & (right > -line) & (not gated)
-        np.testing.assert_array_equal(tape.gradient(logit, x)[0] != 0.0, (place < at) & ~blind)
+        blind = (line < 0) & (right > -line + size // 2 - 1) & (not gated)
+        near = np.maximum(-line, abs(right)) <= size // 2 + num_blocks
+        np.testing.assert_array_equal(tape.gradient(logit, x)[0] != 0.0, (place < at) & ~blind & near)
 
 
 @both_networks

@@ -162,6 +162,17 @@ def test_the_step_of_the_top_rbm_is_the_gradient_of_that_bound(persistent):
         np.testing.assert_array_equal(a, b)
 
 
+def test_weights_down_are_those_of_the_generator():
+    """What a unit adds to the logits of the layer beneath it; on top they are those of the RBM."""
+    model = make((3, 2, 2))
+    first, second, top = model.weights_down()
+    for network, W in zip(model.generator, (second, first), strict=True):
+        units = tf.eye(W.shape[1])
+        logits = tf.reshape(network(units) - network(0.0 * units), [W.shape[1], -1])
+        np.testing.assert_allclose(logits, tf.transpose(W), atol=1e-6)
+    np.testing.assert_array_equal(top, model.machine.W[0])
+
+
 @pytest.mark.slow
 def test_layers_share_weights_until_they_have_learned():
     model = DBN(data_shape=(2, 2, 1), hidden_units=(3, 3, 2), layer_steps=(2, 2, 2), num_chains=8)
