@@ -7,10 +7,8 @@ digest of the data, the network and the settings. On one kind of machine the sam
 import contextlib
 import hashlib
 import inspect
-import os
 import sys
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +16,7 @@ import tensorflow as tf
 
 from trainers import rundir
 from trainers.data import batches
+from trainers.data.files import cache
 from zoo.parts.layers import Dropout
 
 layers = keras.layers
@@ -75,11 +74,6 @@ class StackedJudge:
 
     def _of_channels(self, function, images):
         return [function(np.ascontiguousarray(channel)) for channel in np.split(images, images.shape[3], axis=3)]
-
-
-def cache(*names):
-    """A path in the folder of what is made once for a dataset."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser().joinpath(*names)
 
 
 def has_judge(data):

@@ -41,7 +41,7 @@ def define_shared(flags):
     define_choice(flags, "dataset", "digits", DATASETS, f"One of {', '.join(DATASETS)}.")
     where = (
         "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images, "
-        "or a folder of them for each class."
+        "or a folder of them for each class. points: a .npy or .csv file."
     )
     define_path(flags, "data_dir", None, where)
     integer("image_side", None, "Resize images to this side.", **count)

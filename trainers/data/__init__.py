@@ -11,7 +11,7 @@ from PIL import Image
 
 from common import image_files
 from common.cli import UserError
-from trainers.data import image_folder, images, points, shapes
+from trainers.data import image_folder, images, point_file, points, shapes
 from trainers.data.batches import batches, held_out_batches, require_rows
 from trainers.data.dataset import Data
 from trainers.data.points import PUSHED
@@ -27,6 +27,7 @@ DATASETS = {
     "cifar10": images.cifar10,
     "shapes": shapes.shapes,
     "image_folder": image_folder.read,
+    "points": point_file.read,
     "ring": points.ring,
     "grid": points.grid,
     "line": points.line,
@@ -42,7 +43,7 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
       name: a key of `DATASETS`.
       data_dir: where the files are, and where a missing one is downloaded to; default `$ZOO_DATA_DIR`, else the Keras
         cache. For `image_folder`: the folder or zip of images itself, searched recursively; where all images lie in
-        sub-folders, these are their classes.
+        sub-folders, these are their classes. For `points`: the .npy or .csv file.
       image_side: crop images to their central square and resize it (bicubic, antialiased) to this side; default: as
         they are, and 32 for `image_folder`.
       image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder`.
