@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from trainers import rundir
 from trainers.data import batches
-from trainers.data.files import cache
+from trainers.data.files import cache, plain
 from zoo.parts.layers import Dropout
 
 layers = keras.layers
@@ -93,7 +93,7 @@ def judge_of(data, num_steps=NUM_STEPS):
     network = network_of(data.shape, data.num_classes)
     settings = (data.checksum, data.shape, inspect.getsource(network_of), BATCH_SIZE, RATE, SEED, num_steps)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-    file = cache("judges", f"{data.name}_{digest}.npz")
+    file = cache("judges", f"{plain(data.name)}_{digest}.npz")
     if file.exists():
         damage = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*damage), np.load(file) as content:

@@ -55,6 +55,11 @@ def cache(*names):
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser().joinpath(*names)
 
 
+def plain(name):
+    """A dataset's name as a part of the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
 def contents(name, data_dir):
     """The verified contents of a dataset's files, and what `Data` says about them.
 

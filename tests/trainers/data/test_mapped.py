@@ -120,6 +120,17 @@ def test_batches_are_those_of_data_in_memory(arguments):
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_worker_reads_the_rows_of_its_own_replicas_only(monkeypatch):
+    other, usual, seen = mapped_copy(numbered()), mapped.tf.numpy_function, []
+
+    def watched(read, inputs, dtype):
+        return usual(lambda rows: seen.append(rows.size) or read(rows), inputs, dtype)
+
+    monkeypatch.setattr(mapped.tf, "numpy_function", watched)
+    steps(data.batches(other, batch_size=6, seed=0, num_replicas=3, replica_ids=[1]), 4)
+    assert len(seen) >= 4 and set(seen) == {2}
+
+
 def test_memory_does_not_grow_with_what_was_read():
     if not Path("/proc/self/status").exists():
         pytest.skip("this system does not say what a process has mapped")
