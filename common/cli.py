@@ -152,6 +152,14 @@ def writing(what, more=""):
         raise UserError(f"{what} can not be written: {reason}{more}.") from error
 
 
+def progress(title, num, unit):
+    """A progress bar under a title; its `add` is told how many more are done. No terminal, no bar."""
+    import keras  # not before `require_tensorflow`
+
+    print(title)
+    return keras.utils.Progbar(num, unit_name=unit, verbose=int(sys.stdout.isatty()))
+
+
 def require_tensorflow():
     """Has Keras run on TensorFlow, whatever keras.json says; to be called before Keras is imported.
 

@@ -60,6 +60,12 @@ def sync(path):
         os.close(descriptor)
 
 
+def state(path):
+    """What is other once a file's contents are, unless somebody sets the clock: its size and times, a tuple of ints."""
+    status = os.stat(path)
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
 @contextlib.contextmanager
 def locked(directory):
     """Holds the lock of a directory, among threads and processes; the system lets go of it when a process dies."""

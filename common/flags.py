@@ -36,6 +36,18 @@ class FiniteParser(absl_flags.FloatParser):
         return number
 
 
+class ChoiceParser(absl_flags.EnumParser):
+    """One of a list of names, in capitals or not, or any name after a prefix."""
+
+    def __init__(self, names, prefix):
+        super().__init__(names, case_sensitive=False)
+        self.prefix = prefix
+
+    def parse(self, argument):
+        known = argument.startswith(self.prefix) and argument != self.prefix
+        return argument if known else super().parse(argument)
+
+
 class TupleParser(absl_flags.ArgumentParser):
     """Comma-separated numbers as a tuple, each of them read by the parser `number`."""
 
@@ -74,9 +86,13 @@ def define_path(flags, name, default, help_text):
     absl_flags.DEFINE(PathParser(), name, default, help_text, flags, serializer=absl_flags.ArgumentSerializer())
 
 
-def define_choice(flags, name, default, choices, help_text):
-    """One of a list of names, in capitals or not."""
-    absl_flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=flags, case_sensitive=False)
+def define_choice(flags, name, default, choices, help_text, prefix=None):
+    """One of a list of names, in capitals or not, or where there is a prefix any name after it."""
+    if prefix is None:
+        absl_flags.DEFINE_enum(name, default, list(choices), help_text, flag_values=flags, case_sensitive=False)
+    else:
+        parser = ChoiceParser(list(choices), prefix)
+        absl_flags.DEFINE(parser, name, default, help_text, flags, serializer=absl_flags.ArgumentSerializer())
 
 
 def define_float(flags, name, default, help_text, lower_bound=None):
@@ -147,6 +163,8 @@ def read(flags, arguments, known_only=False, of="this command", help_flags="--he
 
 
 def _expected(parser):
+    if isinstance(parser, ChoiceParser):
+        return f"one of {', '.join(parser.enum_values)}, or {parser.prefix}NAME"
     if isinstance(parser, absl_flags.EnumParser):
         return f"one of {', '.join(parser.enum_values)}"
     return parser.syntactic_help or {"bool": "true or false"}.get(parser.flag_type(), parser.flag_type())

@@ -1,23 +1,49 @@
 """Pictures that people have, in folders, zips or files, as arrays: one reader for training and for asking a model."""
 
+import contextlib
 import functools
-import hashlib
 import io
 import os
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from common import files
 from common.cli import UserError
 
 LISTED = 10  # names in a sentence, at most
+AT_ONCE = 128  # pictures that are in memory together while many are read
+VERSION = 1, PIL.__version__  # the first is raised where `fit` makes other pixels of a picture
 # Formats that Pillow registers and can not read: of data, films and documents.
 UNREADABLE = {"BUFR", "GRIB", "HDF5", "MPEG", "PALM", "PDF", "WMF"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A picture that was found, and is not read yet.
+
+    Attributes:
+        root: path of the folder, zip or file that it was looked for in.
+        name: str, where it lies in there, parted by "/"; empty where it is the root itself.
+        state: tuple of ints, which are others once its contents are: size and times.
+        content: function that gives its bytes.
+    """
+
+    root: Path
+    name: str
+    state: tuple
+    content: Callable
+
+    @property
+    def file(self):
+        return self.root / self.name
 
 
 @dataclass(frozen=True)
@@ -27,61 +53,87 @@ class Pictures:
     Attributes:
         images: uint8 [n, height, width, channels].
         files: list of n paths; that of a picture in a zip goes on after the zip's.
-        digests: list of n str, sha256 (hex) of the files.
         left_out: str, how many files were left out and why; empty where none was.
     """
 
     images: np.ndarray
     files: list
-    digests: list
     left_out: str
 
 
 def read(paths, shape):
-    """Reads all pictures of folders, searched through and through, links included, of zips, and of single files.
+    """Reads all pictures that `find` finds, as `Pictures` of one shape: (height, width, channels), as `fit` makes them.
+
+    Raises:
+        UserError: as `find` and `each` do.
+    """
+    found, left_out = find(paths)
+    images = list(each(found, lambda picture: decoded(picture.content(), shape)))
+    return Pictures(np.stack(images), [picture.file for picture in found], left_out)
+
+
+def find(paths):
+    """Looks for pictures in folders, searched through and through, links included, and zips; single files are some.
 
     In folders and zips, what is hidden and what has no suffix of a picture is left out; folders are in the order of
     names. A folder that links back to one above it is not entered again.
 
     Args:
         paths: list of paths.
-        shape: (height, width, channels), of all images, as `fit` makes them.
 
     Returns:
-        `Pictures`, n >= 1.
+        (list of `Found`, one at least, what was left out as a sentence, empty where nothing was).
 
     Raises:
-        UserError: if a path does not exist or has no pictures, or if any picture can not be read: all are named.
+        UserError: if a path does not exist or has no pictures.
     """
     found, left_out = [], defaultdict(list)
     for path in paths:
         path = Path(path).expanduser()
-        files = list(_pictures_of(path, left_out))
-        if not files:
+        pictures = list(_pictures_of(path, left_out))
+        if not pictures:
             rest = _sentence(left_out)
             raise UserError(
                 f"there are no pictures in {path}{rest and f' ({rest})'}: name a folder or zip of pictures, such as "
                 ".png or .jpg files."
             )
-        found += files
+        found += pictures
+    return found, _sentence(left_out)
 
-    def decode(item):
+
+def each(found, function):
+    """Yields `function` of each picture in order, several being worked on at a time.
+
+    Raises:
+        UserError: in the end, if the function raised anything of any picture: all are named.
+    """
+
+    def attempt(picture):
         try:
-            content = item[1]()
-            return fit(Image.open(io.BytesIO(content)), shape), hashlib.sha256(content).hexdigest()
+            return function(picture), None
         except UnidentifiedImageError:
-            return "in no format that Pillow knows"
+            return None, "in no format that Pillow knows"
         except Exception as error:  # decoders raise all sorts
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            return " ".join(reason.split()).rstrip(".")
+            return None, " ".join(reason.split()).rstrip(".")
 
+    bad = []
     with ThreadPoolExecutor() as pool:
-        decoded = list(pool.map(decode, found))
-    bad = [f"{file} ({reason})" for (file, _), reason in zip(found, decoded, strict=True) if isinstance(reason, str)]
+        for start in range(0, len(found), AT_ONCE):
+            some = found[start : start + AT_ONCE]
+            for picture, (result, reason) in zip(some, pool.map(attempt, some), strict=True):
+                if reason is not None:
+                    bad.append((picture.file, reason))
+                elif not bad:  # else nothing comes of them
+                    yield result
     if bad:
-        raise UserError(f"{len(bad)} of {len(found)} pictures can not be read: {listed(bad)}; mend or remove them.")
-    images, digests = zip(*decoded, strict=True)
-    return Pictures(np.stack(images), [file for file, _ in found], list(digests), _sentence(left_out))
+        names = listed([f"{file} ({reason})" for file, reason in sorted(bad)])
+        raise UserError(f"{len(bad)} of {len(found)} pictures can not be read: {names}; mend or remove them.")
+
+
+def decoded(content, shape):
+    """The bytes of a picture's file as an image, as `fit` makes it."""
+    return fit(Image.open(io.BytesIO(content)), shape)
 
 
 def fit(image, shape):
@@ -132,24 +184,23 @@ def _sentence(left_out):
 
 
 def _pictures_of(path, left_out):
-    """Yields (file, function that gives its bytes) for the pictures of a path; puts the others into `left_out`."""
+    """Yields what was `Found` in a path; puts the names of other files there into `left_out`."""
     if not os.path.exists(path):  # Path.exists raises errors of its own, as do its like
         raise UserError(f"{path} does not exist: name a folder, a zip or a file of pictures.")
     if os.path.isdir(path):
-        files = _files_of_folder(path)
+        entries = _files_of_folder(path)
     elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
-        files = _files_of_zip(path)
+        entries = _files_of_zip(path)
     else:
-        yield path, functools.partial(_content_of, path)
+        yield Found(path, "", files.state(path), functools.partial(_content_of, path))
         return
-    for file, content in files:
-        name = file.relative_to(path)
-        if any(map(_is_hidden, name.parts)):
+    for name, state, content in entries:
+        if any(map(_is_hidden, name.split("/"))):
             left_out["hidden"].append(name)
-        elif file.suffix.lower() not in suffixes() and not os.path.isdir(file):  # a folder is one that can not be read
+        elif state is not None and os.path.splitext(name)[1].lower() not in suffixes():
             left_out["without a suffix of pictures"].append(name)
         else:
-            yield file, content
+            yield Found(path, name, state, content)
 
 
 def _files_of_zip(path):
@@ -158,31 +209,38 @@ def _files_of_zip(path):
     except (OSError, zipfile.BadZipFile) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path} can not be read as a zip ({reason}): make or download it again.") from error
+    state = files.state(path)
     for name in sorted(archive.namelist(), key=lambda name: name.split("/")):
         if not name.endswith("/"):
-            yield path / name.lstrip("/"), functools.partial(archive.read, name)
+            yield name.lstrip("/"), state, functools.partial(archive.read, name)
 
 
-def _files_of_folder(path, above=()):
+def _files_of_folder(path, name="", above=()):
+    """Yields (name, state, function that gives the bytes) of files; one is a folder that can not be read."""
     real = path.resolve()
     if real in above:  # a link back
         return
     try:
-        entries = sorted(path / name for name in os.listdir(path))
+        entries = sorted(os.listdir(path))
     except OSError:
-        yield path, functools.partial(os.listdir, path)  # which fails as this did, when the pictures are read
+        yield name, None, functools.partial(os.listdir, path)  # which fails as this did, when the pictures are read
         return
     for entry in entries:
-        if os.path.isdir(entry) and not _is_hidden(entry.name):
-            yield from _files_of_folder(entry, (*above, real))
+        inner, file = f"{name}/{entry}" if name else entry, f"{path}/{entry}"
+        if os.path.isdir(file) and not _is_hidden(entry):
+            yield from _files_of_folder(Path(file), inner, (*above, real))
         else:
-            yield entry, functools.partial(_content_of, entry)
+            state = ()
+            with contextlib.suppress(OSError):  # of a link that leads nowhere, as reading will tell
+                state = files.state(file)
+            yield inner, state, functools.partial(_content_of, file)
 
 
 def _content_of(file):
     if not os.path.isfile(file):  # a pipe would keep us waiting
-        raise OSError("a link that leads nowhere" if file.is_symlink() else "no file")
-    return file.read_bytes()
+        raise OSError("a link that leads nowhere" if os.path.islink(file) else "no file")
+    with open(file, "rb") as opened:
+        return opened.read()
 
 
 def _is_hidden(name):

@@ -150,7 +150,9 @@ def _list(metadata):
         lines.append("- Estimated: " + ", ".join(f"{key} {value:.6g}" for key, value in metadata["estimates"].items()))
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
     reference = f"\n\nReference:\n\n{_quote(metadata['reference'])}" if metadata["reference"] else ""
-    return "\n".join(lines + [f"- Versions: {versions}"]) + reference
+    citation = metadata.get("citation")
+    data = f"\n\nWhoever uses the data is asked to cite:\n\n```\n{citation}\n```" if citation else ""
+    return "\n".join(lines + [f"- Versions: {versions}"]) + reference + data
 
 
 def _code(key, value):

@@ -68,9 +68,9 @@ def export_model(
         model: a `Game`, or whatever has `signatures()`, `get_config()` and, where labels are asked for, `num_classes`.
         export_dir: directory of the versions, made where missing.
         metadata: dict of what the caller knows of the model, JSON-able. The card uses `model`, `dataset`,
-            `data_checksum`, `licence`, `num_classes`, `class_names`, `command`, `step`, `settings` (list of flags),
-            `estimates` (dict of numbers) and `evaluation` (dict with a `command` and its `results`, metric -> dict),
-            where they are there; `versions` is completed.
+            `data_checksum`, `licence`, `citation`, `num_classes`, `class_names`, `command`, `step`, `settings` (list of
+            flags), `estimates` (dict of numbers) and `evaluation` (dict with a `command` and its `results`, metric ->
+            dict), where they are there; `versions` is completed.
         signatures: names of those to export besides `sample`, which is `serving_default`; None for all.
         keep_versions: int >= 1, how many versions stay in `export_dir`, the newest; None for all.
         onnx: bool, whether `decode` and `sample` come as ONNX files, too (`export.onnx_files`).

@@ -51,6 +51,13 @@ def pytest_runtest_setup(item):
     keras.utils.set_random_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def mapped_folder(tmp_path_factory, monkeypatch):
+    """Where arrays that are made once are kept: not where the user has his."""
+    monkeypatch.setattr("trainers.data.mapped.cache", tmp_path_factory.getbasetemp().joinpath)
+    return tmp_path_factory.getbasetemp() / "mapped"
+
+
 @pytest.fixture(scope="session", params=models.of_each_model(models.names()))
 def core(request, tmp_path_factory):
     """The smallest model of each kind, after a step of training, exported: once for all tests that ask for it."""

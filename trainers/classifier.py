@@ -7,10 +7,8 @@ digest of the data, the network and the settings. On one kind of machine the sam
 import contextlib
 import hashlib
 import inspect
-import os
 import sys
 import zipfile
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,6 +16,7 @@ import tensorflow as tf
 
 from trainers import rundir
 from trainers.data import batches
+from trainers.data.files import cache, plain
 from zoo.parts.layers import Dropout
 
 layers = keras.layers
@@ -77,11 +76,6 @@ class StackedJudge:
         return [function(np.ascontiguousarray(channel)) for channel in np.split(images, images.shape[3], axis=3)]
 
 
-def cache(*names):
-    """A path in the folder of what is made once for a dataset."""
-    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser().joinpath(*names)
-
-
 def has_judge(data):
     """Whether there can be a judge of a dataset: of images with labels of several classes."""
     return len(data.shape) == 3 and (data.num_classes or 0) > 1
@@ -99,7 +93,7 @@ def judge_of(data, num_steps=NUM_STEPS):
     network = network_of(data.shape, data.num_classes)
     settings = (data.checksum, data.shape, inspect.getsource(network_of), BATCH_SIZE, RATE, SEED, num_steps)
     digest = hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
-    file = cache("judges", f"{data.name}_{digest}.npz")
+    file = cache("judges", f"{plain(data.name)}_{digest}.npz")
     if file.exists():
         damage = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
         with contextlib.suppress(*damage), np.load(file) as content:

@@ -49,7 +49,7 @@ def evaluate(run_dir, options, arguments):
     run = rundir.load(run_dir)
     settings = run.settings
     data_dir = options.data_dir or settings.data_dir
-    data = load(settings.dataset, data_dir, settings.image_side, settings.image_channels)
+    data = load(settings.dataset, data_dir, settings.image_side, settings.image_channels, settings.splits)
     require_rows(data, "test")
     file, names, reasons = run.path / "evaluation.json", chosen(options.metrics), {}
     about = {"step": run.step, "data_checksum": data.checksum}

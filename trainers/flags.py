@@ -16,7 +16,8 @@ from absl import flags as absl_flags
 from common.cli import UserError
 from common.flagfiles import expand, line_of
 from common.flags import define_choice, define_float, define_list, define_path, define_tuple, read
-from trainers.data import DATASETS
+from trainers.data import DATASETS, catalogue
+from trainers.data.files import plain
 from zoo import MODELS
 from zoo.optimizers import OPTIMIZERS
 
@@ -38,14 +39,17 @@ def define_shared(flags):
     count = {"lower_bound": 1, "flag_values": flags}
     own = {"flag_values": flags}
     define_choice(flags, "model", None, sorted(MODELS), "The model to train.")
-    define_choice(flags, "dataset", "digits", DATASETS, f"One of {', '.join(DATASETS)}.")
+    there = f"One of {', '.join(DATASETS)}, or {catalogue.PREFIX}NAME of TensorFlow Datasets."
+    define_choice(flags, "dataset", "digits", DATASETS, there, prefix=catalogue.PREFIX)
     where = (
         "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images, "
-        "or a folder of them for each class."
+        "or a folder of them for each class. points: a .npy or .csv file. tfds: its folder, else its own default."
     )
     define_path(flags, "data_dir", None, where)
     integer("image_side", None, "Resize images to this side.", **count)
     integer("image_channels", None, "1 for grey, 3 for colour (image_folder).", **count)
+    splits = "Training and test rows of a tfds dataset, in its own syntax, such as train[:90%],train[90%:]."
+    define_list(flags, "splits", None, splits)
     boolean("dynamic_binarization", False, "Draw black or white for each grey pixel anew at every step.", **own)
     where = "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed."
     define_path(flags, "run_dir", None, where)
@@ -221,7 +225,7 @@ def parse(argv):
             )
 
     if flags.run_dir is None:
-        flags.run_dir = f"runs/{flags.model}_{flags.dataset}"
+        flags.run_dir = f"runs/{flags.model}_{plain(flags.dataset)}"
     for name in ("data_dir", "initial_weights"):
         if flags[name].value is not None:  # the run may be moved, or be read from another place
             flags[name].value = str(Path(flags[name].value).absolute())

@@ -168,6 +168,7 @@ def train(settings):
         data_dir=settings.data_dir,
         image_side=settings.image_side,
         image_channels=settings.image_channels,
+        splits=settings.splits,
     )
     facts = rundir.facts_of(settings, data)
     with begun(settings, facts, strategy) as (path, first_step, checkpoint):

@@ -71,6 +71,7 @@ def facts_of(settings, data):
         "data_shape": list(data.shape),
         "data_checksum": data.checksum,
         "licence": data.licence,
+        "citation": data.citation,
         "num_classes": data.num_classes,
         "num_train": len(data.train),
         "class_names": data.class_names,

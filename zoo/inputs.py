@@ -6,6 +6,7 @@ import tensorflow as tf
 
 # Callbacks that set the learning rate of `model.optimizer`, of which a game has one for each move.
 OF_ONE_OPTIMIZER = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+ROWS_AT_ONCE = 2**14  # that are looked at: a set may be larger than memory
 ROUNDING = 1e-3  # how far outside [0, 1] a pixel may be
 
 
@@ -115,13 +116,16 @@ class Inputs:
         x, label = self._told_apart(x, label)
         x = np.asarray(x)
         self._check_shape(x.shape)
-        if x.dtype.kind == "f" and not np.isfinite(x).all():
-            raise ValueError("the data hold numbers that are not finite: leave out their rows.")
         if not x.size:
             raise ValueError("there are no rows to learn from or to measure: give one at least.")
+        if x.dtype == np.uint8 and self.data_name == "images":  # which can be nothing else
+            return
+        chunks = [x[start : start + ROWS_AT_ONCE] for start in range(0, len(x), ROWS_AT_ONCE)]
+        low, high = np.min([chunk.min() for chunk in chunks]), np.max([chunk.max() for chunk in chunks])
+        if not np.isfinite([low, high]).all():  # the least and the largest are not, where any is not
+            raise ValueError("the data hold numbers that are not finite: leave out their rows.")
         if self.data_range is None:
             return
-        low, high = x.min(), x.max()
         largest = 255 if self.data_name == "images" and x.dtype.kind in "iu" else 1.0 + ROUNDING
         if low < -ROUNDING or high > largest:
             kind, mend = {

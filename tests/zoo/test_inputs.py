@@ -67,6 +67,7 @@ MISTAKES = {  # model and arguments, what it is given, what it says
     "negative": ("gan", {}, [IMAGES - 1], "these run from -1 to -1: scale them"),
     "16 bits": ("vae", {}, [(IMAGES + 256).astype(np.uint16)], "256 to 256"),
     "NaN": ("gan", {}, [IMAGES * np.nan], "not finite"),
+    "an infinity among many": ("gan", {}, [np.repeat([IMAGES[0], IMAGES[0] - np.inf], [20_000, 1], 0)], "not finite"),
     "no channels": ("dbm", {}, [IMAGES[..., 0]], r"rows of shape \[n, 8, 8, 1\], not \[8, 8, 8\]: give it a last axis"),
     "shape": ("vae", {}, [IMAGES[:, :4]], r"not \[8, 4, 8, 1\]\."),
     "no label": ("cgan", {}, [IMAGES], "CGAN needs the label of each row"),

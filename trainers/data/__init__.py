@@ -11,7 +11,7 @@ from PIL import Image
 
 from common import image_files
 from common.cli import UserError
-from trainers.data import image_folder, images, points, shapes
+from trainers.data import catalogue, image_folder, images, point_file, points, shapes
 from trainers.data.batches import batches, held_out_batches, require_rows
 from trainers.data.dataset import Data
 from trainers.data.points import PUSHED
@@ -27,6 +27,7 @@ DATASETS = {
     "cifar10": images.cifar10,
     "shapes": shapes.shapes,
     "image_folder": image_folder.read,
+    "points": point_file.read,
     "ring": points.ring,
     "grid": points.grid,
     "line": points.line,
@@ -35,29 +36,36 @@ DATASETS = {
 }
 
 
-def load(name, data_dir=None, image_side=None, image_channels=None):
+def load(name, data_dir=None, image_side=None, image_channels=None, splits=None):
     """Loads a dataset as `Data`.
 
     Args:
-      name: a key of `DATASETS`.
+      name: a key of `DATASETS`, or `tfds:NAME` of TensorFlow Datasets.
       data_dir: where the files are, and where a missing one is downloaded to; default `$ZOO_DATA_DIR`, else the Keras
         cache. For `image_folder`: the folder or zip of images itself, searched recursively; where all images lie in
-        sub-folders, these are their classes.
+        sub-folders, these are their classes. For `points`: the .npy or .csv file. For `tfds:NAME`: the folder
+        of TensorFlow Datasets, else its own default.
       image_side: crop images to their central square and resize it (bicubic, antialiased) to this side; default: as
         they are, and 32 for `image_folder`.
       image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder`.
+      splits: of `tfds:NAME`, (training rows, test rows), as TensorFlow Datasets writes them; default: as it has them.
 
     Raises:
       UserError: no such dataset, an impossible size, or a missing, damaged or unreadable file.
     """
-    if name not in DATASETS:
-        raise UserError(f"there is no dataset {name!r}: choose one of {', '.join(DATASETS)}.")
+    of_catalogue = name.startswith(catalogue.PREFIX)
+    if name not in DATASETS and not of_catalogue:
+        raise UserError(f"there is no dataset {name!r}: choose one of {', '.join(DATASETS)}, or tfds:NAME.")
+    if splits and not of_catalogue:
+        raise UserError(f"--splits={','.join(splits)} is for tfds:NAME, and {name} has its own: leave it unset.")
     if image_side is not None and image_side < 1:
         raise UserError(f"image_side is {image_side}, but an image has 1 pixel a side or more: give a positive number.")
     if image_channels not in (None, 1, 3):
         raise UserError(f"image_channels is {image_channels}: give 1 for grey or 3 for colour.")
     if name == "image_folder":  # its images have no common size until they are resized, hence as they are read
         return image_folder.read(data_dir, image_side or 32, image_channels or 3)
+    if of_catalogue:
+        return catalogue.read(name, data_dir, image_side, image_channels, splits)
     data = DATASETS[name](data_dir)
     if image_side is None and image_channels is None:
         return data

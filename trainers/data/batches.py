@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from common.cli import UserError
 from common.graph import as_written
+from trainers.data import mapped
 from zoo.parts import noise
 from zoo.parts.levels import dequantized
 
@@ -49,8 +50,8 @@ def batches(
     Raises:
       UserError: the data can not give what is asked for, or batch_size is larger than the set or not divisible.
     """
-    images, labels = _tensors(data, split, with_labels, binarize)
-    num_rows, example_shape = images.shape[0], images.shape[1:]
+    images, labels = _readers(data, split, with_labels, binarize)
+    num_rows, example_shape = len(getattr(data, split)), data.shape
     size = f"batch_size is {batch_size}" + (f", a step takes {batches_per_step} of it" if batches_per_step > 1 else "")
     if not 1 <= batch_size * batches_per_step <= num_rows:
         most = num_rows // batches_per_step
@@ -77,8 +78,8 @@ def batches(
         if binarize:
             key = noise.key(seed, step, noise.DATA, PIXELS)
             uniform = tf.gather(noise.uniform(key, [*shares, *example_shape]), replica_ids)
-        x = _served(tf.gather(images, row), uniform)
-        return (x, tf.gather(labels, row)) if with_labels else x
+        x = _served(images(row), uniform)
+        return (x, labels(row)) if with_labels else x
 
     return tf.data.Dataset.counter(start_step).map(as_written(step_batches)).unbatch().prefetch(2)
 
@@ -91,16 +92,17 @@ def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequan
     256. The mean log-density of it, less log 256 for each number of a row, is a lower bound on the log-probability of
     8-bit pixels (Theis et al. 2016, arXiv:1511.01844, section 3.1).
     """
-    images, labels = _tensors(data, split, with_labels, binarize)
-    rows = np.arange(images.shape[0]) if rows is None else np.asarray(rows, np.int64)
+    images, labels = _readers(data, split, with_labels, binarize)
+    rows = np.arange(len(getattr(data, split))) if rows is None else np.asarray(rows, np.int64)
+    has_levels = data.train.dtype == np.uint8
 
     def batch(start):
         of_batch = tf.constant(rows)[start : start + batch_size]
-        uniform = noise.uniform_rows(of_batch, images.shape[1:], TEST_STREAM) if binarize else None
-        x = _served(tf.gather(images, of_batch), uniform)
-        if dequantize and images.dtype == tf.uint8:
-            x = dequantized(x, noise.uniform_rows(of_batch, images.shape[1:], DEQUANTIZATION_STREAM))
-        return (x, tf.gather(labels, of_batch)) if with_labels else x
+        uniform = noise.uniform_rows(of_batch, data.shape, TEST_STREAM) if binarize else None
+        x = _served(images(of_batch), uniform)
+        if dequantize and has_levels:
+            x = dequantized(x, noise.uniform_rows(of_batch, data.shape, DEQUANTIZATION_STREAM))
+        return (x, labels(of_batch)) if with_labels else x
 
     return tf.data.Dataset.range(0, len(rows), batch_size).map(as_written(batch)).prefetch(2)
 
@@ -111,16 +113,15 @@ def require_rows(data, split):
         raise UserError(f"{data.name} has no {split} rows: give at least 10 images, of which one in ten is held out.")
 
 
-def _tensors(data, split, with_labels, binarize):
-    """(x, labels) of a split as tensors, after the checks that all batches share."""
+def _readers(data, split, with_labels, binarize):
+    """What gathers rows of x, and labels, of a split, after the checks that all batches share."""
     x, labels = {"train": (data.train, data.train_labels), "test": (data.test, data.test_labels)}[split]
     require_rows(data, split)
     if with_labels and labels is None:
         raise UserError(f"{data.name} has no labels: choose a dataset that has, or a model that needs none.")
     if binarize and (len(data.shape) != 3 or data.shape[2] != 1):
         raise UserError(f"binarize is for grey images, and {data.name} has shape {data.shape}: leave it off.")
-    with tf.device("CPU"):  # beside the pipeline, also where there is a GPU
-        return tf.constant(x), None if labels is None else tf.constant(labels)
+    return mapped.gather(x), None if labels is None else mapped.gather(labels)
 
 
 def _served(x, uniform=None):

@@ -14,6 +14,7 @@ class Data:
       train_labels, test_labels: int64 [N], 0 ... num_classes - 1; None, as is num_classes, in a set without labels.
       checksum: sha256 (hex) over the sha256 of the source files in a fixed order, or over arrays that have no files.
       licence: one line for a model card.
+      citation: what whoever uses the data is asked to cite, as text of any lines, such as BibTeX; None where not known.
       modes, mode_std: float32 [M, D] centres of a Gaussian mixture, label i being mode i, and its standard deviation.
       class_names: list of `num_classes` str, the name of label i; None where classes have no names.
       channel: `Data` out of whose images the channels of one here are drawn, each on its own; the digits of a label, to
@@ -35,6 +36,7 @@ class Data:
     class_names: list | None = None
     channel: "Data | None" = None
     factors: dict | None = None
+    citation: str | None = None
 
     @property
     def shape(self):

@@ -50,14 +50,23 @@ SOURCES = {
 }
 
 
+def cache(*names):
+    """A path in the folder of what is downloaded or made once, Keras's: `$KERAS_HOME`, else `~/.keras`."""
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser().joinpath(*names)
+
+
+def plain(name):
+    """A dataset's name as a part of the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", name)
+
+
 def contents(name, data_dir):
     """The verified contents of a dataset's files, and what `Data` says about them.
 
     The checksum decides whether a file is the right one: it may be packed or not, and its name, that of its folder and
     that of the dataset may be spelled with other signs between the letters, as `MNIST/raw/train-images.idx3-ubyte`.
     """
-    cache = Path(os.environ.get("KERAS_HOME") or "~/.keras") / "datasets"
-    root = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or cache).expanduser()
+    root = Path(data_dir or os.environ.get("ZOO_DATA_DIR") or cache("datasets")).expanduser()
     url, licence, digests = SOURCES[name]
     named = [folder for folder in _entries(root) if _plain(folder.name) == _plain(name)]
     places = [place for folder in (root / name, *named, root) for place in (folder, folder / "raw")]

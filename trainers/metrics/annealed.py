@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
+from common.cli import progress
 from common.graph import graph
 from trainers.metrics import likelihood
-from trainers.metrics.rows import batches, held_out, progress, require, served
+from trainers.metrics.rows import batches, held_out, require, served
 from zoo.parts import annealing, estimators, noise
 
 

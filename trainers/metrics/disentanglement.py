@@ -5,8 +5,9 @@ import tensorflow as tf
 from tensorflow_probability import distributions as tfd
 
 from common import pictures
+from common.cli import progress
 from common.graph import graph
-from trainers.metrics.rows import progress, real_rows, require, require_encoder, served_batches
+from trainers.metrics.rows import real_rows, require, require_encoder, served_batches
 from zoo.parts import aggregate, noise
 from zoo.parts.distributions import PRIORS
 from zoo.parts.posteriors import Gaussian

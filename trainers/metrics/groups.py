@@ -4,10 +4,11 @@ import numpy as np
 import tensorflow as tf
 
 from common import pictures
+from common.cli import progress
 from common.graph import graph
 from trainers import classifier
 from trainers.metrics.representation import linear_classifier
-from trainers.metrics.rows import progress, real_rows, require, share
+from trainers.metrics.rows import real_rows, require, share
 
 
 def group_probe(run, data, options):

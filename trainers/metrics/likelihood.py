@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from common.cli import progress
 from common.graph import graph
-from trainers.metrics.rows import batches, progress, real_rows, require, share
+from trainers.metrics.rows import batches, real_rows, require, share
 from zoo.parts import estimators, noise
 from zoo.parts.levels import at_levels
 

@@ -1,11 +1,9 @@
 """Rows to measure: samples of a run's model, and held-out data as the model takes or serves them."""
 
-import sys
-
-import keras
 import numpy as np
 import tensorflow as tf
 
+from common.cli import progress
 from common.graph import graph
 from trainers.data import held_out_batches
 
@@ -92,9 +90,3 @@ def batches(run, data, options, title, **more):
     for batch in held_out(run, data, options.batch_size, **more):
         yield batch
         bar.add(len(batch[0] if run.model.labelled else batch))
-
-
-def progress(title, num, unit):
-    """A progress bar under a title; what is no terminal sees the title only."""
-    print(title)
-    return keras.utils.Progbar(num, unit_name=unit, verbose=int(sys.stdout.isatty()))

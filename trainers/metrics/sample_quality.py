@@ -11,6 +11,7 @@ from scipy import stats
 from common import files, pictures
 from common.graph import graph
 from trainers import classifier, rundir
+from trainers.data.files import cache, plain
 from trainers.metrics import two_samples
 from trainers.metrics.rows import kept_samples, real_rows, require, require_samples, samples_of, share
 from trainers.metrics.spaces import Vectors
@@ -82,7 +83,7 @@ def _kept(data, what, make):
     """What `make` returns, a value of JSON, from the cache where it is known for these data and this code."""
     code = Path(two_samples.__file__).read_text()
     digest = hashlib.sha256(repr((code, data.checksum, data.shape, NUM_DRAWS, what)).encode()).hexdigest()[:16]
-    file = classifier.cache("floors", f"{data.name}_{what[0]}_{digest}.json")
+    file = cache("floors", f"{plain(data.name)}_{what[0]}_{digest}.json")
     if (kept := files.read_json(file, "draws")) is None:
         print(f"measuring {what[0]} of training rows, to be kept in {file}")
         kept = {"draws": make()}

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import image_files
+from tests.mistakes import mistake
 from trainers import data
+from trainers.data import image_folder
 
 
 def folder_of(path, names):
@@ -28,7 +31,9 @@ def test_folders_and_those_of_a_zip_are_classes(names, classes, labels, tmp_path
     num, kinds = 7 * len(names), f"2 classes: {', '.join(classes)}" if classes else "no classes"
     paths = folder_of(tmp_path / "in", names), shutil.make_archive(tmp_path / "in", "zip", tmp_path, "in")
     both = [data.load("image_folder", path, 1, 1) for path in paths]
-    assert capsys.readouterr().out == "".join(f"read {num} pictures in {path}, of {kinds}\n" for path in paths)
+    out = capsys.readouterr().out
+    assert all(f"\nread {num} pictures in {path}, of {kinds}\n" in out for path in paths)
+    assert out.count("decoding") <= 1  # once for the same pictures, wherever they lie
     assert both[0].checksum == both[1].checksum
     for one in both:
         assert (one.class_names, one.num_classes, len(one.test)) == (classes, classes and 2, num // 10)
@@ -52,3 +57,27 @@ def test_held_out_images_have_no_copy_in_training(tmp_path):
     train, test = ({image.tobytes() for image in images} for images in (one.train, one.test))
     assert len(one.train) + len(one.test) == 168 and len(one.test) == 16 and len(train) == 38
     assert not train & test
+
+
+def test_a_second_start_reads_no_picture_unless_one_has_changed(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / "in", ["cat/", "dog/"])
+    first = data.load("image_folder", folder, 4)
+    each = image_files.each
+    monkeypatch.setattr(image_files, "each", lambda found, function: pytest.fail(f"{function} is called"))
+    for one in (data.load("image_folder", folder, 4), data.load("image_folder", folder, 4)):
+        assert one.checksum == first.checksum and isinstance(one.train, np.memmap)
+        np.testing.assert_array_equal(one.train, first.train)
+        np.testing.assert_array_equal(one.train_labels, first.train_labels)
+    monkeypatch.setattr(image_files, "each", each)
+    Image.new("L", (1, 1), 99).save(folder / "cat" / "0.png")  # of the same size as a file
+    other = data.load("image_folder", folder, 4)
+    assert other.checksum != first.checksum
+    assert set(np.concatenate([other.train, other.test])[:, 0, 0, 0]) == {99, *range(1, 14)}
+    assert data.load("image_folder", folder, 2).shape == (2, 2, 3)
+
+
+def test_a_picture_that_changes_while_it_is_decoded(tmp_path, monkeypatch):
+    folder = folder_of(tmp_path / "in", [""])
+    monkeypatch.setattr(image_folder.mapped, "digests", lambda source, names, states, read: ["0"] * len(names))
+    with mistake("7 of 7 pictures can not be read", "0.png (it has changed since it was looked at), "):
+        data.load("image_folder", folder)

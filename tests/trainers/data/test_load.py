@@ -25,7 +25,7 @@ ANONYMOUS = images(np.zeros((30, 4, 4, 1), np.uint8))
 
 
 @pytest.mark.parametrize("mistake, sentence", [
-    (lambda _: data.load("minst"), "there is no dataset 'minst': choose one of digits, mnist, .*, four_points."),
+    (lambda _: data.load("minst"), "there is no dataset 'minst': choose one of digits, .*, four_points, or tfds:NAME."),
     (lambda _: data.load("digits", image_side=0), "image_side is 0, .*: give a positive number."),
     (lambda _: data.load("digits", image_channels=2), "image_channels is 2: give 1 for grey or 3 for colour."),
     (lambda _: data.load("ring", image_side=8), r"ring comes in one shape, \(2,\): leave image_side .* unset."),
