@@ -8,6 +8,7 @@ from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
+from zoo.adversarial.lapgan import LAPGAN
 from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
@@ -60,6 +61,7 @@ MODELS = {
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,
     "helmholtz": Helmholtz,
+    "lapgan": LAPGAN,
     "made": MADE,
     "ml_vae": MLVAE,
     "nade": NADE,
