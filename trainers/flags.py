@@ -41,11 +41,11 @@ def define_shared(flags):
     define_choice(flags, "dataset", "digits", DATASETS, f"One of {', '.join(DATASETS)}.")
     where = (
         "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images, "
-        "or a folder of them for each class."
+        "or a folder of them for each class; image_pairs: folders condition and target."
     )
     define_path(flags, "data_dir", None, where)
     integer("image_side", None, "Resize images to this side.", **count)
-    integer("image_channels", None, "1 for grey, 3 for colour (image_folder).", **count)
+    integer("image_channels", None, "1 for grey, 3 for colour (image_folder, image_pairs).", **count)
     boolean("dynamic_binarization", False, "Draw black or white for each grey pixel anew at every step.", **own)
     where = "Where the run lives; default runs/MODEL_DATASET. An unfinished run there is resumed."
     define_path(flags, "run_dir", None, where)

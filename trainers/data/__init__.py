@@ -27,6 +27,7 @@ DATASETS = {
     "cifar10": images.cifar10,
     "shapes": shapes.shapes,
     "image_folder": image_folder.read,
+    "image_pairs": image_folder.pairs,
     "ring": points.ring,
     "grid": points.grid,
     "line": points.line,
@@ -42,10 +43,11 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
       name: a key of `DATASETS`.
       data_dir: where the files are, and where a missing one is downloaded to; default `$ZOO_DATA_DIR`, else the Keras
         cache. For `image_folder`: the folder or zip of images itself, searched recursively; where all images lie in
-        sub-folders, these are their classes.
+        sub-folders, these are their classes. For `image_pairs`: one with two folders, `condition` and `target`.
       image_side: crop images to their central square and resize it (bicubic, antialiased) to this side; default: as
-        they are, and 32 for `image_folder`.
-      image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder`.
+        they are, and 32 for `image_folder` and `image_pairs`.
+      image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder` and
+        `image_pairs`.
 
     Raises:
       UserError: no such dataset, an impossible size, or a missing, damaged or unreadable file.
@@ -56,8 +58,8 @@ def load(name, data_dir=None, image_side=None, image_channels=None):
         raise UserError(f"image_side is {image_side}, but an image has 1 pixel a side or more: give a positive number.")
     if image_channels not in (None, 1, 3):
         raise UserError(f"image_channels is {image_channels}: give 1 for grey or 3 for colour.")
-    if name == "image_folder":  # its images have no common size until they are resized, hence as they are read
-        return image_folder.read(data_dir, image_side or 32, image_channels or 3)
+    if name in ("image_folder", "image_pairs"):  # whose images have no common size until they are read
+        return DATASETS[name](data_dir, image_side or 32, image_channels or 3)
     data = DATASETS[name](data_dir)
     if image_side is None and image_channels is None:
         return data

@@ -82,6 +82,8 @@ class ImageToImage(AdversarialGame):
         height, width, channels = self.data_shape
         if self.condition == "pairs" and width != 2 * height:
             raise ValueError(f"rows of pairs are twice as wide as high, two square images, not {height} x {width}.")
+        if self.condition != "pairs" and width != height:
+            raise ValueError(f"it translates square images, not {height} x {width}: of rows of pairs, say so.")
         if self.condition == "grey" and channels == 1:
             raise ValueError('grey images have no colours that the condition "grey" could take: choose another.')
 
@@ -142,9 +144,16 @@ class ImageToImage(AdversarialGame):
         """
         x = self.from_served(x)
         c = x if self.condition == "pairs" else self.of_data(x)[1]
-        z = self.latent(seeds) if self.latent_size else None
-        images = {"images": self.to_served(self.G(z, c, training=False))}
+        images = {"images": self.from_condition(c, seeds)}
         return images if self.condition == "pairs" else images | {"condition_images": self.to_served(c)}
+
+    def from_condition(self, c, seeds):
+        return self.to_served(self.G(self.latent(seeds) if self.latent_size else None, c, training=False))
+
+    def translations(self, x, seeds):
+        """Of rows of served data their conditions, draws of their targets, and the targets, served images all."""
+        x, c, _ = self.of_data(self.from_served(x))
+        return self.to_served(c), self.from_condition(c, seeds), self.to_served(x)
 
     def discriminate(self, x):
         """Whether served data are real, given their conditions, means over patches [batch]."""

@@ -70,7 +70,7 @@ def u_net(
         x = cropped(applied(hidden(transposed, skip.shape[-1], batch_norm=True), x), side)
         x = keras.layers.Concatenate()([x, skip])
     output = transposed(output_channels, activation=output_activation, dtype="float32")(x)
-    return keras.Model(inputs, cropped(output, sides[-1]))
+    return keras.Model(inputs if vector_size else inputs[0], cropped(output, sides[-1]))
 
 
 def patch_discriminator(input_shape, *, filters, num_strides, batch_norm=False, spectral_norm=False, initializer=None):
