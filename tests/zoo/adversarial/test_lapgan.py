@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models import settings_of
+from trainers import rundir
 from zoo.adversarial.gan import GAN
 from zoo.adversarial.lapgan import LAPGAN
 from zoo.parts import noise, pyramid
@@ -100,6 +102,8 @@ def test_with_labels_every_network_sees_them():
 
 
 def test_without_labels_the_data_need_none():
+    facts = {"dataset": "made", "data_shape": [8, 8, 1], "num_classes": None}
+    assert not rundir.make_model(settings_of("lapgan"), facts).conditional
     model = made(num_classes=3)  # as the command gives it, of data that have labels
     assert model.num_classes is None and not model.labelled and "label" not in model.signatures()["sample"][1]
     model.check_rows(X)
