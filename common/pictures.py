@@ -44,12 +44,23 @@ def picture(rows, path, num_classes=None, data=None):
 def comparison(data, answers, path):
     """Writes rows of data beside a model's answers to them as one PNG: images in pairs, or points over points."""
     if np.ndim(data) == 4:
-        pairs = np.stack([data, answers], axis=1).reshape(-1, *data.shape[1:])
-        grid(pairs, path, 2 * math.ceil(math.sqrt(len(data) / 2)))
+        beside([data, answers], path)
     elif np.shape(data)[1] == 1:
         histogram(answers, path, data)
     else:
         scatter(answers, path, data=data)
+
+
+def beside(kinds, path):
+    """Writes images of several kinds as one PNG, those of one row side by side.
+
+    Args:
+        kinds: list of float arrays [n, height, width, 1 or 3], n >= 1; grey ones may be beside others of colour.
+        path: where the PNG goes.
+    """
+    together = np.stack(np.broadcast_arrays(*kinds), axis=1)
+    num, of_row = together.shape[:2]
+    grid(together.reshape(-1, *together.shape[2:]), path, of_row * math.ceil(math.sqrt(num / of_row)))
 
 
 def lines(rows, path, data=None):

@@ -34,8 +34,8 @@ def define_flags(flags):
     define_integer = functools.partial(absl_flags.DEFINE_integer, flag_values=flags)
     int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1}
     tasks = (
-        "Samples; reconstructions of --data, or its scores; completions of its missing half; lines of pictures between "
-        "latent points, those of seeds or of --data; or A - B + C for three groups of --data."
+        "Samples; translations or reconstructions of --data, or its scores; completions of its missing half; lines of "
+        "pictures between latent points, those of seeds or of --data; or A - B + C for three groups of --data."
     )
     common_flags.define_choice(flags, "task", "sample", TASKS, tasks)
     num = "How many samples (default 64, or 8 of each class), or lines (8, or one of each class)."
@@ -65,7 +65,7 @@ def check_flags(flags):
         raise cli.UserError(f"--missing={flags.missing} is for --task=inpaint: --task={flags.task} completes nothing.")
     if flags.task == "sample" and flags.data:
         raise cli.UserError("--data is for the other tasks: samples need none.")
-    if flags.task in ("reconstruct", "score", "inpaint", "arithmetic") and not flags.data:
+    if flags.task in ("translate", "reconstruct", "score", "inpaint", "arithmetic") and not flags.data:
         raise cli.UserError(f"--task={flags.task} needs --data: pictures, folders of them, or .npy files.")
     if flags.task == "arithmetic" and len(flags.data) != 3:
         raise cli.UserError(
@@ -108,6 +108,14 @@ def reconstruct(flags, model):
     answer = ask_about(model, "reconstruct", data, flags.seed, flags.label)
     with writing(flags.out):
         pictures.comparison(data, next(iter(answer.values())), flags.out)
+
+
+def translate(flags, model):
+    data, _ = load(flags.data, model.require("translate"))
+    answer = ask_about(model, "translate", data, flags.seed, flags.label)
+    made = [answer[name] for name in ("condition_images", "images") if name in answer]
+    with writing(flags.out):
+        pictures.beside([data, *made], flags.out)
 
 
 def inpaint(flags, model):
@@ -156,6 +164,7 @@ def arithmetic(flags, model):
 TASKS = {
     "sample": sample,
     "reconstruct": reconstruct,
+    "translate": translate,
     "score": score,
     "inpaint": inpaint,
     "interpolate": interpolate,

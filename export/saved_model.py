@@ -231,7 +231,7 @@ def describe(model, traced, metadata):
     """The contents of `metadata.json`: what the caller knows, and what model and signatures say of themselves."""
     table = {
         name: {
-            "description": _first_line(getattr(model, name, None)) or DESCRIPTIONS.get(name),
+            "description": _first_line(getattr(model, name, None)) or DESCRIPTIONS.get(name, ""),
             "inputs": {key: _tensor(spec) for key, spec in concrete.structured_input_signature[1].items()},
             "outputs": {key: _tensor(tensor) for key, tensor in concrete.structured_outputs.items()},
         }
@@ -240,7 +240,7 @@ def describe(model, traced, metadata):
     ranges = {"images": "0 to 1", "probability": "0 to 1", "alpha": "0 gives z_from, 1 gives z_to"}
     if getattr(model, "num_classes", None):
         ranges["label"] = f"0 to {model.num_classes - 1}"
-    names = {name for signature in table.values() for side in signature.values() for name in side}
+    names = {name for signature in table.values() for side in ("inputs", "outputs") for name in signature[side]}
     ranges |= {name: ranges["images"] for name in names if name.endswith("_images")}
     summary, _, reference = (inspect.getdoc(type(model)) or "").partition("Reference:")
     return {

@@ -273,6 +273,28 @@ class Samples(_EverySteps):
             self.board.write_picture(step, "samples", file)
 
 
+class Translations(_EverySteps):
+    """Draws a picture of held-out images, by threes: what the model is told, its translation, and the target."""
+
+    NUM_ROWS, acts_on_stop = 24, False
+
+    def __init__(self, *args, data, board):
+        super().__init__(*args)
+        self.images, self.board = data.test if len(data.test) else data.train, board
+
+    def on_train_begin(self, logs=None):
+        rows = tf.constant(self.images[: self.NUM_ROWS] / 255.0, tf.float32)
+        self.translations = graph(lambda: self.model.translations(rows, tf.range(len(rows), dtype=tf.int64)))
+
+    def act(self, step, logs):
+        with self.model.averaged():
+            kinds = [kind.numpy() for kind in self.translations()]
+        file = self.path / "samples" / f"step_{step:06d}.png"
+        with self.writing(step):
+            pictures.beside(kinds, file)
+            self.board.write_picture(step, "translations", file)
+
+
 def _save(path, rows):
     with open(path, "wb") as file:  # `np.save` would give the name an ending, and an unclosed file forgets its errors
         np.save(file, rows)

@@ -43,11 +43,12 @@ def define_shared(flags):
     define_choice(flags, "dataset", "digits", DATASETS, there, prefix=catalogue.PREFIX)
     where = (
         "Where the data lies; else $ZOO_DATA_DIR, else Keras's cache. image_folder: the images, "
-        "or a folder of them for each class. points: a .npy or .csv file. tfds: its folder, else its own default."
+        "or a folder of them for each class; image_pairs: folders condition and target. points: a .npy or .csv file. "
+        "tfds: its folder, else its own default."
     )
     define_path(flags, "data_dir", None, where)
     integer("image_side", None, "Resize images to this side.", **count)
-    integer("image_channels", None, "1 for grey, 3 for colour (image_folder).", **count)
+    integer("image_channels", None, "1 for grey, 3 for colour (image_folder, image_pairs).", **count)
     splits = "Training and test rows of a tfds dataset, in its own syntax, such as train[:90%],train[90%:]."
     define_list(flags, "splits", None, splits)
     boolean("dynamic_binarization", False, "Draw black or white for each grey pixel anew at every step.", **own)

@@ -221,8 +221,9 @@ def train(settings):
                 beside.append(
                     callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
                 )
-            if is_chief and "sample" in model.signatures():
-                beside.append(callbacks.Samples(path, settings.sample_every, *common, data=data, board=board))
+            for signature, pictures in (("sample", callbacks.Samples), ("translate", callbacks.Translations)):
+                if is_chief and signature in model.signatures():
+                    beside.append(pictures(path, settings.sample_every, *common, data=data, board=board))
             with stop, contextlib.closing(log):
                 model.fit(
                     batches,

@@ -8,6 +8,8 @@ from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
+from zoo.adversarial.image_to_image import ImageToImage
+from zoo.adversarial.lapgan import LAPGAN
 from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
@@ -56,10 +58,12 @@ MODELS = {
     "gan": GAN,
     "gmmn": GMMN,
     "gsn": GSN,
+    "image_to_image": ImageToImage,
     "implicit_model": ImplicitModel,
     "hamiltonian_vae": HamiltonianVAE,
     "hierarchical_vae": HierarchicalVAE,
     "helmholtz": Helmholtz,
+    "lapgan": LAPGAN,
     "made": MADE,
     "ml_vae": MLVAE,
     "nade": NADE,

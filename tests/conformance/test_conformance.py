@@ -30,7 +30,7 @@ CRITICS = [
     *(f"gan --loss=wasserstein --penalty={penalty}" for penalty in penalties.PENALTIES if penalty != "roth"),
     "gan --penalty=roth",
     *(f"dcgan --weight_constraint={constraint}" for constraint in ("clipping", "spectral_norm")),
-    *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali")),
+    *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali", "lapgan --conditional")),
 ]
 LEVELS = [f"vae --likelihood={family} --num_levels=17" for family in levels.FAMILIES]
 FLOWS = [f"vae --posterior={name}" for name in flows.FLOWS]

@@ -70,8 +70,21 @@ class DecoderOfLabels(Labelled):
     encoder_takes_label = False
 
 
+class Translator(Linear):
+    """Of x the condition 1 - x, and the translation x / 2 + s / 100 for a seed s."""
+
+    sample = None
+
+    def translate(self, x, seed):
+        return {"images": x / 2.0 + tf.cast(seed, tf.float32)[:, None, None, None] / 100.0, "condition_images": 1.0 - x}
+
+    def signatures(self):
+        return {"translate": (lambda images, seed: self.translate(images, seed), {**self.data_spec, **self.seed_spec})}
+
+
 MAKE = {
     "linear": Linear,
+    "translator": Translator,
     "labelled": Labelled,
     "decoder_of_labels": DecoderOfLabels,
     "points": lambda: Linear(data_shape=(4,)),
@@ -231,6 +244,15 @@ def test_interpolate_between_pictures(run, folders, tmp_path):
     assert_picture(out, walks([images[3]], [images[1] + UNIT / 100]))
 
 
+def test_pictures_beside_their_conditions_and_translations(run, folders, tmp_path):
+    out, (path, images) = tmp_path / "translations.png", folders["C"]
+    run("translator", "--task=translate", f"--data={path}", "--seed=3", f"--out={out}")
+    made = images / 2 + (3 + np.arange(len(images)))[:, None, None, None] / 100
+    together, columns = np.concatenate(np.stack([images, 1 - images, made], axis=1)), tiles(out).shape[1]
+    assert columns % 3 == 0
+    assert_picture(out, np.split(together, range(columns, len(together), columns)))
+
+
 @pytest.mark.parametrize("num", [None, 3, 20])
 def test_arithmetic_of_pictures(run, folders, num, tmp_path):
     out, flags = tmp_path / "sums.png", [f"--num={num}"] if num else []
@@ -300,6 +322,9 @@ def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     ("linear", ["--task=interpolate", "--data={one}"], "holds one row: a line needs two"),
     ("linear", ["--task=interpolate", "--seed=9223372036854775800"], "pass the largest seed"),
     ("points", ["--task=interpolate", "--data={C}"], "the model takes no pictures"),
+    ("linear", ["--task=translate"], "--task=translate needs --data"),
+    ("linear", ["--task=translate", "--data={C}"], "no signature named translate"),
+    ("translator", ["--task=translate", "--data={C}", "--label=1"], "the signature translate takes no label"),
     ("linear", ["--task=inpaint"], "--task=inpaint needs --data"),
     ("linear", ["--task=inpaint", "--data={C}", "--missing=half"], "--missing=half"),
     ("linear", ["--missing=left"], "--missing=left is for --task=inpaint"),

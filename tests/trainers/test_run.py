@@ -26,6 +26,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from common import cli, pictures
 from tests.mistakes import files_no_larger_than, mistake
 from trainers import callbacks, evaluate, flags, results, rundir
+from trainers.data import load
 from trainers.run import train
 from zoo import MODELS
 from zoo.variational.vae import VAE
@@ -372,14 +373,15 @@ def test_no_folder_for_temporary_files(tmp_path, monkeypatch):
         train_here(tmp_path / "run", *SMALL_VAE)
 
 
-@pytest.mark.parametrize("model", ["vae", "cgan"])
+@pytest.mark.parametrize("model", ["vae", "cgan", "lapgan --conditional"])
 def test_labels_that_a_model_asks_for_and_the_data_do_not_have(model, tmp_path, monkeypatch):
     monkeypatch.setitem(MODELS, "vae", type("LabelledVAE", (VAE,), {"conditional": True}))
     (tmp_path / "images").mkdir()
     for i in range(20):
         pictures.grid(np.full([1, 8, 8, 1], i / 20), tmp_path / "images" / f"{i}.png")
     with mistake("image_folder has no labels"):
-        train_here(tmp_path / "run", f"--model={model}", "--dataset=image_folder", f"--data_dir={tmp_path / 'images'}")
+        data = ["--dataset=image_folder", f"--data_dir={tmp_path / 'images'}"]
+        train_here(tmp_path / "run", *f"--model={model}".split(), *data)
     assert not (tmp_path / "run").exists()
 
 
@@ -429,6 +431,21 @@ def test_folders_are_classes_with_a_line_of_pictures_each_and_a_name_in_the_card
     with mistake("image_folder has no test rows: give at least 10 images"):
         evaluate.main(["evaluate", f"--run_dir={run_dir}", f"--data_dir={tmp_path / 'in' / 'a'}"])
     assert "label 0 is `a`, label 1 is `b`, " in (run_dir / "export" / "README.md").read_text()
+
+
+def test_pairs_of_images_are_learned_with_pictures_of_translations(tmp_path):
+    for i in range(20):
+        for kind, grey in (("condition", i / 20), ("target", 1 - i / 20)):
+            pictures.grid(np.full([1, 8, 8, 1], grey), tmp_path / "in" / kind / f"{i}.png")
+    sizes = ["--image_side=16", "--image_channels=1", "--filters=2", "--num_strides=1"]
+    data = ["--dataset=image_pairs", f"--data_dir={tmp_path / 'in'}"]
+    model = ["--model=image_to_image", "--condition=pairs"]
+    run_dir = train_here(tmp_path / "run", *model, *sizes, *data, *SMALL, "--num_steps=2", "--export")
+    rows = load("image_pairs", tmp_path / "in", 16, 1).test / np.float32(255)
+    kinds = rundir.load(run_dir).model.translations(rows, np.arange(2))
+    pictures.beside([kind.numpy() for kind in kinds], tmp_path / "expected.png")
+    assert (run_dir / "samples" / "step_000002.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
+    assert "`translate`" in (run_dir / "export" / "README.md").read_text()
 
 
 def test_mixed_precision_is_trained_resumed_and_exported(tmp_path):

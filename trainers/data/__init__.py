@@ -28,6 +28,7 @@ DATASETS = {
     "shapes": shapes.shapes,
     "image_folder": image_folder.read,
     "points": point_file.read,
+    "image_pairs": image_folder.pairs,
     "ring": points.ring,
     "grid": points.grid,
     "line": points.line,
@@ -43,11 +44,11 @@ def load(name, data_dir=None, image_side=None, image_channels=None, splits=None)
       name: a key of `DATASETS`, or `tfds:NAME` of TensorFlow Datasets.
       data_dir: where the files are, and where a missing one is downloaded to; default `$ZOO_DATA_DIR`, else the Keras
         cache. For `image_folder`: the folder or zip of images itself, searched recursively; where all images lie in
-        sub-folders, these are their classes. For `points`: the .npy or .csv file. For `tfds:NAME`: the folder
-        of TensorFlow Datasets, else its own default.
+        sub-folders, these are their classes. For `image_pairs`: one with two folders, `condition` and `target`. For
+        `points`: the .npy or .csv file. For `tfds:NAME`: the folder of TensorFlow Datasets, else its own default.
       image_side: crop images to their central square and resize it (bicubic, antialiased) to this side; default: as
-        they are, and 32 for `image_folder`.
-      image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder`.
+        they are, and 32 for `image_folder` and `image_pairs`.
+      image_channels: 1 (grey) or 3 (colour); default: as they are, and 3 for `image_folder` and `image_pairs`.
       splits: of `tfds:NAME`, (training rows, test rows), as TensorFlow Datasets writes them; default: as it has them.
 
     Raises:
@@ -62,8 +63,8 @@ def load(name, data_dir=None, image_side=None, image_channels=None, splits=None)
         raise UserError(f"image_side is {image_side}, but an image has 1 pixel a side or more: give a positive number.")
     if image_channels not in (None, 1, 3):
         raise UserError(f"image_channels is {image_channels}: give 1 for grey or 3 for colour.")
-    if name == "image_folder":  # its images have no common size until they are resized, hence as they are read
-        return image_folder.read(data_dir, image_side or 32, image_channels or 3)
+    if name in ("image_folder", "image_pairs"):  # whose images have no common size until they are read
+        return DATASETS[name](data_dir, image_side or 32, image_channels or 3)
     if of_catalogue:
         return catalogue.read(name, data_dir, image_side, image_channels, splits)
     data = DATASETS[name](data_dir)

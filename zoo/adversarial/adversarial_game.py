@@ -16,7 +16,7 @@ Notation:
 import tensorflow as tf
 
 from zoo.configuration import Argument
-from zoo.game import Game
+from zoo.game import Game, kind_of
 from zoo.parts import adversarial, distributions, penalties
 from zoo.parts.layers import as_one_minibatch
 
@@ -49,6 +49,8 @@ class AdversarialGame(Game):
              "int, k, discriminator steps for each generator step; each has a fresh minibatch."),
             ("initial_std", float, 0.0,
              "float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width."),
+            ("conditional", bool, False,
+             "bool, whether G and D are told the label of each row, and samples are asked for by labels."),
         ]
     }  # fmt: skip
     negative_allowed = ("seed", "loss_parameter")
@@ -61,7 +63,7 @@ class AdversarialGame(Game):
         self.loss_pair = adversarial.loss_pair(self.loss, self.loss_parameter)
         penalties.check_loss(self)
         if self.weight_constraint == "clipping":
-            for weight in self.weights_of("discriminator"):
+            for weight in (w for move in self.moves if kind_of(move) == "discriminator" for w in self.weights_of(move)):
                 weight.constraint = penalties.Clip(self.clip_value)
 
     @property
@@ -105,10 +107,15 @@ class AdversarialGame(Game):
 
     def discriminator_losses(self, x, z, *y, key=None, training=True):
         """D's loss per example, and what shows the state of the game. With a key, `penalty` is part of the loss."""
-        x, x_tilde, *y = self.packed(x, self.G(z, *y, training=training), *y)
+        x_tilde = self.G(z, *y, training=training)
+        return self.discriminator_loss(self.D_output, x, x_tilde, *y, key=key, training=training)
+
+    def discriminator_loss(self, D, x, x_tilde, *y, key=None, training=True):
+        """The same of any D(x, *y, training=...), for data x and samples x_tilde."""
+        x, x_tilde, *y = self.packed(x, x_tilde, *y)
 
         def D_output(x):
-            return self.D_output(x, *y, training=training)
+            return D(x, *y, training=training)
 
         with as_one_minibatch():
             real, fake = D_output(x), D_output(x_tilde)
@@ -116,8 +123,11 @@ class AdversarialGame(Game):
         return {"discriminator": loss, **adversarial.state_of_game(self.loss_pair, real, fake)}
 
     def generator_losses(self, z, *y, training=True):
-        fake = self.D_output(*self.packed(self.G(z, *y, training=training), *y), training=training)
-        return {"generator": self.loss_pair.generator(fake)}
+        x_tilde = self.G(z, *y, training=training)
+        return {"generator": self.generator_loss(self.D_output, x_tilde, *y, training=training)}
+
+    def generator_loss(self, D, x_tilde, *y, training=True):
+        return self.loss_pair.generator(D(*self.packed(x_tilde, *y), training=training))
 
     def draw_z(self, x, index=0):
         return self.latent_prior.draw(self.key("z", index), [tf.shape(x)[0], self.latent_size])

@@ -214,6 +214,19 @@ def convolutional_encoder(
     return keras.Sequential(stack)
 
 
+def convolutional(input_shape, hidden_filters, output_channels, *, kernel_size=5, initializer=None, **options):
+    """Convolutions of stride 1 from images [batch, *input_shape] to others of their size, the last linear.
+
+    `hidden_filters` is a tuple of ints, the channels of each hidden layer; `options` are theirs, as for `hidden`.
+    """
+    options_of_all = {"kernel_size": kernel_size, "padding": "same", "data_format": "channels_last"}
+    convolution = linear(keras.layers.Conv2D, initializer, **options_of_all)
+    stack = [keras.Input(input_shape)]
+    for filters in hidden_filters:
+        stack += hidden(convolution, filters, **options)
+    return keras.Sequential([*stack, convolution(output_channels, dtype="float32")])
+
+
 def convolutional_decoder(
     latent_size, data_shape, *,
     filters, num_halvings=0, kernel_size=5, output_activation=None, initializer=None, **options,

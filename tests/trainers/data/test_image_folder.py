@@ -81,3 +81,44 @@ def test_a_picture_that_changes_while_it_is_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(image_folder.mapped, "digests", lambda source, names, states, read: ["0"] * len(names))
     with mistake("7 of 7 pictures can not be read", "0.png (it has changed since it was looked at), "):
         data.load("image_folder", folder)
+
+
+def pairs_of(path, names):
+    """Conditions of the grey 0, 1, ..., and targets of 100 more, as other files."""
+    for kind, first, suffix in (("condition", 0, "png"), ("target", 100, "bmp")):
+        for grey, name in enumerate(names):
+            file = path / kind / f"{name}.{suffix}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (2, 2), first + grey % 20).save(file)
+    return path
+
+
+def test_pairs_of_images_have_one_name(tmp_path, capsys):
+    folder = pairs_of(tmp_path / "in", [f"{'more/' * (i % 2)}{i}" for i in range(20)])
+    both = [data.load("image_pairs", path, 2, 1) for path in (folder, shutil.make_archive(folder, "zip", folder))]
+    assert both[0].checksum == both[1].checksum and "read 20 pairs of pictures in" in capsys.readouterr().out
+    for one in both:
+        assert one.shape == (2, 4, 1) and (len(one.train), len(one.test)) == (18, 2) and one.train_labels is None
+        rows = np.concatenate([one.train, one.test])[..., 0].astype(int)
+        assert set(rows[:, 0, 0]) == set(range(20))
+        np.testing.assert_array_equal(rows[:, :, 2:], rows[:, :, :2] + 100)
+
+
+def test_held_out_pairs_have_no_copy_in_training(tmp_path):
+    one = data.load("image_pairs", pairs_of(tmp_path, [f"{copy}{i}" for copy in "abc" for i in range(20)]), 2, 1)
+    train, test = ({row.tobytes() for row in rows} for rows in (one.train, one.test))
+    assert len(one.test) == 6 and not train & test
+
+
+@pytest.mark.parametrize("name, sentence", [
+    ("condition/alone.png", "only: alone; give each its partner, of the same name."),
+    ("else/1.png", "else/1.png is not where pairs are: "),
+    ("1.png", "1.png is not where pairs are: "),
+    ("condition/1.jpg", "has the name of another picture beside it: give each its own, suffixes apart."),
+])  # fmt: skip
+def test_pictures_without_a_partner(name, sentence, tmp_path):
+    pairs_of(tmp_path, range(3))
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    Image.new("L", (2, 2)).save(tmp_path / name)
+    with mistake(sentence):
+        data.load("image_pairs", tmp_path)
