@@ -33,7 +33,7 @@ class GAN(AdversarialGame):
 
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, num_discriminator_steps,
+        weight_constraint, clip_value, packing, num_discriminator_steps, num_unrolled_steps,
         generator_units: tuple[int, ...] = (1200, 1200), discriminator_units: tuple[int, ...] = (240, 240),
         generator_batch_norm: bool = False, discriminator_activation: networks.Activation = "leaky_relu",
         maxout_pieces: int = networks.MAXOUT_PIECES, initial_std, seed, name,
