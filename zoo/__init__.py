@@ -5,6 +5,7 @@ from common.cli import require_tensorflow
 require_tensorflow()
 
 from zoo.adversarial.ali import ALI
+from zoo.adversarial.bayesian_gan import BayesianGAN
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
@@ -45,6 +46,7 @@ MODELS = {
     "ali": ALI,
     "auxiliary_vae": AuxiliaryVAE,
     "avb": AVB,
+    "bayesian_gan": BayesianGAN,
     "bilinear": Bilinear,
     "cgan": CGAN,
     "conditional_pixelcnn": ConditionalPixelCNN,

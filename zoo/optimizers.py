@@ -51,6 +51,50 @@ def unscaled(optimizer):
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
+def differentiable(optimizer, weights):
+    """A function (values, gradients) -> values: what an optimizer's next steps would make of `weights`, as tensors.
+
+    It changes no variable, and gradients go through it: Keras's own steps can not be differentiated. The averages of
+    Adam go on from where they are, as many steps as it is called; None among the gradients leaves a value alone.
+
+    Raises:
+        ValueError: for an optimizer other than plain Adam or SGD.
+    """
+    optimizer = unscaled(optimizer)
+    extras = ("momentum", "nesterov", "amsgrad", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+    used = [name for name in extras if getattr(optimizer, name, None)]
+    kind = type(optimizer)
+    if kind not in (keras.optimizers.Adam, keras.optimizers.SGD) or used:
+        given = f"{kind.__name__}{' with ' + ', '.join(used) if used else ''}"
+        raise ValueError(f"steps of {given} can not be unrolled: give plain adam, or sgd without momentum.")
+    rate, steps = optimizer.learning_rate, tf.cast(optimizer.iterations.value, tf.float32)
+    if kind is keras.optimizers.Adam:
+        b1, b2, epsilon = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
+        indices = [optimizer._get_variable_index(weight) for weight in weights]
+        averages = [[tf.convert_to_tensor(of[i].value) for i in indices]
+                    for of in (optimizer._momentums, optimizer._velocities)]  # fmt: skip
+        averages = list(zip(*averages, strict=True))
+
+    def change(i, gradient):
+        if kind is keras.optimizers.SGD:
+            return rate * gradient
+        m, v = averages[i]
+        averages[i] = m, v = m + (1.0 - b1) * (gradient - m), v + (1.0 - b2) * (tf.square(gradient) - v)
+        # At 0 the slope of the root is infinite.
+        return rate * tf.sqrt(1.0 - b2**steps) / (1.0 - b1**steps) * m / (tf.sqrt(tf.maximum(v, 1e-20)) + epsilon)
+
+    def step(values, gradients):
+        nonlocal steps
+        steps, moved = steps + 1.0, []
+        for i, (weight, value, gradient) in enumerate(zip(weights, values, gradients, strict=True)):
+            moved.append(value if gradient is None else value - change(i, gradient))
+            if weight.constraint is not None:
+                moved[-1] = weight.constraint(moved[-1])
+        return moved
+
+    return step
+
+
 class StateAverages(keras.layers.Layer):
     """Moving averages of what networks keep beside weights, such as the statistics of batch normalisation.
 

@@ -37,6 +37,7 @@ FLOWS = [f"vae --posterior={name}" for name in flows.FLOWS]
 GAUSSIAN = "dbm --visible=gaussian"
 GATED = "pixelcnn --gated"  # whose steps are of other layers
 PLANAR, *_, IAF = FLOWS  # one without networks of its own, and one whose networks have masks
+UNROLLED, EVOLVED = "gan --num_unrolled_steps=2", "gan --num_evolution_pairs=3"
 WITH_STATE = [*(name for name in CRITICS if "spectral_norm" in name), "helmholtz --algorithm=score_function"]
 
 
@@ -168,7 +169,7 @@ def test_I3_keras_file_keeps_everything(name, tmp_path):
     assert again.optimizers[move].get_config() == model.optimizers[move].get_config()
 
 
-@check(variants=[*CRITICS, "wae --regularizer=gan"])
+@check(variants=[*CRITICS, UNROLLED, EVOLVED, "wae --regularizer=gan"])
 def test_I4_a_move_changes_its_own_networks_only(name):
     """Every trainable weight is in a move, and a move changes weights and state of its own networks, no others."""
     model = make(name)
@@ -303,7 +304,7 @@ def smooth_units(monkeypatch):
 
 
 @pytest.mark.slow
-@check(variants=[*WITH_STATE, PLANAR, IAF, GAUSSIAN])
+@check(variants=[*WITH_STATE, UNROLLED, PLANAR, IAF, GAUSSIAN])
 @pytest.mark.usefixtures("smooth_units")
 def test_I9_eager_graph_and_xla_agree(name):
     """Weights to 1e-5, and where their gradients are larger than 1, to 1e-5 of these."""
@@ -323,7 +324,7 @@ def test_I9_eager_graph_and_xla_agree(name):
 
 
 @pytest.mark.slow
-@check(variants=WITH_STATE)
+@check(variants=[*WITH_STATE, UNROLLED, EVOLVED])
 def test_I10_two_replicas_on_the_same_batch_are_one(name, monkeypatch):
     """With the same rows and noise on both, dividing by the number of replicas must give one replica's step."""
 

@@ -11,12 +11,16 @@ Notation:
     D      discriminator. Its network's output is the logit of D in the formula, real = 1; in games other than the
            classic ones it is what `loss` takes it for
     k      discriminator steps for each generator step
+    K      steps of D that G looks ahead (unrolled GAN; Metz et al. 2017, arXiv:1611.02163)
 """
 
+import keras
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from zoo.configuration import Argument
 from zoo.game import Game, kind_of
+from zoo.optimizers import differentiable
 from zoo.parts import adversarial, distributions, penalties
 from zoo.parts.layers import as_one_minibatch
 
@@ -47,13 +51,18 @@ class AdversarialGame(Game):
              "bool, batch normalisation in D's convolutions but the first, which a penalty can not have."),
             ("num_discriminator_steps", int, 1,
              "int, k, discriminator steps for each generator step; each has a fresh minibatch."),
+            ("num_unrolled_steps", int, 0,
+             "int, K: G descends its loss against the D that K more steps on the minibatch would make, the gradient "
+             "going through these steps (unrolled GAN); 0 for the D that there is."),
             ("initial_std", float, 0.0,
              "float, the standard deviation of initial weights; 0 for Glorot's, which depends on the width."),
             ("conditional", bool, False,
              "bool, whether G and D are told the label of each row, and samples are asked for by labels."),
         ]
     }  # fmt: skip
+    zero_allowed = (*Game.zero_allowed, "num_unrolled_steps")
     negative_allowed = ("seed", "loss_parameter")
+    num_unrolled_steps = 0  # of games that do not take it
     default_optimizers = {
         player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
@@ -65,6 +74,11 @@ class AdversarialGame(Game):
         if self.weight_constraint == "clipping":
             for weight in (w for move in self.moves if kind_of(move) == "discriminator" for w in self.weights_of(move)):
                 weight.constraint = penalties.Clip(self.clip_value)
+
+    def compile(self, *arguments, **options):
+        super().compile(*arguments, **options)
+        if self.num_unrolled_steps:
+            differentiable(self.optimizers["discriminator"], self.weights_of("discriminator"))  # refuses others
 
     @property
     def packed_data_shape(self):
@@ -129,6 +143,27 @@ class AdversarialGame(Game):
     def generator_loss(self, D, x_tilde, *y, training=True):
         return self.loss_pair.generator(D(*self.packed(x_tilde, *y), training=training))
 
+    def unrolled_losses(self, x, z, *y, key=None):
+        """G's loss where D is K steps ahead, on this minibatch: D's answer to x is G's doing, too.
+
+        f_K(G, D) = f(G, D_K),  D_0 = D,  D_{k+1} = D_k - Adam's or SGD's step along the gradient of D's loss at D_k
+
+        (Metz et al. 2017, section 2; f is the loss of G and that of the reals' side: V, in the minimax game).
+        """
+        x_tilde, weights = self.G(z, *y), self.weights_of("discriminator")
+        step, values = differentiable(self.optimizers["discriminator"], weights), [w.value for w in weights]
+
+        def loss(*values):
+            with keras.StatelessScope(zip(weights, values, strict=True)):
+                return tf.reduce_mean(self.discriminator_loss(self.D_output, x, x_tilde, *y, key=key)["discriminator"])
+
+        for _ in range(self.num_unrolled_steps):
+            values = step(values, tfp.math.value_and_gradient(loss, list(values))[1])
+        x, x_tilde, *y = self.packed(x, x_tilde, *y)
+        with keras.StatelessScope(zip(weights, values, strict=True)):
+            real, fake = self.D_output(x, *y), self.D_output(x_tilde, *y)
+        return {"generator": self.loss_pair.generator(fake) + self.loss_pair.encoder(real)}
+
     def draw_z(self, x, index=0):
         return self.latent_prior.draw(self.key("z", index), [tf.shape(x)[0], self.latent_size])
 
@@ -140,8 +175,14 @@ class AdversarialGame(Game):
             # ascend log D(x|y) + log(1 - D(G(z|y)|y))
             self.minimize(lambda: self.discriminator_losses(x, z, *y, key=key))
         z = self.draw_z(x, k)
-        self.minimize(lambda: self.generator_losses(z, *y))  # descend log(1 - D(G(z|y)|y)), or as `loss` says
+        self.move_generator(x, z, *y, key=key)  # descend log(1 - D(G(z|y)|y)), or as `loss` says
         return self.next_step()
+
+    def move_generator(self, x, z, *y, key=None):
+        if self.num_unrolled_steps:
+            self.minimize(lambda: self.unrolled_losses(x, z, *y, key=key))
+        else:
+            self.minimize(lambda: self.generator_losses(z, *y))
 
     def test_step(self, data):
         x, *y = self.of_data(data)

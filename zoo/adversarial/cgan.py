@@ -48,7 +48,7 @@ class CGAN(Conditional, AdversarialGame):
     def __init__(
         self, *, data_shape, num_classes, latent_size, prior, loss, loss_parameter, penalty, penalty_weight,
         penalty_decay, weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
-        network, generator_units: tuple[int, ...] = (200, 1000, 1200),
+        num_unrolled_steps, network, generator_units: tuple[int, ...] = (200, 1000, 1200),
         discriminator_units: tuple[int, ...] = (240, 50, 240), dropout=0.5, filters=64,
         num_halvings, seed, name,
     ):  # fmt: skip

@@ -41,8 +41,8 @@ class DCGAN(AdversarialGame):
 
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps, filters=128,
-        num_halvings, seed, name,
+        weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
+        num_unrolled_steps, filters=128, num_halvings, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 

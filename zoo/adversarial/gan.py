@@ -2,12 +2,16 @@
 
 Departures from the paper: Adam instead of momentum; D is a leaky ReLU network instead of maxout with dropout, unless it
 is asked for maxout; G has no sigmoid units and ends in tanh, for images in [-1, 1].
+
+Not in the paper either: G can learn without a gradient through D, and so through pixels that are black or white, by
+what D says of perturbed generators (evolution strategies; see `zoo/parts/evolution.py`).
 """
 
 import keras
+import tensorflow as tf
 
 from zoo.adversarial.adversarial_game import AdversarialGame
-from zoo.parts import networks
+from zoo.parts import evolution, networks, noise
 
 
 class GAN(AdversarialGame):
@@ -19,6 +23,10 @@ class GAN(AdversarialGame):
         generator_batch_norm: bool, batch normalisation in the generator's hidden layers.
         discriminator_activation: str, the activation of the discriminator's hidden layers.
         maxout_pieces: int, linear maps behind each of its units, for the activation "maxout".
+        num_evolution_pairs: int, antithetic pairs of perturbed generators, by which G's gradient is estimated; 0 for
+            backpropagation.
+        evolution_scale: float > 0, the standard deviation of these perturbations.
+        binary: bool, whether G's pixels are black or white, by a threshold; G then needs `num_evolution_pairs`.
 
     Example:
 
@@ -31,14 +39,25 @@ class GAN(AdversarialGame):
         I. Goodfellow. NIPS 2016 tutorial: generative adversarial networks. arXiv:1701.00160, section 3.2.
     """
 
+    zero_allowed = (*AdversarialGame.zero_allowed, "num_evolution_pairs")
+
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, num_discriminator_steps,
+        weight_constraint, clip_value, packing, num_discriminator_steps, num_unrolled_steps,
         generator_units: tuple[int, ...] = (1200, 1200), discriminator_units: tuple[int, ...] = (240, 240),
         generator_batch_norm: bool = False, discriminator_activation: networks.Activation = "leaky_relu",
-        maxout_pieces: int = networks.MAXOUT_PIECES, initial_std, seed, name,
+        maxout_pieces: int = networks.MAXOUT_PIECES, num_evolution_pairs: int = 0, evolution_scale: float = 0.1,
+        binary: bool = False, initial_std, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
+
+    def check_arguments(self):
+        if self.binary and not self.num_evolution_pairs:
+            raise ValueError("binary pixels have no gradient: give num_evolution_pairs, so that G learns without one.")
+        if self.num_evolution_pairs and (self.generator_batch_norm or self.num_unrolled_steps):
+            raise ValueError("num_evolution_pairs does not go with generator_batch_norm or num_unrolled_steps.")
+        if self.num_evolution_pairs and not self.evolution_scale:
+            raise ValueError("evolution_scale must be positive, but is 0.")
 
     def make_networks(self):
         initializer = keras.initializers.RandomNormal(stddev=self.initial_std) if self.initial_std else None
@@ -51,3 +70,26 @@ class GAN(AdversarialGame):
             maxout_pieces=self.maxout_pieces, spectral_norm=self.weight_constraint == "spectral_norm",
             initializer=initializer,
         )  # fmt: skip
+
+    @property
+    def draws(self):
+        return (*super().draws, *(("evolution",) if self.num_evolution_pairs else ()))
+
+    def G(self, z, *y, training=True):
+        x = super().G(z, training=training)
+        return tf.where(x > 0.0, 1.0, -1.0) if self.binary else x
+
+    def move_generator(self, x, z, *y, key=None):
+        if not self.num_evolution_pairs:
+            return super().move_generator(x, z, *y, key=key)
+        weights = self.weights_of("generator")
+
+        def loss(*theta):
+            with keras.StatelessScope(zip(weights, theta, strict=True)):
+                return tf.reduce_mean(self.generator_losses(z)["generator"])
+
+        theta = [tf.convert_to_tensor(weight.value) for weight in weights]
+        size = sum(weight.shape.num_elements() for weight in theta)
+        epsilon = noise.normal(self.key("evolution"), [self.num_evolution_pairs, size])
+        self.track(self.generator_losses(z))
+        self.descend("generator", evolution.gradient(loss, theta, epsilon, self.evolution_scale))

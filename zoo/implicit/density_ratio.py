@@ -1,24 +1,33 @@
-"""Density ratio estimation by probabilistic classification.
+"""Density ratio estimation by probabilistic classification, or by another Bregman divergence.
 
     r(x) = p(x) / q(x) = S(x) / (1 - S(x)),   S(x) = P(x came from p | x), if as many rows come from p as from q
     log r(x) = logit S(x) - logit pi,         if a share pi comes from p
 
-The classifier S is trained by maximum likelihood (logistic loss), the one proper scoring rule of many that would do.
-Where p is data and q a generator's, it is the first half of a GAN's step.
+The classifier S is trained by maximum likelihood (logistic loss), one of many losses that would do. Any convex f gives
+
+    min_r  E_q[r f'(r) - f(r)] - E_p[f'(r)],   least where r = p / q,
+
+the logistic loss for f(u) = u log u - (1 + u) log(1 + u); (u - 1)^2 gives least-squares importance fitting, and
+u log u - u + 1 Kullback-Leibler importance estimation. Where p is data and q a generator's, it is the first half of the
+step of a GAN, or with these two of a b-GAN.
 
 Notation:
 
     x, label   data, [m, *data_shape], and the classes of its rows, [m]
     y          1 for a row of p, whose label is in `numerator`, 0 for one of q, [m]
-    S          classifier, a probability; its network gives the logit of S
+    S          classifier, a probability
+    v          its network's output: the logit of S, or with another loss such that S / (1 - S) = softplus(v), [m]
     pi         the share of p in the rows so far: the mean of the minibatches' shares
 """
+
+from typing import Literal
 
 import tensorflow as tf
 
 from zoo.game import Game
 from zoo.inputs import classes
 from zoo.parts import networks
+from zoo.parts.divergences import RATIO_LOSSES
 
 
 class DensityRatio(Game):
@@ -26,6 +35,7 @@ class DensityRatio(Game):
 
     Args:
         numerator: tuple of ints, the labels of the rows that come from p; all others come from q.
+        loss: "logistic", "pearson" (least squares) or "kl", the Bregman divergence that is minimised.
         hidden_units: tuple of ints, widths of the hidden layers (mlp).
 
     Example:
@@ -36,7 +46,8 @@ class DensityRatio(Game):
         log_r = model.log_ratio(x)["log_ratio"]
 
     Reference:
-        M. Sugiyama, T. Suzuki and T. Kanamori. Density ratio estimation in machine learning. 2012, chapter 4.
+        M. Sugiyama, T. Suzuki and T. Kanamori. Density ratio estimation in machine learning. 2012, chapters 4 to 7.
+        T. Kanamori, S. Hido and M. Sugiyama. A least-squares approach to direct importance estimation. JMLR 2009.
         S. Mohamed and B. Lakshminarayanan. Learning in implicit generative models. 2016. arXiv:1610.03483, section 3.1.
     """
 
@@ -50,8 +61,9 @@ class DensityRatio(Game):
     }
 
     def __init__(
-        self, *, data_shape, numerator: tuple[int, ...] = (1,), network, hidden_units: tuple[int, ...] = (128, 128),
-        filters=32, activation="softplus", dropout, seed, name,
+        self, *, data_shape, numerator: tuple[int, ...] = (1,),
+        loss: Literal[*RATIO_LOSSES] = "logistic", network, hidden_units: tuple[int, ...] = (128, 128), filters=32,
+        activation="softplus", dropout, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -67,8 +79,8 @@ class DensityRatio(Game):
     def moves(self):
         return {"classifier": [self.classifier]}
 
-    def S_logit(self, x, training=True):
-        """The logit of S(x), [m]."""
+    def v(self, x, training=True):
+        """The network's output [m], as the functions of `RATIO_LOSSES` take it."""
         return self.classifier(x, training=training)[:, 0]
 
     def y(self, label):
@@ -76,9 +88,9 @@ class DensityRatio(Game):
         return tf.cast(tf.reduce_any(label[:, None] == tf.constant(self.numerator, label.dtype), axis=1), tf.float32)
 
     def losses(self, x, label, training=True):
-        logit, y = self.S_logit(x, training), self.y(label)
-        loss = tf.nn.sigmoid_cross_entropy_with_logits(y, logit)  # -log S(x) of p, -log(1 - S(x)) of q
-        return {"classifier": loss, "accuracy": (logit > 0.0) == (y > 0.5)}
+        v, y, of = self.v(x, training), self.y(label), RATIO_LOSSES[self.loss]
+        loss = tf.where(y > 0.5, -of.slope(v), of.conjugate(v))  # -log S(x) of p, -log(1 - S(x)) of q
+        return {"classifier": loss, "accuracy": (of.log_ratio(v) > 0.0) == (y > 0.5)}
 
     def train_step(self, data):
         x, label = data
@@ -94,7 +106,8 @@ class DensityRatio(Game):
     def log_ratio(self, x):
         """log p(x) / q(x) of served data, and the probability of p where p and q are equally likely, each [batch]."""
         prior = tf.clip_by_value(self.pi.value, 1e-6, 1.0 - 1e-6)
-        log_r = self.S_logit(self.from_served(x), training=False) - tf.math.log(prior / (1.0 - prior))
+        log_odds = RATIO_LOSSES[self.loss].log_ratio(self.v(self.from_served(x), training=False))
+        log_r = log_odds - tf.math.log(prior / (1.0 - prior))
         return {"log_ratio": log_r, "probability": tf.sigmoid(log_r)}
 
     def signatures(self):

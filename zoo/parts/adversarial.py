@@ -77,6 +77,24 @@ def f_gan(divergence, non_saturating=False):
     )
 
 
+def b_gan(loss):
+    """The pair of a `divergences.RatioLoss`: D's output gives r, an estimate of p / q; G lowers E_fake[f(r)], r fixed.
+
+    Uehara et al. 2016 (b-GAN, arXiv:1610.02920). D plays an f-GAN's game, and what it sees is D_f, its bound at f'(r).
+    G's loss is D_f(p || q), too, as a number, but not in its gradient, which leaves out that r moves with q: with D
+    optimal, G descends 2 KL(p || q) - D_f of "pearson", and KL(p || q) - E_p[log(p / q)^2] / 2 of "kl". Both are
+    stationary where p = q, but flat to second order there, and concave where p > q: no divergences. An encoder, which
+    the paper does not have, lowers D_f's own E_real[f'(r)].
+    """
+    return LossPair(
+        discriminator=lambda real, fake: loss.conjugate(fake) - loss.slope(real),
+        generator=loss.f,
+        encoder=loss.slope,
+        divergence=lambda real, fake: loss.slope(real) - loss.conjugate(fake),
+        score=loss.log_ratio,
+    )
+
+
 # The three games of Goodfellow 2016 (arXiv:1701.00160, section 3.2, there with factors of 1/2) share D's loss and
 # differ in G's. An encoder's loss is the other half of the same objective.
 game = functools.partial(LossPair, cross_entropy, divergence=jensen_shannon_estimate, probability=tf.sigmoid)
@@ -110,6 +128,7 @@ FAMILIES = {"alpha": divergences.alpha, "weighted_jensen_shannon": divergences.w
 NON_SATURATING = "_non_saturating"
 for row, divergence in divergences.DIVERGENCES.items():
     LOSSES |= {row: f_gan(divergence), row + NON_SATURATING: f_gan(divergence, non_saturating=True)}
+LOSSES |= {f"b_gan_{row}": b_gan(divergences.RATIO_LOSSES[row]) for row in ("pearson", "kl")}
 Loss = Literal[*LOSSES, *FAMILIES, *(family + NON_SATURATING for family in FAMILIES)]
 
 

@@ -9,6 +9,12 @@ always means the divergence of the f that is given: "pearson" is E_Q[(p/q - 1)^2
 KL(P || M) + KL(Q || M) with M = (P + Q) / 2, and so is "gan", log 4 being added for f(1) = 0; the two differ in T.
 The supremum is over u > 0, but for "pearson" over all u, as in their table 6. Below T = -2 this f* is larger than that
 over u > 0, which is -1; the bound is one all the same, and as tight.
+
+The same f makes a Bregman divergence of the ratio p / q from an estimate r of it (`RATIO_LOSSES`):
+
+    E_Q[f(p / q) - f(r) - f'(r) (p / q - r)]  =  D_f(P || Q)  -  E_P[f'(r)]  +  E_Q[r f'(r) - f(r)]
+
+Only the last two terms depend on r: they are the bound above at T = f'(r), with its sign changed.
 """
 
 import math
@@ -105,5 +111,40 @@ DIVERGENCES = {
     "gan": Divergence(
         lambda u: u * log(u) - (u + 1.0) * log(u + 1.0) + math.log(4.0),
         lambda v: -softplus(-v), lambda v: softplus(v) - math.log(4.0), -math.log(2.0),
+    ),
+}  # fmt: skip
+
+
+class RatioLoss(NamedTuple):
+    """What a Bregman divergence asks of an estimate r of p / q, as functions of an output v, any real number.
+
+    log_ratio: log r.
+    f: f(r), of the f that makes it; its constants are such that f'(1) = 0, but for "logistic".
+    slope: f'(r), a term for rows of P.
+    conjugate: r f'(r) - f(r), a term for rows of Q.
+    """
+
+    log_ratio: Callable
+    f: Callable
+    slope: Callable
+    conjugate: Callable
+
+
+RATIO_LOSSES = {  # Sugiyama, Suzuki and Kanamori 2012, Density ratio matching under the Bregman divergence, table 1
+    # f(u) = u log u - (1 + u) log(1 + u), r = e^v: the loss of a classifier whose logit is v.
+    "logistic": RatioLoss(
+        lambda v: v, lambda v: -exp(v) * softplus(-v) - softplus(v), lambda v: -softplus(-v), softplus
+    ),
+    # f(u) = (u - 1)^2, r = softplus(v), as in the next: least-squares importance fitting, twice E_Q[r^2] / 2 - E_P[r]
+    # (Kanamori, Hido and Sugiyama 2009).
+    "pearson": RatioLoss(
+        log_softplus, lambda v: square(softplus(v) - 1.0), lambda v: 2.0 * softplus(v) - 2.0,
+        lambda v: square(softplus(v)) - 1.0,
+    ),
+    # f(u) = u log u - u + 1: E_Q[r] - E_P[log r], Kullback-Leibler importance estimation, which here does not constrain
+    # E_Q[r] to 1.
+    "kl": RatioLoss(
+        log_softplus, lambda v: softplus(v) * (log_softplus(v) - 1.0) + 1.0, log_softplus,
+        lambda v: softplus(v) - 1.0,
     ),
 }  # fmt: skip

@@ -24,6 +24,7 @@ HALVES, MASKS, DATA = 3840, 4094, 4095
 # What a row draws for: two uses of one row's seed share no stream. The latent point has stream 0; where it takes
 # several layers from the top, the layer beneath has stream 1, and so on.
 LATENT, POSTERIOR, LIKELIHOOD, CHAIN, BOUND, INPAINTING, COMPLETION, BINARIZATION = 0, 1, 2, 3, 4, 5, 6, 2**30
+MEMBER = 7  # which network of several makes the row
 
 
 def stream(use, index=0):

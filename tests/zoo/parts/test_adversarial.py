@@ -7,6 +7,7 @@ import typing
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from tests.models import batch_of, make
 from zoo.parts import adversarial
@@ -19,6 +20,14 @@ Q = tf.nn.softmax(THETA)  # the generator
 
 def log_d(v):
     return -np.logaddexp(0, -v)
+
+
+def softplus(v):
+    return np.logaddexp(0, v)
+
+
+def log_softplus(v):
+    return np.where(v < -30, v, np.log(softplus(np.maximum(v, -30))))
 
 
 CLASSIC = {  # J_G of outputs on fakes, and what a generator of reals minimises, by d = D(x)
@@ -35,6 +44,15 @@ FORMULAS = {  # J_D of outputs on reals and fakes, and these
     "least_squares": (lambda real, fake: ((real - 1) ** 2 + (fake + 1) ** 2) / 2, *2 * [lambda v: v**2 / 2]),
     "hinge": (lambda real, fake: np.maximum(0, 1 - real) + np.maximum(0, 1 + fake), lambda v: -v, lambda v: v),
     "wasserstein": (lambda real, fake: fake - real, lambda v: -v, lambda v: v),
+    # r = softplus(v), f(r) = (r - 1)^2 or r log r - r + 1: r f'(r) - f(r) of fakes, -f'(r) of reals
+    "b_gan_pearson": (
+        lambda real, fake: softplus(fake) ** 2 + 1 - 2 * softplus(real),
+        lambda v: (softplus(v) - 1) ** 2, lambda v: 2 * (softplus(v) - 1),
+    ),
+    "b_gan_kl": (
+        lambda real, fake: softplus(fake) - 1 - log_softplus(real),
+        lambda v: softplus(v) * (log_softplus(v) - 1) + 1, lambda v: log_softplus(v),
+    ),
 }  # fmt: skip
 
 
@@ -52,6 +70,11 @@ def pearson(p, q):
     return tf.reduce_sum(m * tf.square(q / m - 1.0))
 
 
+def pearson_of_ratio(p, q):
+    """E_q[(p / q - 1)^2]"""
+    return tf.reduce_sum(q * tf.square(p / q - 1.0))
+
+
 def sign(x):
     return tf.sign(tf.where(abs(x) < 1e-12, tf.zeros_like(x), x))  # of rounded numbers
 
@@ -66,10 +89,15 @@ DESCENDED = {  # of a fixed density and one that moves: what is descended by wha
     "non_saturating": lambda fixed, moving: kl(moving, fixed) - 2.0 * jensen_shannon(fixed, moving),
     "least_squares": lambda fixed, moving: 2.0 * kl(fixed, (fixed + moving) / 2.0) - pearson(fixed, moving),
     "hinge": l1,
+    "b_gan_pearson": lambda fixed, moving: 2.0 * kl(fixed, moving) - pearson_of_ratio(fixed, moving),
+    "b_gan_kl": lambda fixed, moving: kl(fixed, moving) - tf.reduce_sum(fixed * tf.math.log(fixed / moving) ** 2) / 2.0,
     "wasserstein": lambda fixed, moving: l1(tf.cumsum(fixed), tf.cumsum(moving)),  # of points one apart on a line
 }
 DESCENTS = [
-    *((name, side, of) for name, of in DESCENDED.items() for side in ("generator", "encoder")),
+    *((name, "generator", of) for name, of in DESCENDED.items()),
+    *((name, "encoder", of) for name, of in DESCENDED.items() if "b_gan" not in name),
+    ("b_gan_pearson", "encoder", lambda fixed, moving: pearson_of_ratio(moving, fixed)),
+    ("b_gan_kl", "encoder", lambda fixed, moving: kl(moving, fixed)),
     ("maximum_likelihood", "generator", kl),  # Goodfellow 2016, section 3.2.4
     ("maximum_likelihood", "encoder", lambda fixed, moving: kl(moving, fixed)),
 ]
@@ -77,6 +105,8 @@ BEST = {  # D's best outputs of both densities, what it then sees, and its loss 
     **dict.fromkeys(CLASSIC, (lambda p, q: tf.math.log(p / q), jensen_shannon, lambda seen: np.log(4) - 2 * seen)),
     "least_squares": (lambda p, q: (p - q) / (p + q), pearson, lambda seen: 1 - seen),
     "hinge": (lambda p, q: sign(p - q), lambda p, q: l1(p, q) / 2, lambda seen: 2 - 2 * seen),
+    "b_gan_pearson": (lambda p, q: tfp.math.softplus_inverse(p / q), pearson_of_ratio, lambda seen: -seen),
+    "b_gan_kl": (lambda p, q: tfp.math.softplus_inverse(p / q), kl, lambda seen: -seen),
     "wasserstein": (  # of slope 1 at most
         lambda p, q: tf.cumsum(-sign(tf.cumsum(p - q)), exclusive=True), DESCENDED["wasserstein"], lambda seen: -seen,
     ),
@@ -120,7 +150,8 @@ def test_best_response_of_the_discriminator_and_the_divergence_that_it_sees(name
     lowest, gradient = value_and_gradient(lambda outputs: mean(pair.discriminator, outputs), best)
     np.testing.assert_allclose(mean(pair.divergence, best), divergence, rtol=1e-12)
     np.testing.assert_allclose(lowest, loss(divergence))
-    np.testing.assert_allclose(mean(pair.divergence, tf.zeros_like(Q)), 0.0, atol=1e-12)  # D = 1/2 sees no difference
+    even = tf.fill([4], np.log(np.e - 1) if "b_gan" in name else tf.zeros([], tf.float64))  # D = 1/2, or r = 1
+    np.testing.assert_allclose(mean(pair.divergence, even), 0.0, atol=1e-12)  # sees no difference
     for scale, seed in itertools.product((0.5, 1.0), range(20)):
         other = best + np.random.default_rng(seed).normal(0, scale, 4)
         if name == "wasserstein":  # any response of lesser slope
@@ -130,10 +161,11 @@ def test_best_response_of_the_discriminator_and_the_divergence_that_it_sees(name
         np.testing.assert_allclose(gradient, np.zeros(4), atol=1e-12)
 
 
-def test_the_number_in_the_comment_on_least_squares_and_why_it_is_no_f_divergence():
+def test_the_number_in_the_comment_on_least_squares_and_what_is_no_divergence():
     np.testing.assert_allclose(pearson(P, Q), 0.1409, atol=1e-4)
-    lowest = min(DESCENDED["least_squares"](P, q) for q in np.random.default_rng(0).dirichlet(np.ones(4), 200))
-    assert lowest < -0.02
+    for name in ("least_squares", "b_gan_pearson", "b_gan_kl"):
+        lowest = min(DESCENDED[name](P, q) for q in np.random.default_rng(0).dirichlet(np.ones(4), 200))
+        assert lowest < -0.02
 
 
 @pytest.mark.parametrize("name, side, divergence", DESCENTS)

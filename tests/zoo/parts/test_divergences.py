@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy import special
+from scipy import special, stats
 
 from zoo.parts import adversarial, divergences
-from zoo.parts.divergences import DIVERGENCES
+from zoo.parts.divergences import DIVERGENCES, RATIO_LOSSES
 
 ALL = {
     **DIVERGENCES, "alpha_half": divergences.alpha(0.5), "alpha_negative": divergences.alpha(-1.0),
@@ -141,3 +141,38 @@ def test_gradients_lead_an_adversary_to_the_bound(name):
     outputs = np.float32((best if name in SMOOTH else 0.0) + np.linspace(-3, 3, 60)[:, None] + 0.0 * best)
     gradient = slope(lambda v: tf.reduce_sum(-p * pair.encoder(v) - q * pair.generator(v)), outputs, tf.float32)
     np.testing.assert_array_equal(np.sign(gradient), np.sign(outputs - best))
+
+
+GRID = np.linspace(-15, 15, 6001)  # on which sums are integrals of these Gaussians to the last digits
+LOG_P, LOG_Q = stats.norm.logpdf(GRID, 0.5, 0.8), stats.norm.logpdf(GRID, -0.2, 1.1)
+D_F = {  # of these p and q, in closed form
+    "pearson": 1.1**2 / (0.8 * np.sqrt(2 * 1.1**2 - 0.8**2)) * np.exp(0.7**2 / (2 * 1.1**2 - 0.8**2)) - 1,
+    "kl": np.log(1.1 / 0.8) + (0.8**2 + 0.7**2) / (2 * 1.1**2) - 0.5,
+}
+
+
+@pytest.mark.parametrize("name", RATIO_LOSSES)
+def test_a_bregman_divergence_is_least_at_the_ratio_of_two_gaussians(name):
+    """There the loss is -D_f, and elsewhere greater by E_q[f(p / q) - f(r) - f'(r) (p / q - r)]."""
+    loss = RATIO_LOSSES[name]
+    log_ratio, (p, q) = LOG_P - LOG_Q, (0.005 * np.exp(log) for log in (LOG_P, LOG_Q))
+
+    def mean(v):
+        return tf.reduce_sum(q * loss.conjugate(v) - p * loss.slope(v))
+
+    def output_of(log_r):  # r = e^v or softplus(v)
+        return log_r if name == "logistic" else np.where(log_r < -30, log_r, np.log(np.expm1(np.exp(log_r))))
+
+    best = output_of(log_ratio)
+    np.testing.assert_allclose(numbers(loss.log_ratio, best), log_ratio, rtol=1e-9, atol=1e-9)
+    exact = D_F.get(name, np.sum(q * numbers(loss.f, best)))
+    np.testing.assert_allclose(mean(tf.constant(best)), -exact, rtol=1e-9)
+    np.testing.assert_allclose(slope(mean, best), 0.0, atol=1e-12)
+    log_r = 0.3 * log_ratio + 0.1 * np.sin(GRID)
+    v = output_of(log_r)
+    r, f, slopes = np.exp(log_r), numbers(loss.f, v), numbers(loss.slope, v)
+    bregman = np.sum(q * (numbers(loss.f, best) - f - slopes * (np.exp(log_ratio) - r)))
+    np.testing.assert_allclose(mean(tf.constant(v)) + exact, bregman, rtol=1e-7)
+    np.testing.assert_allclose(numbers(loss.conjugate, v), r * slopes - f, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(slope(loss.f, v), slopes * slope(lambda v: tf.exp(loss.log_ratio(v)), v), atol=1e-9)
+    assert bregman > 0.01
