@@ -43,6 +43,9 @@ class AdversarialGame(Game):
              "normalisation scales anew)."),
             ("clip_value", float, 0.01, "float, the largest magnitude of a clipped weight."),
             ("packing", int, 1, "int, examples that D judges together (PacGAN, Lin et al. 2018)."),
+            ("minibatch_deviation", bool, False,
+             "bool, whether D's last hidden layer sees how much the rows of a minibatch differ (Karras et al. 2018). "
+             "Then D judges minibatches, and no rows that are served."),
             ("discriminator_batch_norm", bool, True,
              "bool, batch normalisation in D's convolutions but the first, which a penalty can not have."),
             ("num_discriminator_steps", int, 1,
@@ -52,6 +55,7 @@ class AdversarialGame(Game):
         ]
     }  # fmt: skip
     negative_allowed = ("seed", "loss_parameter")
+    minibatch_deviation = False  # of models without the argument
     default_optimizers = {
         player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
@@ -148,7 +152,7 @@ class AdversarialGame(Game):
         return adversarial.verdict(self.loss_pair, output)
 
     def signatures(self):
-        if self.packing > 1:  # then D does not judge rows
+        if self.packing > 1 or self.minibatch_deviation:  # then D does not judge rows
             return super().signatures()
 
         def discriminate(**inputs):

@@ -33,12 +33,16 @@ class GAN(AdversarialGame):
 
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, num_discriminator_steps,
+        weight_constraint, clip_value, packing, minibatch_deviation, num_discriminator_steps,
         generator_units: tuple[int, ...] = (1200, 1200), discriminator_units: tuple[int, ...] = (240, 240),
         generator_batch_norm: bool = False, discriminator_activation: networks.Activation = "leaky_relu",
         maxout_pieces: int = networks.MAXOUT_PIECES, initial_std, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
+
+    def check_arguments(self):
+        if self.minibatch_deviation and not self.discriminator_units:
+            raise ValueError("minibatch_deviation is seen by D's last hidden layer: give discriminator_units one.")
 
     def make_networks(self):
         initializer = keras.initializers.RandomNormal(stddev=self.initial_std) if self.initial_std else None
@@ -49,5 +53,5 @@ class GAN(AdversarialGame):
         self.discriminator = networks.mlp(
             self.packed_data_shape, self.discriminator_units, (1,), activation=self.discriminator_activation,
             maxout_pieces=self.maxout_pieces, spectral_norm=self.weight_constraint == "spectral_norm",
-            initializer=initializer,
+            minibatch_deviation=self.minibatch_deviation, initializer=initializer,
         )  # fmt: skip

@@ -84,6 +84,23 @@ class Dropout(keras.layers.Layer):
         return x * tf.cast(mask, x.dtype)
 
 
+class MinibatchDeviation(keras.layers.Layer):
+    """[batch, ..., c] with one channel more: how much the rows of the minibatch differ, one number for all of them.
+
+    The standard deviation over the minibatch, averaged over all elements of a row, by which a discriminator sees a lack
+    of variety (Karras et al. 2018, arXiv:1710.10196, section 3). What follows is no function of one row alone.
+    """
+
+    def call(self, x):
+        y = tf.cast(x, tf.float32)
+        deviation = tf.sqrt(tf.reduce_mean(tf.square(y - tf.reduce_mean(y, 0)), 0) + 1e-8)  # the slope of a root at 0
+        channel = tf.fill(tf.shape(x[..., :1]), tf.cast(tf.reduce_mean(deviation), x.dtype))
+        return tf.concat([x, channel], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 1)
+
+
 class SpectralNormalization(keras.layers.Wrapper):
     """A dense or convolutional layer whose kernel W is divided by an estimate of its largest singular value, sigma(W).
 

@@ -35,6 +35,38 @@ def test_numbers_train_as_attributes():
     np.testing.assert_array_equal(numbers.b, np.arange(3.0))
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 2, 3)])
+def test_minibatch_deviation(shape):
+    """One number, in NumPy; 1e-4 and a finite slope where all rows are the same; as the last hidden layer sees it."""
+    x = np.random.default_rng(0).normal(size=[5, *shape]).astype(np.float32)
+    y = layers.MinibatchDeviation()(x).numpy()
+    np.testing.assert_array_equal(y[..., :-1], x)
+    np.testing.assert_allclose(y[..., -1], np.full(y.shape[:-1], x.std(0).mean()), rtol=1e-5)
+    x = tf.constant(np.repeat(x[:1], 4, 0))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layers.MinibatchDeviation()(x)[..., -1]
+    np.testing.assert_allclose(y, np.full(y.shape, 1e-4), rtol=1e-3)
+    np.testing.assert_array_equal(tape.gradient(y, x), np.zeros_like(x))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: networks.mlp((4,), (3, 2), (1,), minibatch_deviation=True),
+        lambda: networks.convolutional_encoder((16, 16, 1), 1, filters=2, minibatch_deviation=True),
+    ],
+)
+def test_the_last_hidden_layer_sees_the_minibatchs_deviation(network):
+    keras.utils.set_random_seed(0)
+    model = network()
+    x = np.random.default_rng(0).normal(size=[4, *model.input_shape[1:]]).astype(np.float32)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    linear = [i for i, kind in enumerate(kinds) if kind in ("Dense", "Conv2D")]
+    assert kinds.index("MinibatchDeviation") == linear[-2] - 1
+    assert np.abs(model(x)[0] - model(x[:1])[0]).max() > 1e-4  # what D says of a row depends on its company
+
+
 def converged(network, x, iterations):
     """The spectrally normalised layers of a network, after so many power iterations."""
     step = tf.function(lambda: network(x, training=True))
