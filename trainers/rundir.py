@@ -283,7 +283,7 @@ def make_model(settings, facts, **compile_options):
     """
     keras.utils.set_random_seed(settings.seed)
     arguments = {name: facts[name] for name in settings.model_class.arguments() if name in flags.OF_DATA & facts.keys()}
-    if arguments.get("num_classes", 0) is None:
+    if arguments.get("num_classes", 0) is None and settings.model_settings.get("conditional", True):
         raise UserError(
             f"{facts['dataset']} has no labels: choose a dataset that has, such as an image_folder with a "
             "sub-folder for each class, or a model that needs none."

@@ -8,6 +8,7 @@ from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
+from zoo.adversarial.resnet_gan import ResNetGAN
 from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
@@ -67,6 +68,7 @@ MODELS = {
     "pixelcnn": PixelCNN,
     "pixelrnn": PixelRNN,
     "pushforward": Pushforward,
+    "resnet_gan": ResNetGAN,
     "sprinkler": Sprinkler,
     "vae": VAE,
     "wae": WAE,

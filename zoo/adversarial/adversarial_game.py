@@ -55,7 +55,8 @@ class AdversarialGame(Game):
         ]
     }  # fmt: skip
     negative_allowed = ("seed", "loss_parameter")
-    minibatch_deviation = False  # of models without the argument
+    # Of models without these arguments.
+    num_discriminator_steps, packing, minibatch_deviation, weight_constraint, drift = 1, 1, False, "none", 0.0
     default_optimizers = {
         player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
@@ -117,6 +118,8 @@ class AdversarialGame(Game):
         with as_one_minibatch():
             real, fake = D_output(x), D_output(x_tilde)
         loss = self.loss_pair.discriminator(real, fake) + penalties.penalty_of(self, D_output, x, x_tilde, key)
+        if self.drift:
+            loss += self.drift * tf.square(real)
         return {"discriminator": loss, **adversarial.state_of_game(self.loss_pair, real, fake)}
 
     def generator_losses(self, z, *y, training=True):
