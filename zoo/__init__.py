@@ -11,6 +11,7 @@ from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
 from zoo.adversarial.image_to_image import ImageToImage
 from zoo.adversarial.lapgan import LAPGAN
+from zoo.adversarial.resnet_gan import ResNetGAN
 from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
 from zoo.autoregressive.nade import NADE
@@ -73,6 +74,7 @@ MODELS = {
     "pixelcnn": PixelCNN,
     "pixelrnn": PixelRNN,
     "pushforward": Pushforward,
+    "resnet_gan": ResNetGAN,
     "sprinkler": Sprinkler,
     "vae": VAE,
     "wae": WAE,

@@ -36,7 +36,7 @@ class Conditional:
 
     def conditions(self, label=None):
         if not self.conditional:
-            return []
+            return super().conditions()
         if label is None:
             raise ValueError(f"{type(self).__name__} is of rows of a class: give the label of each row.")
         return [self.condition(label)]

@@ -31,6 +31,7 @@ CRITICS = [
     "gan --penalty=roth",
     *(f"dcgan --weight_constraint={constraint}" for constraint in ("clipping", "spectral_norm")),
     *(f"{name} --packing=2" for name in ("dcgan", "cgan", "ali", "lapgan --conditional")),
+    *(f"{name} --minibatch_deviation" for name in ("gan", "dcgan")),
 ]
 LEVELS = [f"vae --likelihood={family} --num_levels=17" for family in levels.FAMILIES]
 FLOWS = [f"vae --posterior={name}" for name in flows.FLOWS]

@@ -63,6 +63,7 @@ METRICS = {
     "mutual_information_gap": disentanglement.mutual_information_gap,
     "nearest_neighbour_accuracy": representation.nearest_neighbour_accuracy,
     "play_against_theory": theory.play_against_theory,
+    "eigenvalues_against_theory": theory.eigenvalues_against_theory,
     "posterior_against_theory": theory.posterior_against_theory,
     "posterior_map": posteriors.posterior_map,
     "precision_recall": sample_metric(two_samples.precision_recall, "features"),

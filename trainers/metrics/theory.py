@@ -19,11 +19,8 @@ OBSERVED = (0.0, 5.0, 8.0, 12.0, 50.0)  # the x of Huszar 2017
 EDGES, PARTS = np.linspace(-6.0, 6.0, 61), 4  # of the cells that posteriors are compared on; parts of each
 
 
-def play_against_theory(run, data, options):
-    """How the players of a linear game moved, beside the powers of its matrix; as a picture RUN_DIR/path.png.
-
-    Of a run that logged every step (--log_every=1). The picture has the circle of continuous time, too.
-    """
+def _path_of(run):
+    """Where the players of a game of two numbers were after each step, [steps + 1, 2], and its `linear_map`."""
     model = run.model
     matrix = model.linear_map() if hasattr(model, "linear_map") else None
     log = run.path / "metrics.jsonl"
@@ -32,9 +29,41 @@ def play_against_theory(run, data, options):
     every = lines and [logged_step(line) for line in lines] == list(range(1, run.step + 1))
     require(every, "the run did not log every step (--log_every=1)")
     lines = [json.loads(line) for line in lines]
-    start = np.array([model.x0, model.y0])
-    path = np.array([start, *([line["position_x"], line["position_y"]] for line in lines)])
-    theory = np.array([np.linalg.matrix_power(matrix, t) @ start for t in range(len(path))])
+    start = [model.x0, model.y0]
+    return np.array([start, *([line["position_x"], line["position_y"]] for line in lines)]), matrix
+
+
+def eigenvalues_against_theory(run, data, options):
+    """How fast the players of a game turn and come nearer to its solution, near to it, beside theory.
+
+    Eigenvalues, of the largest imaginary part, of the matrix that fits the last half of the path best (least squares)
+    and of the game's own there, as those of a flow: real part and imaginary part of (eigenvalue - 1) / rate. Of a run
+    that logged every step (--log_every=1) and whose players have one rate.
+    """
+    path, matrix = _path_of(run)
+    rates = {float(optimizer.learning_rate) for optimizer in run.model.optimizers.values()}
+    require(len(rates) == 1, "the players have different rates")
+    half = path[len(path) // 2 :]
+    fitted = np.linalg.lstsq(half[:-1], half[1:], rcond=None)[0].T
+    (measured, theory) = (max((np.linalg.eigvals(m) - 1.0) / min(rates), key=np.imag) for m in (fitted, matrix))
+    return {
+        "real_part": float(np.real(measured)),
+        "real_part_in_theory": float(np.real(theory)),
+        "imaginary_part": float(np.imag(measured)),
+        "imaginary_part_in_theory": float(np.imag(theory)),
+        "distance": float(np.linalg.norm(path[-1])),
+    }
+
+
+def play_against_theory(run, data, options):
+    """How the players of a linear game moved, beside the powers of its matrix; as a picture RUN_DIR/path.png.
+
+    Of a run that logged every step (--log_every=1). The picture has the circle of continuous time, too. Of a game that
+    is linear near its solution only, the powers hold there only.
+    """
+    model = run.model
+    path, matrix = _path_of(run)
+    theory = np.array([np.linalg.matrix_power(matrix, t) @ path[0] for t in range(len(path))])
     _draw_paths(path, theory, model.play, run.path / "path.png")
     distance, distance_in_theory = (float(np.linalg.norm(points[-1])) for points in (path, theory))
     return {

@@ -47,6 +47,9 @@ class AdversarialGame(Game):
              "normalisation scales anew)."),
             ("clip_value", float, 0.01, "float, the largest magnitude of a clipped weight."),
             ("packing", int, 1, "int, examples that D judges together (PacGAN, Lin et al. 2018)."),
+            ("minibatch_deviation", bool, False,
+             "bool, whether D's last hidden layer sees how much the rows of a minibatch differ (Karras et al. 2018). "
+             "Then D judges minibatches, and no rows that are served."),
             ("discriminator_batch_norm", bool, True,
              "bool, batch normalisation in D's convolutions but the first, which a penalty can not have."),
             ("num_discriminator_steps", int, 1,
@@ -62,7 +65,9 @@ class AdversarialGame(Game):
     }  # fmt: skip
     zero_allowed = (*Game.zero_allowed, "num_unrolled_steps")
     negative_allowed = ("seed", "loss_parameter")
-    num_unrolled_steps = 0  # of games that do not take it
+    # Of models without these arguments.
+    num_discriminator_steps, num_unrolled_steps, packing = 1, 0, 1
+    minibatch_deviation, weight_constraint, drift = False, "none", 0.0
     default_optimizers = {
         player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
     }
@@ -134,6 +139,8 @@ class AdversarialGame(Game):
         with as_one_minibatch():
             real, fake = D_output(x), D_output(x_tilde)
         loss = self.loss_pair.discriminator(real, fake) + penalties.penalty_of(self, D_output, x, x_tilde, key)
+        if self.drift:
+            loss += self.drift * tf.square(real)
         return {"discriminator": loss, **adversarial.state_of_game(self.loss_pair, real, fake)}
 
     def generator_losses(self, z, *y, training=True):
@@ -199,7 +206,7 @@ class AdversarialGame(Game):
         return adversarial.verdict(self.loss_pair, output)
 
     def signatures(self):
-        if self.packing > 1:  # then D does not judge rows
+        if self.packing > 1 or self.minibatch_deviation:  # then D does not judge rows
             return super().signatures()
 
         def discriminate(**inputs):

@@ -41,8 +41,8 @@ class DCGAN(AdversarialGame):
 
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, discriminator_batch_norm, num_discriminator_steps,
-        num_unrolled_steps, filters=128, num_halvings, seed, name,
+        weight_constraint, clip_value, packing, minibatch_deviation, discriminator_batch_norm,
+        num_discriminator_steps, num_unrolled_steps, filters=128, num_halvings, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -54,8 +54,9 @@ class DCGAN(AdversarialGame):
         self.generator = generator(self.latent_size, self.data_shape, **size)
         spectral_norm = self.weight_constraint == "spectral_norm"
         self.discriminator = discriminator(
-            self.packed_data_shape, **size, batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm
-        )
+            self.packed_data_shape, **size, batch_norm=self.discriminator_batch_norm, spectral_norm=spectral_norm,
+            minibatch_deviation=self.minibatch_deviation,
+        )  # fmt: skip
 
 
 def generator(input_size, data_shape, **size):

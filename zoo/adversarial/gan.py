@@ -43,7 +43,7 @@ class GAN(AdversarialGame):
 
     def __init__(
         self, *, data_shape, latent_size, prior, loss, loss_parameter, penalty, penalty_weight, penalty_decay,
-        weight_constraint, clip_value, packing, num_discriminator_steps, num_unrolled_steps,
+        weight_constraint, clip_value, packing, minibatch_deviation, num_discriminator_steps, num_unrolled_steps,
         generator_units: tuple[int, ...] = (1200, 1200), discriminator_units: tuple[int, ...] = (240, 240),
         generator_batch_norm: bool = False, discriminator_activation: networks.Activation = "leaky_relu",
         maxout_pieces: int = networks.MAXOUT_PIECES, num_evolution_pairs: int = 0, evolution_scale: float = 0.1,
@@ -52,6 +52,8 @@ class GAN(AdversarialGame):
         super().__init__(locals())
 
     def check_arguments(self):
+        if self.minibatch_deviation and not self.discriminator_units:
+            raise ValueError("minibatch_deviation is seen by D's last hidden layer: give discriminator_units one.")
         if self.binary and not self.num_evolution_pairs:
             raise ValueError("binary pixels have no gradient: give num_evolution_pairs, so that G learns without one.")
         if self.num_evolution_pairs and (self.generator_batch_norm or self.num_unrolled_steps):
@@ -68,7 +70,7 @@ class GAN(AdversarialGame):
         self.discriminator = networks.mlp(
             self.packed_data_shape, self.discriminator_units, (1,), activation=self.discriminator_activation,
             maxout_pieces=self.maxout_pieces, spectral_norm=self.weight_constraint == "spectral_norm",
-            initializer=initializer,
+            minibatch_deviation=self.minibatch_deviation, initializer=initializer,
         )  # fmt: skip
 
     @property

@@ -5,6 +5,7 @@ What changes in a layer between calls is a weight of it, so that a resumed run g
 
 import contextlib
 import functools
+import math
 import threading
 from typing import Literal
 
@@ -84,36 +85,103 @@ class Dropout(keras.layers.Layer):
         return x * tf.cast(mask, x.dtype)
 
 
-class SpectralNormalization(keras.layers.Wrapper):
-    """A dense or convolutional layer whose kernel W is divided by an estimate of its largest singular value, sigma(W).
+class MinibatchDeviation(keras.layers.Layer):
+    """[batch, ..., c] with one channel more: how much the rows of the minibatch differ, one number for all of them.
 
-    v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato et al.
-    2018, arXiv:1802.05957, algorithm 1 and equation 12). It rises to sigma(W) over many calls, and is below it in the
-    first ones: the largest singular value of what is left is above 1, and 1 in the limit. Keras's layer of this name
-    overwrites W, in calls for another player's move too. The layer has no activation: it is to be linear in W.
+    The standard deviation over the minibatch, averaged over all elements of a row, by which a discriminator sees a lack
+    of variety (Karras et al. 2018, arXiv:1710.10196, section 3). What follows is no function of one row alone.
+    """
+
+    def call(self, x):
+        y = tf.cast(x, tf.float32)
+        deviation = tf.sqrt(tf.reduce_mean(tf.square(y - tf.reduce_mean(y, 0)), 0) + 1e-8)  # the slope of a root at 0
+        channel = tf.fill(tf.shape(x[..., :1]), tf.cast(tf.reduce_mean(deviation), x.dtype))
+        return tf.concat([x, channel], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], input_shape[-1] + 1)
+
+
+class PixelNormalization(keras.layers.Layer):
+    """Each vector along the last axis is divided by the root mean square of its elements (Karras et al. 2018, 4.2)."""
+
+    def call(self, x):
+        y = tf.cast(x, tf.float32)
+        y *= tf.math.rsqrt(tf.reduce_mean(tf.square(y), axis=-1, keepdims=True) + 1e-8)
+        return tf.cast(y, x.dtype)
+
+
+class DividedKernel(keras.layers.Wrapper):
+    """A dense or convolutional layer whose kernel is divided by a number, `divisor`, wherever it is used.
+
+    The layer has no activation: it is to be linear in its kernel.
     """
 
     def __init__(self, layer, **kwargs):
         super().__init__(layer, **kwargs)
         self.use_bias, layer.use_bias = layer.use_bias, False
-        self.start = keras.initializers.RandomNormal()
 
     def build(self, input_shape):
         super().build(input_shape)
         size = self.layer.kernel.shape[-1]
-        state = {"trainable": False, "aggregation": "only_first_replica"}
-        self.u = self.add_weight(shape=(size, 1), initializer=self.start, name="u", **state)
+        self.make_state(size)
         self.bias = self.add_weight(shape=(size,), initializer="zeros", name="bias") if self.use_bias else None
 
+    def make_state(self, size):
+        """Makes what `divisor` needs, the layer having `size` outputs."""
+
+    def divisor(self, training):
+        """A float32 scalar, or a float."""
+        raise NotImplementedError
+
     def call(self, x, training=False):
+        y = self.layer(x) / keras.ops.cast(self.divisor(training), self.compute_dtype)
+        return y + self.bias if self.use_bias else y
+
+
+HE_GAIN = math.sqrt(2.0)  # of layers before a ReLU (He et al. 2015, arXiv:1502.01852)
+
+
+class Equalized(DividedKernel):
+    """A layer of equalised learning rate: its kernel is multiplied by gain / sqrt(fan-in) wherever it is used.
+
+    Let it start from N(0, 1): outputs start as by He's rule, and an optimizer that divides by the size of gradients
+    moves all layers at one pace, in comparison to their weights (Karras et al. 2018, arXiv:1710.10196, section 4.1).
+    """
+
+    def __init__(self, layer, gain=HE_GAIN, **kwargs):
+        super().__init__(layer, **kwargs)
+        self.gain = gain
+
+    def divisor(self, training):
+        return math.sqrt(math.prod(self.layer.kernel.shape[:-1])) / self.gain
+
+
+class SpectralNormalization(DividedKernel):
+    """A layer whose kernel W is divided by an estimate of its largest singular value, sigma(W).
+
+    v^T W u, with one power iteration for u and v at each call in training, and a gradient of its own (Miyato et al.
+    2018, arXiv:1802.05957, algorithm 1 and equation 12). It rises to sigma(W) over many calls, and is below it in the
+    first ones: the largest singular value of what is left is above 1, and 1 in the limit. Keras's layer of this name
+    overwrites W, in calls for another player's move too.
+    """
+
+    def __init__(self, layer, **kwargs):
+        super().__init__(layer, **kwargs)
+        self.start = keras.initializers.RandomNormal()
+
+    def make_state(self, size):
+        state = {"trainable": False, "aggregation": "only_first_replica"}
+        self.u = self.add_weight(shape=(size, 1), initializer=self.start, name="u", **state)
+
+    def divisor(self, training):
         W = keras.ops.reshape(keras.ops.cast(self.layer.kernel.value, "float32"), [-1, self.u.shape[0]])
         u = keras.ops.cast(self.u.value, "float32")
         v = tf.stop_gradient(tf.math.l2_normalize(W @ u))
         u = tf.stop_gradient(tf.math.l2_normalize(tf.transpose(W) @ v))
         if training:
             self.u.assign(u)
-        y = self.layer(x) / keras.ops.cast(tf.transpose(v) @ W @ u, self.compute_dtype)[0, 0]
-        return y + self.bias if self.use_bias else y
+        return (tf.transpose(v) @ W @ u)[0, 0]
 
 
 ACTIVATIONS = {

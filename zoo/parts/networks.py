@@ -17,6 +17,7 @@ from zoo.parts.layers import (
     Dropout,
     MaskedDense,
     Maxout,
+    MinibatchDeviation,
     SpectralNormalization,
 )
 from zoo.parts.layers import Activation as Activation  # what constructors annotate
@@ -62,7 +63,8 @@ def hidden(make, units, *, activation="relu", maxout_pieces=MAXOUT_PIECES, batch
 
 def mlp(
     input_shape, hidden_units, output_shape, *,
-    output_activation=None, output_start=None, initializer=None, spectral_norm=False, **options,
+    output_activation=None, output_start=None, initializer=None, spectral_norm=False, minibatch_deviation=False,
+    **options,
 ):  # fmt: skip
     """Dense layers from tensors [batch, *input_shape] to [batch, *output_shape].
 
@@ -72,10 +74,13 @@ def mlp(
         output_activation: str or None, a Keras activation.
         output_start: str or None, what the kernel of the last layer starts from if not from the initializer of all.
         initializer, spectral_norm: of all layers, as for `linear`; **options: of all hidden layers, as for `hidden`.
+        minibatch_deviation: bool, a `MinibatchDeviation` before the last of the hidden layers.
     """
     dense = linear(keras.layers.Dense, initializer, spectral_norm)
     stack = [keras.Input(input_shape), keras.layers.Flatten(data_format="channels_last")]
-    for units in hidden_units:
+    for i, units in enumerate(hidden_units, start=1):
+        if minibatch_deviation and i == len(hidden_units):
+            stack.append(MinibatchDeviation())
         stack += hidden(dense, units, **options)
     if output_shape is not None:
         start = {"kernel_initializer": output_start} if output_start else {}
@@ -189,7 +194,8 @@ def sides_of(data_shape, num_halvings=0):
 
 def convolutional_encoder(
     data_shape, output_size, *,
-    filters, num_halvings=0, kernel_size=5, batch_norm=False, initializer=None, spectral_norm=False, **options,
+    filters, num_halvings=0, kernel_size=5, batch_norm=False, initializer=None, spectral_norm=False,
+    minibatch_deviation=False, **options,
 ):  # fmt: skip
     """Strided convolutions from images [batch, side, side, channels] down to vectors [batch, output_size].
 
@@ -199,14 +205,17 @@ def convolutional_encoder(
         filters: int, channels after the first convolution; they double with every further halving of the side.
         num_halvings: int, as for `convolutional_sides`.
         batch_norm: bool, batch normalisation after each convolution but the first.
+        minibatch_deviation: bool, a `MinibatchDeviation` before the last convolution.
         initializer, spectral_norm, **options: as for `mlp`.
 
     ValueError if the images are not square or have a side that strides of 2 can not make.
     """
     options_of_all = {"kernel_size": kernel_size, "strides": 2, "padding": "same", "data_format": "channels_last"}
     convolution = linear(keras.layers.Conv2D, initializer, spectral_norm, **options_of_all)
-    stack = [keras.Input(data_shape)]
-    for i in range(len(sides_of(data_shape, num_halvings)) - 1):
+    stack, num_convolutions = [keras.Input(data_shape)], len(sides_of(data_shape, num_halvings)) - 1
+    for i in range(num_convolutions):
+        if minibatch_deviation and i == num_convolutions - 1:
+            stack.append(MinibatchDeviation())
         stack += hidden(convolution, filters * 2**i, batch_norm=batch_norm and i > 0, **options)
     stack.append(keras.layers.Flatten(data_format="channels_last"))
     if output_size is not None:

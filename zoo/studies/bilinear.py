@@ -1,6 +1,6 @@
 """The smallest game whose gradient descent does not find its solution: a bilinear one, of two numbers.
 
-    min_x max_y  V(x, y) = x y,   solved by (0, 0) alone
+    min_x max_y  V(x, y) = f(x y),   f(t) = t,   solved by (0, 0) alone
 
 Each move of a player is a gradient step on its own loss, V for x and -V for y, with its own learning rate eta. The
 schedule of moves, `play`, decides what becomes of the distance r from (0, 0); both rates being eta, in one step
@@ -14,9 +14,19 @@ while in continuous time, x' = -y and y' = x, r never changes:
 
     x(t) = x(0) cos t - y(0) sin t,   y(t) = x(0) sin t + y(0) cos t
 
+It is the Dirac-GAN of Mescheder et al. 2018: a generator of the one point x, a discriminator D(x) = y x, larger for
+what looks made, and data that are 0. Of Wasserstein's game f is the identity; of Goodfellow's it is f(t) = log 2 -
+log(1 + exp(-t)), whose slope at 0 is a half, and near (0, 0) the players do as those of the bilinear game, at half the
+pace. The penalty R1, gamma / 2 |dD/dx|^2 = gamma / 2 y^2, belongs to y's loss: the flow near (0, 0) has the eigenvalues
+
+    -gamma / 2 +- sqrt(gamma^2 / 4 - f'(0)^2)                                                           (lemma 4.1)
+
+Their real part is negative: the players come to the solution, in a spiral where gamma < 2 |f'(0)|.
+
 Departures from the papers: none with plain SGD; the look ahead counts in the state of another optimizer, too.
 """
 
+import math
 from typing import Literal
 
 import keras
@@ -27,6 +37,11 @@ from zoo.game import Game
 from zoo.optimizers import unscaled
 from zoo.parts.layers import Numbers
 
+FUNCTIONS = {  # f, with f(0) = 0, and its slope there
+    "identity": (tf.identity, 1.0),
+    "log_sigmoid": (lambda t: math.log(2.0) - tf.math.softplus(-t), 0.5),
+}
+
 
 class Bilinear(Game):
     """The bilinear game min_x max_y x y, on which simultaneous gradient descent diverges.
@@ -36,6 +51,8 @@ class Bilinear(Game):
         play: "simultaneous", "alternating" (x moves first) or "extragradient", the moves of one step.
         x0: float >= 0, where x starts.
         y0: float >= 0, where y starts.
+        function: "identity" or "log_sigmoid", f(t) = t or f(t) = log 2 - log(1 + exp(-t)).
+        gamma: float, the weight of the penalty gamma / 2 y^2.
 
     Example:
 
@@ -49,6 +66,8 @@ class Bilinear(Game):
         G. Gidel et al. A variational inequality perspective on generative adversarial networks. ICLR 2019.
         arXiv:1802.10551, section 3.
         I. Goodfellow. NIPS 2016 tutorial: generative adversarial networks. arXiv:1701.00160, section 8.2.
+        L. Mescheder, A. Geiger and S. Nowozin. Which training methods for GANs do actually converge? ICML 2018.
+        arXiv:1801.04406, sections 2.2 and 4.1.
     """
 
     default_optimizers = {player: {"optimizer": "sgd", "learning_rate": 0.1} for player in ("x", "y")}
@@ -60,7 +79,8 @@ class Bilinear(Game):
 
     def __init__(
         self, *, data_shape, play: Literal["simultaneous", "alternating", "extragradient"] = "simultaneous",
-        x0: float = 1.0, y0: float = 1.0, seed, name,
+        x0: float = 1.0, y0: float = 1.0, function: Literal[tuple(FUNCTIONS)] = "identity", gamma: float = 0.0,
+        seed, name,
     ):  # fmt: skip
         super().__init__(locals())
 
@@ -72,14 +92,20 @@ class Bilinear(Game):
         return {"x": [self.x], "y": [self.y]}
 
     @property
+    def linear(self):
+        """Whether `linear_map` holds wherever the players are."""
+        return self.function == "identity"
+
+    @property
     def position(self):
         """(x, y), float32 scalars."""
         return tuple(tf.convert_to_tensor(player.position.value) for player in (self.x, self.y))
 
     def losses(self):
         x, y = self.position
-        V = x * y
-        return {"x": V, "y": -V}
+        f, _ = FUNCTIONS[self.function]
+        V = f(x * y)
+        return {"x": V, "y": self.gamma / 2.0 * y**2 - V}
 
     def whereabouts(self):
         x, y = self.position
@@ -104,7 +130,10 @@ class Bilinear(Game):
     # --- What theory says -------------------------------------------------------------------------------------------
 
     def linear_map(self):
-        """The matrix that one step multiplies (x, y) by, float64 [2, 2]; None unless both players have plain SGD."""
+        """The matrix that one step multiplies (x, y) by, near (0, 0) if f is not linear: float64 [2, 2].
+
+        None unless both players have plain SGD.
+        """
         if not self.compiled:
             return None
         settings = [unscaled(self.optimizers[player]).get_config() for player in ("x", "y")]
@@ -113,9 +142,13 @@ class Bilinear(Game):
             plain = isinstance(eta, float) and keras.optimizers.SGD(eta, name=of_player["name"]).get_config()
             if of_player != plain:
                 return None
-        stay_x = 1.0 - eta_x * eta_y if self.play == "extragradient" else 1.0
-        stay_y = 1.0 if self.play == "simultaneous" else 1.0 - eta_x * eta_y
-        return np.array([[stay_x, -eta_x], [eta_y, stay_y]])
+        slope = FUNCTIONS[self.function][1]
+        stay, of_x = np.eye(2), np.array([[0.0, -slope * eta_x], [0.0, 0.0]])
+        of_y = np.array([[0.0, 0.0], [slope * eta_y, -self.gamma * eta_y]])
+        if self.play == "alternating":
+            return (stay + of_y) @ (stay + of_x)
+        ahead = stay + of_x + of_y
+        return stay + (of_x + of_y) @ ahead if self.play == "extragradient" else ahead
 
     # --- Serving ----------------------------------------------------------------------------------------------------
 
@@ -126,9 +159,9 @@ class Bilinear(Game):
 
     def value(self, x, y):
         """V(x, y) [batch]: what x wants small, and y large."""
-        return {"value": x * y}
+        return {"value": FUNCTIONS[self.function][0](x * y)}
 
     def signatures(self):
         position = {name: tf.TensorSpec([None], tf.float32) for name in ("x", "y")}
-        value, matrix = {"value": (self.value, position)}, self.linear_map()
+        value, matrix = {"value": (self.value, position)}, self.linear_map() if self.linear else None
         return value if matrix is None else {"move": (lambda x, y: self.move(x, y, matrix), position), **value}

@@ -85,6 +85,7 @@ OF_CLASSES = run_of(
     ("density_map", NOTHING, POINTS, "no closed form"),
     ("density_map", NOTHING, data_of(MODES[:, :1], MODES[:, :1]), "not points in the plane"),
     ("play_against_theory", NOTHING, POINTS, "no linear game"),
+    ("eigenvalues_against_theory", NOTHING, POINTS, "no linear game"),
     ("density_against_theory", NOTHING, POINTS, "no distribution function"),
     ("posterior_against_theory", NOTHING, POINTS, "no posterior of two numbers"),
 ])  # fmt: skip

@@ -46,6 +46,13 @@ def test_networks_of_the_two_dimensional_experiments():
         assert abs(kernels.std() - 0.07) < 0.01
 
 
+@pytest.mark.parametrize(
+    "argument, served", [({}, True), ({"packing": 2}, False), ({"minibatch_deviation": True}, False)]
+)
+def test_what_judges_no_single_rows_is_not_served(argument, served):
+    assert ("discriminate" in GAN(data_shape=(1,), discriminator_units=(3,), **argument).signatures()) == served
+
+
 def linear_game(mean=0.0, std=1.0, **arguments):
     """G(z) = mean + std z with z ~ N(0, 1), on points of one dimension."""
     set_random_seed(1)

@@ -35,6 +35,67 @@ def test_numbers_train_as_attributes():
     np.testing.assert_array_equal(numbers.b, np.arange(3.0))
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 2, 3)])
+def test_minibatch_deviation(shape):
+    """One number, in NumPy; 1e-4 and a finite slope where all rows are the same; as the last hidden layer sees it."""
+    x = np.random.default_rng(0).normal(size=[5, *shape]).astype(np.float32)
+    y = layers.MinibatchDeviation()(x).numpy()
+    np.testing.assert_array_equal(y[..., :-1], x)
+    np.testing.assert_allclose(y[..., -1], np.full(y.shape[:-1], x.std(0).mean()), rtol=1e-5)
+    x = tf.constant(np.repeat(x[:1], 4, 0))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = layers.MinibatchDeviation()(x)[..., -1]
+    np.testing.assert_allclose(y, np.full(y.shape, 1e-4), rtol=1e-3)
+    np.testing.assert_array_equal(tape.gradient(y, x), np.zeros_like(x))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        lambda: networks.mlp((4,), (3, 2), (1,), minibatch_deviation=True),
+        lambda: networks.convolutional_encoder((16, 16, 1), 1, filters=2, minibatch_deviation=True),
+    ],
+)
+def test_the_last_hidden_layer_sees_the_minibatchs_deviation(network):
+    keras.utils.set_random_seed(0)
+    model = network()
+    x = np.random.default_rng(0).normal(size=[4, *model.input_shape[1:]]).astype(np.float32)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    linear = [i for i, kind in enumerate(kinds) if kind in ("Dense", "Conv2D")]
+    assert kinds.index("MinibatchDeviation") == linear[-2] - 1
+    assert np.abs(model(x)[0] - model(x[:1])[0]).max() > 1e-4  # what D says of a row depends on its company
+
+
+@pytest.mark.parametrize("make, shape", [
+    (lambda **options: keras.layers.Dense(4, **options), (3,)),
+    (lambda **options: keras.layers.Conv2D(4, 3, **options), (6, 6, 3)),
+])  # fmt: skip
+def test_an_equalized_layer_is_a_plain_one_of_scaled_weights(make, shape):
+    """Its outputs, and its gradient, which is scaled once more."""
+    gain, rng = 0.7, np.random.default_rng(0)
+    layer, plain, x = layers.Equalized(make(), gain), make(), tf.constant(rng.normal(size=[5, *shape]), tf.float32)
+    layer(x), plain(x)
+    kernel, bias = (rng.normal(size=w.shape).astype(np.float32) for w in plain.get_weights())
+    scale = gain / np.sqrt(np.prod(kernel.shape[:-1]))
+    layer.layer.kernel.assign(kernel), layer.bias.assign(bias), plain.set_weights([scale * kernel, bias])
+    with tf.GradientTape(persistent=True) as tape:
+        values = [tf.reduce_sum(network(x) ** 2) for network in (layer, plain)]
+    np.testing.assert_allclose(layer(x), plain(x), rtol=1e-4, atol=1e-5)
+    of_layer, of_plain = (
+        tape.gradient(v, k) for v, k in zip(values, (layer.layer.kernel.value, plain.kernel.value), strict=True)
+    )
+    np.testing.assert_allclose(of_layer, scale * of_plain, rtol=1e-4, atol=1e-5)
+
+
+def test_pixels_are_normalised():
+    x = np.random.default_rng(0).normal(size=[4, 2, 2, 5]).astype(np.float32)
+    y = layers.PixelNormalization()(x).numpy()
+    np.testing.assert_allclose(np.mean(y**2, -1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(y * np.sqrt(np.mean(x**2, -1, keepdims=True)), x, rtol=1e-4)
+    np.testing.assert_array_equal(layers.PixelNormalization()(np.zeros([1, 3], np.float32)), np.zeros([1, 3]))
+
+
 def converged(network, x, iterations):
     """The spectrally normalised layers of a network, after so many power iterations."""
     step = tf.function(lambda: network(x, training=True))

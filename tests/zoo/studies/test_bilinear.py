@@ -87,12 +87,12 @@ def test_no_linear_map_is_claimed_of_other_optimizers(optimizer):
     assert model.linear_map() is None and set(model.signatures()) == {"value"}
 
 
-def report_of(model, path, folder, every=1, more=""):
-    """The metric of a run whose log holds these positions, all or every second one."""
+def report_of(model, path, folder, every=1, more="", metric=theory.play_against_theory):
+    """A metric of a run whose log holds these positions, all or every second one."""
     lines = [{"step": t, "position_x": float(x), "position_y": float(y)} for t, (x, y) in enumerate(path) if t]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines[every - 1 :: every]) + more)
     run = SimpleNamespace(model=model, path=folder, step=len(lines))
-    return theory.play_against_theory(run, None, None)
+    return metric(run, None, None)
 
 
 @of_plays
@@ -116,3 +116,26 @@ def test_metric_needs_every_step_of_a_linear_game(tmp_path):
     for other, more in ((model, {"every": 2}), (object(), {}), (model, {"more": '{"step"'})):
         with pytest.raises(DoesNotApply):
             report_of(other, path, tmp_path, **more)
+
+
+@pytest.mark.parametrize("function, slope", [("identity", 1.0), ("log_sigmoid", 0.5)])
+@pytest.mark.parametrize("gamma", [0.0, 0.4, 3.0])
+def test_eigenvalues_of_the_dirac_gan(function, slope, gamma, tmp_path):
+    """Lemma 4.1 of Mescheder et al. 2018: of the map of one step, and of a path that the players took."""
+    model = game("simultaneous", function=function, gamma=gamma, x0=0.02, y0=0.05)
+    expected = -gamma / 2 + np.emath.sqrt(gamma**2 / 4 - slope**2)
+    found = np.linalg.eigvals((model.linear_map() - np.eye(2)) / ETA)
+    assert min(abs(found - expected)) < 1e-6 and max(found.real) <= 1e-12
+    report = report_of(model, path_of(model), tmp_path, metric=theory.eigenvalues_against_theory)
+    for part in ("real", "imaginary"):
+        np.testing.assert_allclose(report[f"{part}_part"], report[f"{part}_part_in_theory"], atol=1e-3)
+    if gamma < 2 * slope:
+        np.testing.assert_allclose(report["real_part"] + 1j * report["imaginary_part"], expected, atol=1e-3)
+        assert (report["distance"] < 0.01) == (gamma > 0)  # R1's players arrive, the others never do
+    x, y = (tf.constant(n) for n in (0.3, 0.7))
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, y])
+        V = model.value(x, y)["value"]
+    t = 0.3 * 0.7
+    f_prime = 1.0 if function == "identity" else 1 / (1 + np.exp(t))
+    np.testing.assert_allclose([tape.gradient(V, x), tape.gradient(V, y)], [f_prime * 0.7, f_prime * 0.3], rtol=1e-5)
