@@ -5,20 +5,20 @@ import sys
 
 import pytest
 
-from benchmarks import cures, training
+from benchmarks import cures, page, training
 from tests.mistakes import mistake
 from tests.models import ROOT
 
 
 @pytest.mark.parametrize("python, message", [
     ("/no/such/python", "--torch=/no/such/python can not be run: No such file or directory"),
-    (sys.executable, "eager PyTorch could not be measured: torch is missing here"),
+    (sys.executable, "PyTorch (eager) could not be measured: torch is missing here"),
 ])  # fmt: skip
 def test_a_pytorch_that_is_not_there(python, message):
     if python == sys.executable and importlib.util.find_spec("torch"):
         pytest.skip("PyTorch is there")
     with mistake(message):
-        training.torch_step(python, "vae", 1)
+        training.other_side(python, "vae", "eager", 1)
 
 
 def test_cures_are_flagfiles_and_lines_of_a_table():
@@ -27,3 +27,26 @@ def test_cures_are_flagfiles_and_lines_of_a_table():
     assert cures.row("ring_r1", results) == "| `ring_r1` | R1, equal rates | 7.67 +- 0.58 |  |  |  |"
     with mistake("there is no cure prayer: choose of ring_minimax"):
         cures.main(["", "prayer"])
+
+
+def test_ratios_are_of_one_round_and_of_the_faster_sides():
+    rounds = [
+        {"graph": {"ms": 2.0}, "xla": {"ms": 1.0}, "eager": {"ms": 4.0}, "compiled": {"ms": 2.0}},
+        {"graph": {"ms": 3.0}, "xla": {"ms": 9.0}, "eager": {"ms": 2.0}, "compiled": {"refused": "why"}},
+    ]
+    assert page.ratios(rounds) == [0.5, 1.5]
+    assert page.ratios([{"graph": {"ms": 1.0}, "xla": {"ms": 2.0}}]) == []
+
+
+def test_a_page_of_speed():
+    sides = {
+        "graph": {"ms": 10.0, "step_ms": 9.0, "first": 7.0, "gib": 1.0},
+        "xla": {"ms": 20.0, "step_ms": 19.0, "first": 9.0, "gib": 1.1},
+        "eager": {"ms": 8.0, "first": 2.0, "gib": 0.5, "gflop": 0.2},
+        "compiled": {"refused": "PyTorch (compiled) could not be measured: no."},
+    }
+    found = {"models": {"vae": [sides, sides]}, "gflops": 40.0, "steps": 5, "commit": "c0ffee"}
+    text = page.render(found | {"machine": {"cpu": "a CPU", "num_cores": 2}})
+    assert "| `vae` | 10.00 | 20.00 | 8.00 |  |  | **1.25** (1.25 to 1.25) | 10.0 % | 50 % |" in text
+    assert "| `vae` | 7.0 | 9.0 | 2.0 |  | 1.00 | 0.50 |" in text
+    assert "Of `vae`, PyTorch (compiled) could not be measured: no." in text and "on 2 cores of a CPU" in text
