@@ -195,6 +195,6 @@ def test_a_mistake_is_one_sentence(line):
 def test_a_flagfile_of_configs_runs_in_a_directory_of_its_name(monkeypatch):
     """Where its header and the page of results look for it."""
     monkeypatch.chdir(Path(__file__).parents[2])
-    for file in sorted(Path("configs").glob("*.cfg")):
-        if file.stem != "base":
+    for file in sorted(Path("configs").rglob("*.cfg")):
+        if file.stem not in ("base", "flow", "one_dimension", "posterior", "ring"):  # which others read
             assert parse(f"--flagfile={file}").run_dir == f"runs/{file.stem}"

@@ -45,7 +45,7 @@ STREAM = noise.stream(noise.LIKELIHOOD)
 class DBM(EnergyModel):
     """Deep Boltzmann machine, of black and white pixels or of real numbers; one hidden layer makes it an RBM.
 
-    Real numbers are best of mean 0 and deviation 1: all moves are of one rate, and W's should be as their variance.
+    Real numbers are best of mean 0 and deviation 1: the rate that W1 and b0 need is in proportion to their variance.
 
     Args:
         hidden_units: tuple of ints, sizes of the hidden layers, from the one next to the data.
