@@ -57,8 +57,8 @@ class BayesianGAN(AdversarialGame):
     """
 
     default_optimizers = {
-        player: {"optimizer": "sgd", "learning_rate": 0.01, "momentum": 0.9}
-        for player in ("discriminator", "generator")
+        "discriminator": {"optimizer": "sgd", "learning_rate": 0.005, "momentum": 0.5},
+        "generator": {"optimizer": "sgd", "learning_rate": 0.02, "momentum": 0.5},
     }
     penalty, weight_constraint, packing = "none", "none", 1  # the prior keeps weights in bounds
 
