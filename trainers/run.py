@@ -120,6 +120,22 @@ def begun(settings, facts, strategy):
         yield path, first_step, checkpoint
 
 
+@contextlib.contextmanager
+def all_workers(settings):
+    """Within, the end of a worker, for which the others wait in vain, is told in one sentence: a `UserError`."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        if settings.strategy != "multi_worker":
+            raise
+        raise cli.UserError(
+            "another worker has gone: the same command again, on all of them, goes on from the last checkpoint in "
+            f"{settings.run_dir}."
+        ) from error
+
+
 def check_workers_agree(strategy, first_step, path):
     """Raises a `UserError` unless all workers start from the same step; the chief may say `REFUSED`."""
     import tensorflow as tf
@@ -171,7 +187,7 @@ def train(settings):
         splits=settings.splits,
     )
     facts = rundir.facts_of(settings, data)
-    with begun(settings, facts, strategy) as (path, first_step, checkpoint):
+    with all_workers(settings), begun(settings, facts, strategy) as (path, first_step, checkpoint):
         settings = compilers.settled(settings)
 
         def new_model(jit_compile):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common import cli
 from common.cli import UserError
 from trainers import callbacks, flags, run, rundir
 from zoo import MODELS
@@ -178,7 +180,7 @@ WORK = """
 from common import cli
 with cli.quiet():
     from tests.trainers import test_distributed
-test_distributed.work({})
+test_distributed.{}({!r})
 """
 
 
@@ -207,7 +209,7 @@ def work(directory):
 
 
 def test_two_workers(tmp_path):
-    results = finish(start_workers("-c", WORK.format(repr(str(tmp_path)))))
+    results = finish(start_workers("-c", WORK.format("work", str(tmp_path))))
     assert [(code, errors) for code, _, errors in results] == [(0, "")] * 2
     for name, (parts, _) in JOBS.items():
         assert_trained(tmp_path / name, parts[-1])
@@ -228,3 +230,32 @@ def test_two_workers(tmp_path):
     assert f"{tmp_path / 'taken'} is being trained by process" in chief[-1]
     assert other[-1] == f"the chief worker can not train in {tmp_path / 'taken'}, and says why."
     assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "taken").exists()
+
+
+def work_until_one_dies(directory):
+    """One worker of a run of 6 steps; the second is killed in its third, which nobody tells the first."""
+    MODELS["plain"], act = Plain, callbacks.Log.act
+    if json.loads(os.environ["TF_CONFIG"])["task"]["index"] == 1:
+        callbacks.Log.act = lambda log, step, logs: (
+            os.kill(os.getpid(), signal.SIGKILL) if step == 3 else act(log, step, logs)
+        )
+    cli.run(lambda argv: train("plain", Path(directory), 6, "--strategy=multi_worker", "--jit_compile=false"))
+
+
+def work_on(directory):
+    MODELS["plain"] = Plain
+    train("plain", Path(directory), 6, "--strategy=multi_worker", "--jit_compile=false")
+
+
+def test_a_worker_dies_and_the_run_resumes(tmp_path):
+    run_dir = tmp_path / "run"
+    (chief, out, err), (other, *_) = finish(start_workers("-c", WORK.format("work_until_one_dies", str(run_dir))))
+    assert (chief, other) == (2, -signal.SIGKILL), (out, err)
+    assert err.startswith("error: another worker has gone: the same command again, on all of them, goes on from the ")
+    assert rundir.newest(run_dir)[0] == 2
+    results = finish(start_workers("-c", WORK.format("work_on", str(run_dir))))
+    assert [(code, errors) for code, _, errors in results] == [(0, "")] * 2
+    assert f"resuming {run_dir} at step 2 of 6" in results[0][1]
+    assert_trained(run_dir, 6)
+    train("plain", tmp_path / "one", 6)
+    assert_alike(tmp_path / "one", run_dir)

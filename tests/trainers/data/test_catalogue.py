@@ -130,7 +130,7 @@ def test_a_run_keeps_licence_and_citation_in_the_card(tmp_path):
 
 def test_without_tensorflow_datasets_it_is_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
-    with mistake("tfds:mnist needs the packages tensorflow-datasets and importlib-resources", "datasets is missing"):
+    with mistake("tfds:mnist needs the packages tensorflow-datasets and importlib-resources: ", " is missing"):
         data.load("tfds:mnist")
     settings = flags.parse(["trainers.run", "--model=vae", "--dataset=tfds:mnist/a:1.0.0"])
     assert settings.run_dir == "runs/vae_tfds_mnist_a_1.0.0" and settings.dataset == "tfds:mnist/a:1.0.0"
