@@ -40,7 +40,7 @@ from zoo.variational.ml_vae import MLVAE
 from zoo.variational.vae import VAE
 from zoo.variational.wae import WAE
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 MODELS = {
     "aae": AAE,
