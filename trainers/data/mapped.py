@@ -167,7 +167,7 @@ def gather(array):
 
     def read(rows):
         found = array[rows]
-        array._mmap.madvise(mmap.MADV_DONTNEED)
+        array._mmap.madvise(mmap.MADV_DONTNEED)  # numpy has no public name for it
         return found
 
     def rows_of(rows):

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,13 @@ def test_each_key_is_made_once(tmp_path):
     assert calls == ["x", "y"] and len(list(tmp_path.glob("mapped/made_*/a.npy"))) == 2
     (file, _) = tmp_path.glob("mapped/made_*/a.npy")
     np.testing.assert_array_equal(np.load(file), A)  # plain files of numpy
+
+
+def test_of_several_that_come_at_once_one_makes_it():
+    calls = []
+    with ThreadPoolExecutor(4) as pool:
+        assert len(list(pool.map(made, [calls] * 4))) == 4
+    assert len(calls) == 1
 
 
 def flip(file):
