@@ -18,11 +18,12 @@ Notation, beside that of `adversarial_game.py`:
     z      the latent, (z_K, z_{K-1}, ..., z_0) in one vector, [m, latent_size]
     y      of a conditional model, the one-hot vector of a label: beside z_K, else one more plane, linear in y
 
-As in the paper G_K and D_K have two dense hidden layers, D_K with dropout; G_k has three convolutions and D_k two.
+As in the paper G_K and D_K have two dense hidden layers, D_K with dropout; G_k has three convolutions and D_k two, or
+one where the side is 4 or less.
 
 Departures from the paper: Adam instead of momentum; the pyramid's filter is that of Burt and Adelson; 5x5 convolutions,
 those of D_k with stride 2, and leaky ReLUs of slope 0.2 in D_k. G_K ends in tanh, for images in [-1, 1]; a sum of bands
-may leave that range, and what is served is cut off there. A penalty looks at one point of noise on all levels.
+may leave that range, and what is served is cut off there. The noise of a penalty is the same on all levels.
 """
 
 import functools
@@ -92,11 +93,11 @@ class LAPGAN(Conditional, AdversarialGame):
         options = {"dropout": self.dropout, "spectral_norm": spectral_norm}
         self.discriminators.append(networks.mlp(packed[-1], self.discriminator_units, (1,), **options))
 
-        def plane(shape, size):  # y as a channel
-            return [networks.mlp((size,), (), (*shape[:2], 1), spectral_norm=spectral_norm)] if planes else []
+        def plane(shape, size, **options):  # y as a channel
+            return [networks.mlp((size,), (), (*shape[:2], 1), **options)] if planes else []
 
         self.generator_planes = [plane(shape, told) for shape in finer] + [[]]
-        self.discriminator_planes = [plane(shape, self.packing * told) for shape in packed]
+        self.discriminator_planes = [plane(shape, self.packing * told, spectral_norm=spectral_norm) for shape in packed]
 
     @property
     def moves(self):

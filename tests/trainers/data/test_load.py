@@ -30,6 +30,7 @@ ANONYMOUS = images(np.zeros((30, 4, 4, 1), np.uint8))
     (lambda _: data.load("digits", image_channels=2), "image_channels is 2: give 1 for grey or 3 for colour."),
     (lambda _: data.load("ring", image_side=8), r"ring comes in one shape, \(2,\): leave image_side .* unset."),
     (lambda _: data.load("image_folder"), "image_folder needs images: name .* by --data_dir."),
+    (lambda _: data.load("image_pairs"), "image_pairs needs images: name .* by --data_dir."),
     (few, "image_folder has no test rows: give at least 10 images, .*"),
     (lambda _: batches(31), "batch_size is 31, but made has 30 train rows: give 30 or less."),
     (lambda _: batches(8, batches_per_step=5), "batch_size is 8, a step takes 5 of it, but made .*: give 6 or less."),

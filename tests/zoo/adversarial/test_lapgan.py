@@ -111,6 +111,14 @@ def test_without_labels_the_data_need_none():
         made(conditional=True)
 
 
+def test_all_of_the_discriminators_is_constrained_and_nothing_else():
+    model = made(conditional=True, num_classes=3, weight_constraint="spectral_norm")
+    for move, parts in model.moves.items():
+        state = [w for network in parts for w in network.non_trainable_variables]
+        kernels = [w for w in model.weights_of(move) if w.name == "kernel"]
+        assert len(state) == (len(kernels) if move.startswith("discriminator") else 0)
+
+
 def test_all_discriminators_are_clipped():
     model = made(loss="wasserstein", weight_constraint="clipping", clip_value=0.01)
     model.train_step(X)
