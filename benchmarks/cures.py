@@ -20,6 +20,7 @@ CURES = {  # a flagfile in configs/labs -> what it does
     "ring_packing": "packs of 4 (PacGAN)",
     "ring_unrolled": "the zero-sum game, 5 steps of D unrolled",
     "ring_r1": "R1, equal rates",
+    "ring_bayesian": "10 generators by SGHMC (Bayesian GAN)",
 }
 COLUMNS = {  # of the table -> metric and number
     "modes": ("modes_found", "modes_found"),
