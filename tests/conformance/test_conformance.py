@@ -431,7 +431,7 @@ def test_I14_every_loss_trains_without_nan():
         assert all(np.isfinite(value).all() for value in values(model.variables + list(logs.values()))), loss
 
 
-@check(variants=[IAF])
+@check(variants=[IAF, UNROLLED])
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_I14_mixed_precision_trains_without_nan(name, precision):
     keras.config.set_dtype_policy(precision)

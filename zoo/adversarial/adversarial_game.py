@@ -167,8 +167,11 @@ class AdversarialGame(Game):
         for _ in range(self.num_unrolled_steps):
             values = step(values, tfp.math.value_and_gradient(loss, list(values))[1])
         x, x_tilde, *y = self.packed(x, x_tilde, *y)
-        with keras.StatelessScope(zip(weights, values, strict=True)):
-            real, fake = self.D_output(x, *y), self.D_output(x_tilde, *y)
+        with keras.StatelessScope(zip(weights, values, strict=True)) as ahead:
+            fake, real = self.D_output(x_tilde, *y), self.D_output(x, *y)
+        for count in self._state_of([]):  # of draws, which no later move is to repeat
+            if ahead.get_current_value(count) is not None:
+                count.assign(ahead.get_current_value(count))
         return {"generator": self.loss_pair.generator(fake) + self.loss_pair.encoder(real)}
 
     def draw_z(self, x, index=0):

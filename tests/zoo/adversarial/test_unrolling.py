@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from keras.optimizers import SGD, Adam, RMSprop
 
+from tests.models import batch_of, make
 from zoo.adversarial.gan import GAN
 from zoo.optimizers import differentiable
 
@@ -105,3 +106,24 @@ def test_a_clipped_weight_stays_clipped_on_the_way():
     weights = model.weights_of("discriminator")
     values = differentiable(model.optimizers["discriminator"], weights)([w.value for w in weights], [-5.0, None])
     np.testing.assert_allclose(values[0], [[0.05]])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["dcgan", "dcgan --packing=2", "cgan", "cgan --network=convolutional", "gan --penalty=wgan_gp"]
+)
+def test_where_d_does_not_learn_looking_ahead_changes_nothing(name):
+    """Not even averages of batch normalisation. But dropout counts the draws of the look ahead, too."""
+    after = []
+    for num_steps in (0, 2):
+        model = make(name, compiled=False, num_unrolled_steps=num_steps)
+        model.compile({"discriminator": SGD(0.0), "generator": SGD(0.1)}, jit_compile=False)
+        before = model.get_weights()
+        model.train_step(batch_of(model))
+        after.append(model.get_weights())
+    assert sum(np.any(a != b) for a, b in zip(after[0], before, strict=True)) > 3
+    for plain, unrolled, variable in zip(*after, model.weights, strict=True):
+        if variable.name == "calls":
+            assert unrolled > plain
+        else:
+            np.testing.assert_allclose(unrolled, plain, rtol=1e-5, atol=1e-6)
