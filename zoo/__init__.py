@@ -8,6 +8,7 @@ from zoo.adversarial.ali import ALI
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
+from zoo.adversarial.progressive_gan import ProgressiveGAN
 from zoo.adversarial.resnet_gan import ResNetGAN
 from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
@@ -67,6 +68,7 @@ MODELS = {
     "nice": NICE,
     "pixelcnn": PixelCNN,
     "pixelrnn": PixelRNN,
+    "progressive_gan": ProgressiveGAN,
     "pushforward": Pushforward,
     "resnet_gan": ResNetGAN,
     "sprinkler": Sprinkler,

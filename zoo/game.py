@@ -17,21 +17,10 @@ from zoo.configuration import NONE, Argument, Configured
 from zoo.inputs import Inputs
 from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
-from zoo.optimizers import Averages, make_optimizer, with_loss_scale
+from zoo.optimizers import Averages, all_before_any, make_optimizer, with_loss_scale
 from zoo.parts import noise
 from zoo.parts.layers import Activation
 from zoo.serving import Serving
-
-
-def all_before_any(grads):
-    """The gradients, none of which a graph uses before it has computed all of them.
-
-    It should not need to be told. But Keras sums gradients over replicas, be it only one, in one `IdentityN` for all,
-    which makes every update wait for every use of the weights. TensorFlow's dependency optimizer then drops the orders
-    to wait that this implies, and the `IdentityN` after them: some uses would see updated weights, as chance has it.
-    """
-    with tf.control_dependencies([tf.group(*tf.nest.flatten(grads, expand_composites=True))]):
-        return tf.nest.map_structure(tf.identity, grads, expand_composites=True)
 
 
 class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
@@ -203,6 +192,17 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         `gradients` is a list of tensors in the order of `weights_of(move)`; None leaves a weight alone.
         """
         self._apply({move: [None if g is None else self._share(move, g) for g in gradients]})
+
+    def restart(self, starts, when):
+        """Gives variables, a list of (variable, number), their numbers where `when`, a bool scalar, is true."""
+
+        def assign(strategy, when):
+            for variable, start in starts:
+                strategy.extended.update(
+                    variable.value, lambda v, w, n=start: v.assign(tf.where(w, tf.cast(n, v.dtype), v)), args=(when,)
+                )
+
+        tf.distribute.get_replica_context().merge_call(assign, args=(when,))
 
     def _share(self, move, value):
         """A loss or gradient as the optimizer wants it, which sums over replicas: only here it becomes a mean."""
