@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+import re
 
 import keras
 import numpy as np
@@ -38,6 +39,11 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
             schedule["initial_learning_rate"] = learning_rate
         learning_rate = make_schedule(**schedule)
     return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)
+
+
+def kind_of(move):
+    """The kind of a move: its name without the number that tells it from others of its kind."""
+    return re.sub(r"_\d+$", "", move)
 
 
 def with_loss_scale(optimizer):

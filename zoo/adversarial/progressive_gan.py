@@ -116,9 +116,9 @@ class ProgressiveGAN(AdversarialGame):
         return tf.clip_by_value(steps / self.phase_steps, 0.0, 1.0)
 
     def at_level(self, losses):
-        """`losses(level, alpha)` at the level of this step."""
+        """(level of this step, functions): `losses(level, alpha)` at each level."""
         level = tf.math.count_nonzero(self.step.value >= self.level_steps, dtype=tf.int32)
-        return self.phase(level, [functools.partial(losses, i, self.alpha(i)) for i in range(len(self.sides))])
+        return level, [functools.partial(losses, i, self.alpha(i)) for i in range(len(self.sides))]
 
     def reals(self, x, level, alpha):
         """The data scaled down to a level, and faded as its samples are."""
@@ -142,17 +142,28 @@ class ProgressiveGAN(AdversarialGame):
             h = block(h, training=training)
         return h[:, 0]
 
-    def discriminator_losses(self, x, z, key=None, training=True):
-        losses, options = super().discriminator_losses, {"key": key, "training": training}
+    # --- Learning ----------------------------------------------------------------------------------------------------
+
+    def losses_of_D(self, x, z, key=None, training=True):
+        losses, options = self.discriminator_losses, {"key": key, "training": training}
         return self.at_level(lambda level, alpha: losses(self.reals(x, level, alpha), z, level, alpha, **options))
 
-    def generator_losses(self, z, training=True):
-        losses = super().generator_losses
-        return self.at_level(lambda level, alpha: losses(z, level, alpha, training=training))
+    def losses_of_G(self, z, training=True):
+        return self.at_level(lambda level, alpha: self.generator_losses(z, level, alpha, training=training))
 
     def train_step(self, x):
         self.restart(self.optimizer_starts(), tf.reduce_any(self.step.value == self.level_steps))
-        return super().train_step(x)
+        k = self.num_discriminator_steps
+        for i, minibatch in enumerate(tf.split(x, k)):
+            self.minimize(self.losses_of_D(minibatch, self.draw_z(minibatch, i), self.key("penalty", i)))
+        self.minimize(self.losses_of_G(self.draw_z(minibatch, k)))
+        return self.next_step()
+
+    def test_step(self, x):
+        z = self.draw_z(x)
+        self.track(self.phase(*self.losses_of_D(x, z, training=False)))
+        self.track(self.phase(*self.losses_of_G(z, training=False)))
+        return self.logs()
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 

@@ -33,7 +33,7 @@ def images(side, num=4, seed=0):
 def test_phases_are_a_function_of_the_step(step, level, alpha):
     model = model_of(phase_steps=10)
     model.step.assign(step)
-    found = model.at_level(lambda level, alpha: (tf.constant(level), tf.convert_to_tensor(alpha)))
+    found = model.phase(*model.at_level(lambda level, alpha: (tf.constant(level), tf.convert_to_tensor(alpha))))
     np.testing.assert_allclose(found, (level, alpha), rtol=1e-6)
     assert model.grown == (step >= 40)
 
@@ -87,8 +87,8 @@ def test_samples_are_those_of_the_level_enlarged():
     decode = tf.function(model.decode)  # a picture's graph, traced at the start
     for step, images_then in expected.items():
         model.step.assign(step)
-        np.testing.assert_allclose(model.decode(z), images_then, atol=1e-5)
-        np.testing.assert_allclose(decode(z), images_then, atol=1e-5)
+        np.testing.assert_allclose(model.decode(z), images_then, atol=1e-4)
+        np.testing.assert_allclose(decode(z), images_then, atol=1e-4)
 
 
 def test_networks_are_the_papers():
@@ -124,8 +124,9 @@ def test_losses_are_wgan_gp_with_drift():
     norm = np.sqrt(np.sum(tape.gradient(output, x_hat).numpy() ** 2, axis=(1, 2, 3)))
     of_real, of_fake = model.D_output(real, 1, alpha), model.D_output(fake, 1, alpha)
     expected = of_fake - of_real + 10.0 * (norm - 1.0) ** 2 + 0.001 * of_real**2
-    np.testing.assert_allclose(model.discriminator_losses(x, z, key=key)["discriminator"], expected, rtol=1e-4)
-    np.testing.assert_allclose(model.generator_losses(z)["generator"], -of_fake, rtol=1e-5)
+    losses = model.phase(*model.losses_of_D(x, z, key)) | model.phase(*model.losses_of_G(z))
+    np.testing.assert_allclose(losses["discriminator"], expected, rtol=1e-4)
+    np.testing.assert_allclose(losses["generator"], -of_fake, rtol=1e-5)
 
 
 @pytest.mark.slow
