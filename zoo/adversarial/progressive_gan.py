@@ -11,8 +11,8 @@ Notation, beside that of `adversarial_game.py`:
     T        steps of each phase: level 0, then for each level a fade and as many steps after it
 
 What is learned is a function of the step, so that a run resumes in the middle of a fade. At each new level the
-optimizers forget what they knew of their steps. Samples are those of the level that training has reached, enlarged;
-where all levels are there, and so in what is exported then, they are those of the last level alone.
+optimizers forget what they knew of their steps. Samples, served ones too, are images of the level that training has
+reached, enlarged; once the last level has faded in, they are its own.
 
 The layers are the paper's. Kernels start from N(0, 1) and are scaled where they are used (equalised learning rate); z,
 and each pixel's features in G, are divided by their root mean square; D sees the deviation of the minibatch.
@@ -167,15 +167,7 @@ class ProgressiveGAN(AdversarialGame):
 
     # --- Serving -----------------------------------------------------------------------------------------------------
 
-    @property
-    def grown(self):
-        """Whether the last level has faded in, a bool."""
-        with tf.init_scope():
-            return bool(self.step.numpy() >= self.level_steps[-1] + self.phase_steps)
-
     def decode(self, z):
-        if self.grown:
-            return self.to_served(self.G(z, len(self.sides) - 1, 1.0, training=False))
         h = self.generator[0](z, training=False)
         x = self.to_image[0](h)
         for level in range(1, len(self.sides)):
