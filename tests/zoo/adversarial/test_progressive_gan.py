@@ -185,7 +185,7 @@ def test_a_run_resumes_within_a_fade_bit_for_bit(saved_at, tmp_path):
 
 @pytest.mark.slow
 def test_a_grown_model_is_served_at_its_last_level(tmp_path):
-    model, seeds = model_of(8), tf.range(3, dtype=tf.int64)
+    model, seeds = model_of(8, compiled=True), tf.range(3, dtype=tf.int64)
     model.step.assign(100)
     served = tf.saved_model.load(str(model.export(tmp_path))).signatures["sample"](seed=seeds)["images"]
     np.testing.assert_allclose(served, model.to_served(model.G(model.latent(seeds), 1, 1.0)), atol=1e-5)
