@@ -23,7 +23,7 @@ from common.cli import UserError
 from common.files import to_json, write_atomically
 from common.graph import graph
 from trainers import rundir
-from zoo.game import kind_of
+from zoo.optimizers import kind_of
 
 
 class Stop(keras.callbacks.Callback):

@@ -28,8 +28,7 @@ import zoo
 from common import files, provenance
 from common.cli import UserError, writing
 from trainers import flags
-from zoo.game import kind_of
-from zoo.optimizers import make_optimizer, with_loss_scale
+from zoo.optimizers import kind_of, make_optimizer, with_loss_scale
 
 LOCK = "lock"
 

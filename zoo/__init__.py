@@ -11,6 +11,7 @@ from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
 from zoo.adversarial.image_to_image import ImageToImage
 from zoo.adversarial.lapgan import LAPGAN
+from zoo.adversarial.progressive_gan import ProgressiveGAN
 from zoo.adversarial.resnet_gan import ResNetGAN
 from zoo.autoregressive.conditional_pixelcnn import ConditionalPixelCNN
 from zoo.autoregressive.made import MADE
@@ -73,6 +74,7 @@ MODELS = {
     "nice": NICE,
     "pixelcnn": PixelCNN,
     "pixelrnn": PixelRNN,
+    "progressive_gan": ProgressiveGAN,
     "pushforward": Pushforward,
     "resnet_gan": ResNetGAN,
     "sprinkler": Sprinkler,

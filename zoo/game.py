@@ -6,7 +6,7 @@ to weights, applies gradients or knows about distribution strategies.
 """
 
 import contextlib
-import re
+import functools
 from typing import Literal
 
 import keras
@@ -17,22 +17,11 @@ from zoo.configuration import NONE, Argument, Configured
 from zoo.inputs import Inputs
 from zoo.keys import Keys, step_that_draws
 from zoo.logs import Counter, Tracker
-from zoo.optimizers import Averages, make_optimizer, with_loss_scale
+from zoo.optimizers import Averages, all_before_any, kind_of, make_optimizer, with_loss_scale
 from zoo.parts import noise
 from zoo.parts.layers import Activation
 from zoo.serving import Serving
 from zoo.weights import name_networks
-
-
-def all_before_any(grads):
-    """The gradients, none of which a graph uses before it has computed all of them.
-
-    It should not need to be told. But Keras sums gradients over replicas, be it only one, in one `IdentityN` for all,
-    which makes every update wait for every use of the weights. TensorFlow's dependency optimizer then drops the orders
-    to wait that this implies, and the `IdentityN` after them: some uses would see updated weights, as chance has it.
-    """
-    with tf.control_dependencies([tf.group(*tf.nest.flatten(grads, expand_composites=True))]):
-        return tf.nest.map_structure(tf.identity, grads, expand_composites=True)
 
 
 class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
@@ -186,7 +175,8 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
 
         Args:
             loss_fn: function without arguments that returns a dict: move -> its loss per example, of any shape, and
-                metric name -> values to log. A move's gradient is that of its mean loss by its own weights.
+                metric name -> values to log. A move's gradient is that of its mean loss by its own weights. Or a pair,
+                (index, functions like it), of which the index-th happens: weights that it leaves out have zeros.
             lookahead: None, or a function like `loss_fn`: gradients are then those after trial moves by its losses, and
                 what they update is the weights from before (extragradient; Korpelevich 1976). Neither draws keys.
         """
@@ -206,6 +196,16 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         """
         self._apply({move: [None if g is None else self._share(move, g) for g in gradients]})
 
+    def restart(self, starts, when):
+        """Gives variables, a list of (variable, number), their numbers where `when`, a bool scalar, is true."""
+
+        def assign(strategy, when):
+            for held, n in starts:
+                update = functools.partial(lambda n, v, w: v.assign(tf.where(w, tf.cast(n, v.dtype), v)), n)
+                strategy.extended.update(held.value, update, args=(when,))
+
+        tf.distribute.get_replica_context().merge_call(assign, args=(when,))
+
     def _share(self, move, value):
         """A loss or gradient as the optimizer wants it, which sums over replicas: only here it becomes a mean."""
         share = tf.cast(value, tf.float32) / tf.distribute.get_strategy().num_replicas_in_sync
@@ -215,7 +215,7 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
         """What `loss_fn` returns, the gradients of the moves in it, and the state of their networks after it."""
         movers, changed = [], []
 
-        def gradients():
+        def gradients(loss_fn, unused=lambda weight: None):
             scope = keras.StatelessScope()  # keeps what networks would do to their state
             with tf.GradientTape(persistent=True) as tape:
                 with scope:
@@ -224,9 +224,15 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
                 objectives = {move: self._share(move, tf.reduce_mean(outcome[move])) for move in movers}
             changed[:] = [v for v in self._state_of(movers) if scope.get_current_value(v) is not None]
             grads = {move: tape.gradient(objectives[move], self.weights_of(move)) for move in movers}
+            for move, found in grads.items():
+                found[:] = [unused(w) if g is None else g for g, w in zip(found, self.weights_of(move), strict=True)]
             return outcome, grads, [scope.get_current_value(v) for v in changed]
 
-        outcome, grads, values = (graph(gradients, jit_compile=True) if self.jit_gradients else gradients)()
+        def in_phase(index, functions):
+            return self.phase(index, [functools.partial(gradients, function, tf.zeros_like) for function in functions])
+
+        compute = functools.partial(*((in_phase, *loss_fn) if isinstance(loss_fn, tuple) else (gradients, loss_fn)))
+        outcome, grads, values = (graph(compute, jit_compile=True) if self.jit_gradients else compute)()
         return outcome, grads, list(zip(changed, values, strict=True))
 
     def _state_of(self, movers):
@@ -290,8 +296,3 @@ class Game(Configured, Keys, Averages, Inputs, Serving, keras.Model):
     def reset_metrics(self):
         super().reset_metrics()
         self.test_steps.reset_state()
-
-
-def kind_of(move):
-    """The kind of a move: its name without the number that tells it from others of its kind."""
-    return re.sub(r"_\d+$", "", move)

@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+import re
 
 import keras
 import numpy as np
@@ -38,6 +39,11 @@ def make_optimizer(optimizer="adam", schedule=None, learning_rate=0.001, **setti
             schedule["initial_learning_rate"] = learning_rate
         learning_rate = make_schedule(**schedule)
     return OPTIMIZERS[optimizer](learning_rate=learning_rate, **settings)
+
+
+def kind_of(move):
+    """The kind of a move: its name without the number that tells it from others of its kind."""
+    return re.sub(r"_\d+$", "", move)
 
 
 def with_loss_scale(optimizer):
@@ -93,6 +99,31 @@ def differentiable(optimizer, weights):
         return moved
 
     return step
+
+
+def all_before_any(grads):
+    """The gradients, none of which a graph uses before it has computed all of them.
+
+    It should not need to be told. But Keras sums gradients over replicas, be it only one, in one `IdentityN` for all,
+    which makes every update wait for every use of the weights. TensorFlow's dependency optimizer then drops the orders
+    to wait that this implies, and the `IdentityN` after them: some uses would see updated weights, as chance has it.
+    """
+    with tf.control_dependencies([tf.group(*tf.nest.flatten(grads, expand_composites=True))]):
+        return tf.nest.map_structure(tf.identity, grads, expand_composites=True)
+
+
+def start_of(optimizer, weights):
+    """What a Keras optimizer of these weights starts from: list of (variable of it, number), of counts and of slots.
+
+    Not its learning rate, nor averages of weights, which begin with the count of steps.
+    """
+    optimizer = unscaled(optimizer)
+    fresh = type(optimizer).from_config(optimizer.get_config())
+    fresh.build(weights)
+    averages = optimizer._model_variables_moving_average if optimizer.use_ema else []
+    kept = {id(variable) for variable in [optimizer._learning_rate, *averages]}
+    pairs = zip(optimizer.variables, fresh.variables, strict=True)
+    return [(variable, start.numpy().flat[0]) for variable, start in pairs if id(variable) not in kept]
 
 
 class StateAverages(keras.layers.Layer):

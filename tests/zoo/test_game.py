@@ -127,6 +127,15 @@ def test_gradient_is_that_of_the_mean_over_any_shape():
     np.testing.assert_allclose(model.n.a, 1.0 - LR * np.mean(np.arange(6.0) ** 2), rtol=1e-5)
 
 
+@pytest.mark.parametrize("compiler", [lambda f: f, tf.function])
+@pytest.mark.parametrize("index, a, b", [(0, 2.0 - 0.4, 3.0), (1, 2.0 - 0.3, 3.0 - 0.2)])
+def test_one_of_several_losses_is_descended(index, a, b, compiler):
+    model = numbers({"move": SGD(0.1)}, a=2.0, b=3.0)
+    losses = [lambda: {"move": model.n.a**2}, lambda: {"move": model.n.a * model.n.b}]
+    compiler(lambda index: model.minimize((index, losses)))(tf.constant(index))
+    np.testing.assert_allclose([model.n.a, model.n.b], [a, b], rtol=1e-6)
+
+
 def test_compile_takes_names_and_defaults_for_exactly_the_players():
     model = ProductGame(data_shape=(1,))
     for players in (("x",), ("x", "y", "z"), ("generator", "discriminator")):

@@ -19,8 +19,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from zoo.configuration import Argument
-from zoo.game import Game, kind_of
-from zoo.optimizers import differentiable
+from zoo.game import Game
+from zoo.optimizers import differentiable, kind_of
 from zoo.parts import adversarial, distributions, penalties
 from zoo.parts.layers import as_one_minibatch
 

@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from common.cli import UserError
+from tests.models import settings_of
+from trainers import rundir
 from zoo.adversarial import resnet_gan
 from zoo.adversarial.resnet_gan import ResNetGAN
 
@@ -94,6 +97,13 @@ def test_without_labels():
         model.train_on_batch(np.zeros([4, 8, 8, 1], np.float32), np.zeros(4, np.int64))
     with pytest.raises(ValueError, match="needs num_classes: give it, or set conditional to false"):
         ResNetGAN(data_shape=(8, 8, 1), **TINY)
+
+
+def test_runs_on_data_without_labels():
+    facts = {"dataset": "made", "data_shape": (8, 8, 1), "num_classes": None}
+    assert not rundir.make_model(settings_of("resnet_gan", "--noconditional"), facts).conditional
+    with pytest.raises(UserError, match="made has no labels"):
+        rundir.make_model(settings_of("resnet_gan"), facts)
 
 
 @pytest.mark.slow
