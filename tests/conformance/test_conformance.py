@@ -249,6 +249,13 @@ def resumed(trained, tmp_path_factory):
     return resume
 
 
+def test_the_tests_of_a_model_run_in_one_process(request):
+    """Otherwise each process would make what they share."""
+    if getattr(request.config.option, "loadgroup", False):
+        grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
+        assert grouped and all("@" in item.nodeid for item in grouped)
+
+
 @pytest.mark.slow
 @check
 def test_I6_same_seed_same_bits_interrupted_or_not(name, trained, resumed):

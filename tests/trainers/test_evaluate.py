@@ -19,7 +19,7 @@ def lab(tmp_path, monkeypatch):
     """A run and metrics that note when they are called; `lab.measure(flags)` returns what is printed and the report."""
     run = SimpleNamespace(path=tmp_path / "vae_made", step=7, settings=None)
     lab = SimpleNamespace(run=run, called=[], broken=set(), checksum="abc")
-    run.settings = SimpleNamespace(data_dir=None, dataset="made", image_side=None, image_channels=None)
+    run.settings = SimpleNamespace(data_dir=None, dataset="made", image_side=None, image_channels=None, splits=None)
 
     def metric(name, read, found):
         def measure(run, data, options):

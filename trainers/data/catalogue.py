@@ -46,7 +46,9 @@ def read(name, data_dir=None, side=None, channels=None, splits=None):
     keys = builder.info.supervised_keys or (None, None)
     image = _the_only(features, tfds.features.Image, keys[0])
     if image is None:
-        raise UserError(f"{about} has not one feature of images, but {', '.join(features)}: choose another dataset.")
+        raise UserError(
+            f"{about} has not one feature of images, but {', '.join(sorted(features))}: choose another dataset."
+        )
     label = _the_only(features, tfds.features.ClassLabel, keys[1])
     splits = _splits(about, splits, list(builder.info.splits))
     try:
