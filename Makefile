@@ -7,7 +7,7 @@ RUN := runs/demo
 .PHONY: demo test test-all check clean
 
 demo: .venv/ready
-	$(BIN)/python -m export.sample --model_dir=pretrained/dcgan_mnist --num=64 --seed=1000 --out=$(RUN)/mnist.png
+	$(BIN)/python -m export.sample --model_dir=pretrained/dcgan_mnist --num=64 --seed=1000 --out=runs/mnist.png
 	$(BIN)/python -m trainers.run --flagfile=configs/demo.cfg --run_dir=$(RUN)
 	$(BIN)/python -m export.sample --model_dir=$(RUN)/export --num=64 --seed=0 --out=$(RUN)/digits.png
 
