@@ -87,7 +87,7 @@ def ours(name, compiler, num_steps):
     return {"ms": in_run, "step_ms": alone, "gib": memory}
 
 
-def peak(*_):
+def peak():
     """Dict: `gflops`, 10^9 operations a second of a product of large matrices."""
     import tensorflow as tf
 
@@ -162,7 +162,7 @@ def measure(name, python, rounds, num_steps):
 
 
 def line(name, rounds):
-    """One line of a terminal: the medians, and the ratio of our better side to the best of the others."""
+    """One line of a terminal: the medians of all sides."""
     medians = {
         side: statistics.median(one[side]["ms"] for one in rounds) for side in rounds[0] if "ms" in rounds[0][side]
     }

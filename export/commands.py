@@ -13,6 +13,7 @@ from absl import flags as absl_flags
 
 from common import cli, image_files, pictures
 from common import flags as common_flags
+from export import tasks
 from export.tasks import (
     MISSING,
     ask_about,
@@ -33,11 +34,11 @@ def define_flags(flags):
     """The flags of every command that asks a model."""
     define_integer = functools.partial(absl_flags.DEFINE_integer, flag_values=flags)
     int64 = {"lower_bound": -(2**63), "upper_bound": 2**63 - 1}
-    tasks = (
+    what = (
         "Samples; translations or reconstructions of --data, or its scores; completions of its missing half; lines of "
         "pictures between latent points, those of seeds or of --data; or A - B + C for three groups of --data."
     )
-    common_flags.define_choice(flags, "task", "sample", TASKS, tasks)
+    common_flags.define_choice(flags, "task", "sample", TASKS, what)
     num = "How many samples (default 64, or 8 of each class), or lines (8, or one of each class)."
     define_integer("num", None, num, lower_bound=1)
     define_integer("seed", 0, "Seed of the first row; the next has the next seed.", **int64)
@@ -112,10 +113,9 @@ def reconstruct(flags, model):
 
 def translate(flags, model):
     data, _ = load(flags.data, model.require("translate"))
-    answer = ask_about(model, "translate", data, flags.seed, flags.label)
-    made = [answer[name] for name in ("condition_images", "images") if name in answer]
+    made = tasks.translate(model, data, flags.seed, flags.label)
     with writing(flags.out):
-        pictures.beside([data, *made], flags.out)
+        pictures.beside(made, flags.out)
 
 
 def inpaint(flags, model):

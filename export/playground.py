@@ -46,15 +46,14 @@ def walk(model, seed, other_seed, alpha, label):
     return functools.partial(pictures.lines, [tasks.generate(model, "interpolate", inputs, label)])
 
 
-def of_picture(name):
-    """What asks the signature `name` for an answer to a picture, and shows both."""
+def reconstruct(model, picture, seed, label):
+    data = read(model, "reconstruct", picture)
+    answer = tasks.ask_about(model, "reconstruct", data, seed, label)
+    return functools.partial(pictures.comparison, data, next(iter(answer.values())))
 
-    def ask(model, picture, seed, label):
-        data = read(model, name, picture)
-        answer = tasks.ask_about(model, name, data, seed, label)
-        return functools.partial(pictures.comparison, data, next(iter(answer.values())))
 
-    return ask
+def translate(model, picture, seed, label):
+    return functools.partial(pictures.beside, tasks.translate(model, read(model, "translate", picture), seed, label))
 
 
 def complete(model, picture, missing, num, seed, label, draws):
@@ -94,8 +93,8 @@ class Page:
         tabs = {
             "Samples": (self.samples, "sample" in model.signatures),
             "Walk": (self.walk, {"latent", "interpolate"} <= set(model.signatures)),
-            "Reconstruct": (functools.partial(self.about, "reconstruct"), asks("reconstruct")),
-            "Translate": (functools.partial(self.about, "translate"), asks("translate")),
+            "Reconstruct": (functools.partial(self.about, "reconstruct", reconstruct), asks("reconstruct")),
+            "Translate": (functools.partial(self.about, "translate", translate), asks("translate")),
             "Complete": (self.complete, asks("inpaint")),
         }
         with gr.Blocks(title=name, analytics_enabled=False, delete_cache=(3600, 3600)) as self.blocks:
@@ -113,7 +112,7 @@ class Page:
         with gr.Row():
             seed = self.seed("Seed of the first")
             num = gr.Slider(1, 64, pictures.number_of_images(), step=1, label="How many")
-            label, draws = self.label("sample", each=True), self.draws("sample")
+            label, draws = self.label("sample", each=True), self.draws()
         self.answering(draw_samples, [seed, num, label, draws], gr.Button("Draw", variant="primary"), at_start=True)
 
     def walk(self):
@@ -123,10 +122,10 @@ class Page:
         alpha = self.gr.Slider(0, 1, 0, step=0.01, label="How far")
         self.answering(walk, [*ends, alpha, label], alpha, *ends, label, at_start=True)
 
-    def about(self, name):
+    def about(self, name, function):
         picture, seed, label = self.picture(), self.seed(), self.label(name)
         button = self.gr.Button(name.capitalize(), variant="primary")
-        self.answering(of_picture(name), [picture, seed, label], button)
+        self.answering(function, [picture, seed, label], button)
 
     def complete(self):
         gr = self.gr
@@ -134,7 +133,7 @@ class Page:
         with gr.Row():
             missing = gr.Dropdown(list(tasks.MISSING), value="lower", label="Half to complete")
             num = gr.Slider(1, 14, pictures.COLUMNS - 2, step=1, label="How many completions")
-            seed, label, draws = self.seed(), self.label("inpaint"), self.gr.Checkbox(False, label="Draws, not means")
+            seed, label, draws = self.seed(), self.label("inpaint"), gr.Checkbox(False, label="Draws, not means")
         inputs = [picture, missing, num, seed, label, draws]
         self.answering(complete, inputs, gr.Button("Complete", variant="primary"))
 
@@ -149,7 +148,7 @@ class Page:
         value = None if each or not classes else classes[0]
         return self.gr.Dropdown(choices, value=value, label="Class", visible=bool(classes))
 
-    def draws(self, name):
+    def draws(self):
         return self.gr.Checkbox(False, label="Draws, not means of pixels", visible=tasks.shows_means(self.model))
 
     def picture(self):

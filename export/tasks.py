@@ -120,6 +120,16 @@ def complete(model, data, missing, num, seed=0, label=None, draws=False):
     return [np.stack([*pair, *rows]) for *pair, rows in zip(data, seen, found, strict=True)]
 
 
+def translate(model, data, seed=0, label=None):
+    """Pictures, what a model makes their condition, if it tells, and their translations: a list of arrays [n, ...].
+
+    Raises:
+        UserError: if the model has no `translate`, or as `ask_about` does.
+    """
+    answer = ask_about(model, "translate", data, seed, label)
+    return [data, *(answer[name] for name in ("condition_images", "images") if name in answer)]
+
+
 def generate(model, name, inputs, label, default=None):
     """The rows of data that a signature gives for inputs and, where it takes them, for labels as of `labels`.
 

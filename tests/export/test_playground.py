@@ -18,8 +18,10 @@ from export import playground, tasks
 from export.runtimes import Local
 from export.servers import url_of
 from export.transcript import Transcript, requests
+from tests.export.exported import Exported
 from tests.export.servers import Models, RestServer
 from tests.mistakes import mistake
+from tests.models import make
 
 pytestmark = [pytest.mark.usefixtures("loaded_once"), pytest.mark.slow]
 
@@ -34,7 +36,7 @@ def picture(tmp_path_factory):
 ASKED = {
     "samples": lambda model, picture: playground.draw_samples(model, 0, 4, None, False),
     "walk": lambda model, picture: playground.walk(model, 0, 1, 0.5, None),
-    "reconstruction": lambda model, picture: playground.of_picture("reconstruct")(model, picture, 3, None),
+    "reconstruction": lambda model, picture: playground.reconstruct(model, picture, 3, None),
     "completion": lambda model, picture: playground.complete(model, picture, "left", 6, 3, None, True),
 }
 
@@ -167,3 +169,13 @@ def test_only_what_the_signatures_offer(vae):
     tabs = [block.label for block in page.blocks.blocks.values() if type(block).__name__ == "Tab"]
     assert tabs == ["Samples"]
     assert not tasks.shows_means(model)
+
+
+def test_a_translation_is_shown_beside_its_condition(picture, tmp_path):
+    model = Local(Exported(make("image_to_image"), tmp_path).version)
+    data = playground.read(model, "translate", picture)
+    answer = model.ask("translate", {"seed": np.array([3]), "images": data})
+    shown = np.asarray(playground.picture_of(playground.translate(model, picture, 3, None))) / 255.0
+    tiles = [shown[2:66:8, 2 + 66 * i : 66 + 66 * i : 8] for i in range(3)]
+    for tile, rows in zip(tiles, [data, answer["condition_images"], answer["images"]], strict=True):
+        np.testing.assert_allclose(tile, np.broadcast_to(rows[0], tile.shape), atol=0.5 / 255)
