@@ -37,7 +37,6 @@ class ResNetGAN(Conditional, AdversarialGame):
 
     Args:
         num_classes: int, labels are 0 ... num_classes - 1; None without labels.
-        conditional: bool, whether G and D are told the label.
         embedding_size: int, the length of the vector by which G sees it.
         filters: int, channels next to the image, doubled at each halving of the side, up to 512 in G and 1024 in D.
         num_blocks: int, residual blocks at each resolution. 6 make 50 layers of each player at a side of 32.
@@ -64,15 +63,11 @@ class ResNetGAN(Conditional, AdversarialGame):
     default_optimizers["generator"] |= {"use_ema": True, "ema_momentum": 0.999}
 
     def __init__(
-        self, *, data_shape, num_classes=None, conditional: bool = True, latent_size=256, prior="normal", loss,
+        self, *, data_shape, num_classes=None, conditional=True, latent_size=256, prior="normal", loss,
         loss_parameter, penalty="r1", penalty_weight, penalty_decay, packing, minibatch_deviation,
         num_discriminator_steps, embedding_size: int = 256, filters=64, num_blocks: int = 1, num_halvings, seed, name,
     ):  # fmt: skip
         super().__init__(locals())
-
-    def check_arguments(self):
-        if self.conditional and self.num_classes is None:
-            raise ValueError("a conditional model needs num_classes: give it, or set conditional to false.")
 
     def make_networks(self):
         size = {"num_halvings": self.num_halvings, "filters": self.filters, "num_blocks": self.num_blocks}

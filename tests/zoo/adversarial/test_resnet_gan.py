@@ -95,7 +95,7 @@ def test_without_labels():
     assert all("label" not in specs for _, specs in model.signatures().values())
     with pytest.raises(ValueError, match="learns from x alone"):
         model.train_on_batch(np.zeros([4, 8, 8, 1], np.float32), np.zeros(4, np.int64))
-    with pytest.raises(ValueError, match="needs num_classes: give it, or set conditional to false"):
+    with pytest.raises(ValueError, match="needs num_classes, how many classes the labels are of"):
         ResNetGAN(data_shape=(8, 8, 1), **TINY)
 
 
