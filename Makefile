@@ -30,7 +30,7 @@ check: .venv/ready-to-test
 	touch $@
 
 .venv/ready-to-test: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,serving,onnx,playground,tfds]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,serving,onnx,pjrt,playground,tfds]"
 	touch $@
 
 clean:

@@ -78,13 +78,13 @@ def avb(wrap):
     @wrap
     def losses():
         z_0, a = coefficients(x).unflatten(1, (1 + num_basis, size)).split((1, num_basis), dim=1)
-        a, v = nn.functional.elu(a - 5.0) + 1.0, basis(torch.randn(batch, num_basis, 32))
+        a, v = nn.functional.elu(a - 5.0) + 1.0, basis(torch.randn(batch, num_basis, 32, device=x.device))
         z_q = z_0[:, 0] + (a * v).sum(1)
         with torch.no_grad():
             mean = z_0[:, 0] + (a * v.mean(0)).sum(1)
             deviation = ((a.square() * v.var(0, correction=0)).sum(1) + 1e-6).sqrt()
         of_x = theta(x)
-        T_q, T_p = T(of_x, (z_q - mean) / deviation), T(of_x, torch.randn(batch, size))
+        T_q, T_p = T(of_x, (z_q - mean) / deviation), T(of_x, torch.randn(batch, size, device=x.device))
         log_px = -nn.functional.binary_cross_entropy_with_logits(decoder(z_q), x, reduction="none").sum(1)
         encoder = T_q + log_normal(z_q, mean, deviation) - log_normal(z_q) - log_px
         return [-log_px.mean(), encoder.mean(), (softplus(-T_q) + softplus(T_p)).mean()]
@@ -126,12 +126,12 @@ def dcgan(wrap):
     @wrap
     def of_discriminator():
         with torch.no_grad():
-            fake = generator(torch.rand(64, 100) * 2 - 1)
+            fake = generator(torch.rand(64, 100, device=x.device) * 2 - 1)
         return (softplus(-discriminator(x)) + softplus(discriminator(fake))).mean()
 
     @wrap
     def of_generator():
-        return softplus(-discriminator(generator(torch.rand(64, 100) * 2 - 1))).mean()
+        return softplus(-discriminator(generator(torch.rand(64, 100, device=x.device) * 2 - 1))).mean()
 
     return in_turn([of_discriminator, of_generator], optimizers)
 
@@ -161,7 +161,7 @@ def cgan(wrap):
         return output[:, 0] + (y * output[:, 1:]).sum(1)
 
     def G():
-        return generator(torch.cat([torch.rand(64, 100) * 2 - 1, y], dim=1))
+        return generator(torch.cat([torch.rand(64, 100, device=x.device) * 2 - 1, y], dim=1))
 
     @wrap
     def of_discriminator():
@@ -208,7 +208,7 @@ def ali(wrap):
 
     @wrap
     def losses():
-        z = torch.rand(128, 50) * 2 - 1
+        z = torch.rand(128, 50, device=x.device) * 2 - 1
         pairs = torch.cat([of_x(torch.cat([x, decoder(z)])), torch.cat([encoder(x), z])], dim=1)
         rho_q, rho_p = joint(pairs)[:, 0].chunk(2)
         discriminator = (softplus(-rho_q) + softplus(rho_p)).mean()

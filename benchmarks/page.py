@@ -1,4 +1,4 @@
-"""Writes docs/speed.md of what `benchmarks/training.py` found: `python -m benchmarks.page`."""
+"""Writes docs/speed.md of what `benchmarks/training.py` and `gpu.py` found: `python -m benchmarks.page`."""
 
 import json
 import statistics
@@ -7,23 +7,29 @@ from pathlib import Path
 from common.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
-FOUND, PAGE = ROOT / "benchmarks" / "speed.json", ROOT / "docs" / "speed.md"
+FOUND, ON_GPU = ROOT / "benchmarks" / "speed.json", ROOT / "benchmarks" / "gpu.json"
+PAGE = ROOT / "docs" / "speed.md"
 OURS = ("graph", "xla")
 
-HEAD = """\
+TITLE = """\
 # Speed
+
+This page is written by `python -m benchmarks.page`.
+"""
+
+HEAD = """\
+## On a CPU
 
 Milliseconds of a training step, medians of {rounds} rounds in which all sides take their turn, each in a process of its
 own; ratios are of one round, their median and in brackets their range. Ours is a step of the real run, with its data
 and its loop, by the faster compiler; the other is the faster of eager PyTorch and `torch.compile`, with the same
-networks, losses and optimizers on one batch that lies in memory; of `rbm`, scikit-learn. This page is written by
-`python -m benchmarks.page`, of what
+networks, losses and optimizers on one batch that lies in memory; of `rbm`, scikit-learn.
 
 ```sh
 python -m benchmarks.training --torch --steps={steps} --rounds={rounds} --out=benchmarks/speed.json
 ```
 
-found on {num_cores} cores of {cpu}, commit {commit}; large matrix products reach {gflops:.0f} GFLOP/s there.
+on {num_cores} cores of {cpu}, commit {commit}; large matrix products reach {gflops:.0f} GFLOP/s there.
 """
 
 TABLE = """\
@@ -37,6 +43,25 @@ operations of matrix products and convolutions, as PyTorch counts them, over the
 
 | model | first step, s: graph | XLA | PyTorch, eager | compiled | memory, GiB: ours | PyTorch |
 | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+GPU = """\
+## On a GPU
+
+Milliseconds of a training step on one {device}, medians of turns. Ours is the step with its data, a hundred in one
+call, as XLA compiles it outside of TensorFlow (`trainers.program`); PyTorch's has one batch that lies on the card. Of
+small networks that is mostly what it takes to start an operation, which a program of many steps does not pay; CUDA
+graphs, by which PyTorch saves it too where a step allows them, were not tried. The last column is what one
+step there differs from one by TensorFlow on a CPU, both in full float32: the largest difference of a variable, by its
+length.
+
+```sh
+python -m benchmarks.gpu prepare FOLDER
+python benchmarks/gpu.py run FOLDER --out=benchmarks/gpu.json
+```
+
+| model | ours | PyTorch, eager | compiled | ours / other | difference |
+| --- | --- | --- | --- | --- | --- |
 """
 
 
@@ -75,8 +100,8 @@ def lines_of(name, rounds, gflops):
     return [f"| {' | '.join(line)} |\n" for line in (cells, [f"`{name}`", *first, *memory])]
 
 
-def render(found):
-    """The page as Markdown, of what speed.json holds."""
+def of_cpu(found):
+    """The part of the page on CPUs, of what speed.json holds."""
     rounds = max(map(len, found["models"].values()))
     lines = [lines_of(name, of_model, found["gflops"]) for name, of_model in found["models"].items()]
     refused = {
@@ -90,7 +115,30 @@ def render(found):
     return f"{head}\n{TABLE}{''.join(a for a, _ in lines)}\n{NOTES}{''.join(b for _, b in lines)}{told}"
 
 
+def of_gpu(found):
+    """The part of the page on GPUs, of what gpu.json holds."""
+    lines, told = [], []
+    for name, sides in found.items():
+        ms = {how: statistics.median(sides[how]["ms"]) for how in ("ours", "eager", "compiled") if "ms" in sides[how]}
+        ratio = ms["ours"] / min(value for how, value in ms.items() if how != "ours")
+        cells = [f"`{name}`", *(text(ms.get(how), 3) for how in ("ours", "eager", "compiled")), f"**{ratio:.2f}**"]
+        lines.append(f"| {' | '.join([*cells, format(sides['check']['difference'], '.1g')])} |\n")
+        told += [f"\nOf `{name}`, {how}: {side['refused']}\n" for how, side in sides.items() if "refused" in side]
+    device = next(iter(found.values()))["check"]["device"]
+    return GPU.format(device=device) + "".join(lines + told)
+
+
+def render(cpu, gpu):
+    """The page as Markdown, of what the two files hold, or None."""
+    parts = [part(found) for part, found in ((of_cpu, cpu), (of_gpu, gpu)) if found]
+    return "\n".join([TITLE, *parts])
+
+
+def load(path):
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 if __name__ == "__main__":
-    page = render(json.loads(FOUND.read_text()))
+    page = render(load(FOUND), load(ON_GPU))
     write_atomically(PAGE, lambda temporary: temporary.write_text(page))
     print(PAGE.relative_to(ROOT))

@@ -46,7 +46,14 @@ def test_a_page_of_speed():
         "compiled": {"refused": "PyTorch (compiled) could not be measured: no."},
     }
     found = {"models": {"vae": [sides, sides]}, "gflops": 40.0, "steps": 5, "commit": "c0ffee"}
-    text = page.render(found | {"machine": {"cpu": "a CPU", "num_cores": 2}})
+    on_gpu = {"vae": {"ours": {"ms": [2.0, 1.0, 9.0]}, "eager": {"ms": [8.0]}, "compiled": {"refused": "no."}}}
+    on_gpu["vae"]["check"] = {"difference": 1.26e-5, "device": "a GPU"}
+    text = page.render(found | {"machine": {"cpu": "a CPU", "num_cores": 2}}, on_gpu)
     assert "| `vae` | 10.00 | 20.00 | 8.00 |  |  | **1.25** (1.25 to 1.25) | 10.0 % | 50 % |" in text
     assert "| `vae` | 7.0 | 9.0 | 2.0 |  | 1.00 | 0.50 |" in text
     assert "Of `vae`, PyTorch (compiled) could not be measured: no." in text and "on 2 cores of a CPU" in text
+    assert "| `vae` | 2.000 | 8.000 |  | **0.25** | 1e-05 |" in text and "Of `vae`, compiled: no." in text
+
+
+def test_the_page_of_speed_is_that_of_its_numbers():
+    assert page.PAGE.read_text() == page.render(page.load(page.FOUND), page.load(page.ON_GPU))

@@ -150,6 +150,15 @@ def check_workers_agree(strategy, first_step, path):
         )
 
 
+def pictures(path, every, first_step, num_steps, model, data, board):
+    """The callbacks that draw what this model can show."""
+    from trainers import callbacks
+
+    kinds = {"sample": callbacks.Samples, "translate": callbacks.Translations}
+    drawn = [kind for signature, kind in kinds.items() if signature in model.signatures()]
+    return [kind(path, every, first_step, num_steps, data=data, board=board) for kind in drawn]
+
+
 def steps_per_execution(settings, first_step):
     """Steps in one call of the compiled function: at most 20, a divisor of every step at which something happens."""
     if settings.strategy != "none":
@@ -237,9 +246,7 @@ def train(settings):
                 beside.append(
                     callbacks.Checkpoints(path, settings.checkpoint_every, *common, keep=settings.keep_checkpoints)
                 )
-            for signature, pictures in (("sample", callbacks.Samples), ("translate", callbacks.Translations)):
-                if is_chief and signature in model.signatures():
-                    beside.append(pictures(path, settings.sample_every, *common, data=data, board=board))
+                beside += pictures(path, settings.sample_every, *common, model, data, board)
             with stop, contextlib.closing(log):
                 model.fit(
                     batches,

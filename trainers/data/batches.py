@@ -13,6 +13,7 @@ from trainers.data import mapped
 from zoo.parts import noise
 from zoo.parts.levels import dequantized
 
+ROUNDS = 8  # of the cipher that permutes the rows of an epoch
 ORDER, PIXELS = 0, 1  # the positions of the two keys of a step: of the epoch's permutation, of the binarisation
 TEST_STREAM, DEQUANTIZATION_STREAM = (noise.stream(noise.BINARIZATION, i) for i in range(2))  # no model's
 
@@ -51,7 +52,7 @@ def batches(
       UserError: the data can not give what is asked for, or batch_size is larger than the set or not divisible.
     """
     images, labels = _readers(data, split, with_labels, binarize)
-    num_rows, example_shape = len(getattr(data, split)), data.shape
+    num_rows = len(getattr(data, split))
     size = f"batch_size is {batch_size}" + (f", a step takes {batches_per_step} of it" if batches_per_step > 1 else "")
     if not 1 <= batch_size * batches_per_step <= num_rows:
         most = num_rows // batches_per_step
@@ -62,26 +63,39 @@ def batches(
     shares = [num_replicas, batch_size // num_replicas]
     replica_ids = list(range(num_replicas) if replica_ids is None else replica_ids)
 
-    def permutation(epoch):
-        # `RandomIndexShuffle` uses as little as 8 bits of each of three words: words that count would soon repeat.
-        return tf.cast(noise.uniform(noise.key(seed, epoch, noise.DATA, ORDER), [3]) * 2**23, tf.int64)
-
     def step_batches(step):
-        place = step * batch_size + tf.range(batch_size, dtype=tf.int64)
-        epoch = place // num_rows
-        words = tf.gather([permutation(epoch[0]), permutation(epoch[0] + 1)], epoch - epoch[0])
-        last = np.int64(num_rows - 1)
-        row = tf.raw_ops.RandomIndexShuffle(index=place % num_rows, seed=words, max_index=last, rounds=8)
-        row = tf.gather(tf.reshape(row, shares), replica_ids)
+        row = tf.gather(tf.reshape(rows_of_step(seed, step, num_rows, batch_size), shares), replica_ids)
         # Noise for the whole batch, of which we keep our shares.
-        uniform = None
-        if binarize:
-            key = noise.key(seed, step, noise.DATA, PIXELS)
-            uniform = tf.gather(noise.uniform(key, [*shares, *example_shape]), replica_ids)
-        x = _served(images(row), uniform)
+        uniform = pixels_of_step(seed, step, [*shares, *data.shape]) if binarize else None
+        x = served(images(row), None if uniform is None else tf.gather(uniform, replica_ids))
         return (x, labels(row)) if with_labels else x
 
     return tf.data.Dataset.counter(start_step).map(as_written(step_batches)).unbatch().prefetch(2)
+
+
+def _shuffled(index, words, last):
+    return tf.raw_ops.RandomIndexShuffle(index=index, seed=words, max_index=last, rounds=ROUNDS)
+
+
+def rows_of_step(seed, step, num_rows, batch_size, shuffled=_shuffled):
+    """The numbers of the rows in the batch of a step, int64 [batch_size].
+
+    `shuffled` is a function of (index [n], words [n, 3], last) that permutes the numbers 0 .. last by the words.
+    """
+    place = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+    epoch = place // num_rows
+
+    def words(epoch):
+        # `RandomIndexShuffle` uses as little as 8 bits of each of three words: words that count would soon repeat.
+        return tf.cast(noise.uniform(noise.key(seed, epoch, noise.DATA, ORDER), [3]) * 2**23, tf.int64)
+
+    words = tf.gather([words(epoch[0]), words(epoch[0] + 1)], epoch - epoch[0])
+    return shuffled(place % num_rows, words, np.int64(num_rows - 1))
+
+
+def pixels_of_step(seed, step, shape):
+    """The uniform numbers by which the pixels of a step are binarised anew."""
+    return noise.uniform(noise.key(seed, step, noise.DATA, PIXELS), shape)
 
 
 def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequantize=False, split="test", rows=None):
@@ -99,7 +113,7 @@ def held_out_batches(data, batch_size, with_labels=False, binarize=False, dequan
     def batch(start):
         of_batch = tf.constant(rows)[start : start + batch_size]
         uniform = noise.uniform_rows(of_batch, data.shape, TEST_STREAM) if binarize else None
-        x = _served(images(of_batch), uniform)
+        x = served(images(of_batch), uniform)
         if dequantize and has_levels:
             x = dequantized(x, noise.uniform_rows(of_batch, data.shape, DEQUANTIZATION_STREAM))
         return (x, labels(of_batch)) if with_labels else x
@@ -124,7 +138,7 @@ def _readers(data, split, with_labels, binarize):
     return mapped.gather(x), None if labels is None else mapped.gather(labels)
 
 
-def _served(x, uniform=None):
+def served(x, uniform=None):
     """Rows as models take and serve them: pixels in [0, 1], binarised by uniform numbers where those are given."""
     if x.dtype != tf.uint8:
         return x
