@@ -61,19 +61,22 @@ def differentiable(optimizer, weights):
     """A function (values, gradients) -> values: what an optimizer's next steps would make of `weights`, as tensors.
 
     It changes no variable, and gradients go through it: Keras's own steps can not be differentiated. The averages of
-    Adam go on from where they are, as many steps as it is called; None among the gradients leaves a value alone.
+    Adam and a schedule of rates go on from where they are, as many steps as it is called; None among the gradients
+    leaves a value alone.
 
     Raises:
         ValueError: for an optimizer other than plain Adam or SGD.
     """
     optimizer = unscaled(optimizer)
-    extras = ("momentum", "nesterov", "amsgrad", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm")
+    extras = ("momentum", "nesterov", "amsgrad", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm",
+              "gradient_accumulation_steps")  # fmt: skip
     used = [name for name in extras if getattr(optimizer, name, None)]
     kind = type(optimizer)
     if kind not in (keras.optimizers.Adam, keras.optimizers.SGD) or used:
         given = f"{kind.__name__}{' with ' + ', '.join(used) if used else ''}"
         raise ValueError(f"steps of {given} can not be unrolled: give plain adam, or sgd without momentum.")
-    rate, steps = optimizer.learning_rate, tf.cast(optimizer.iterations.value, tf.float32)
+    schedule, steps = optimizer._learning_rate, tf.cast(optimizer.iterations.value, tf.float32)
+    is_schedule = isinstance(schedule, keras.optimizers.schedules.LearningRateSchedule)
     if kind is keras.optimizers.Adam:
         b1, b2, epsilon = optimizer.beta_1, optimizer.beta_2, optimizer.epsilon
         indices = [optimizer._get_variable_index(weight) for weight in weights]
@@ -81,7 +84,7 @@ def differentiable(optimizer, weights):
                     for of in (optimizer._momentums, optimizer._velocities)]  # fmt: skip
         averages = list(zip(*averages, strict=True))
 
-    def change(i, gradient):
+    def change(i, gradient, rate):
         if kind is keras.optimizers.SGD:
             return rate * gradient
         m, v = averages[i]
@@ -91,9 +94,10 @@ def differentiable(optimizer, weights):
 
     def step(values, gradients):
         nonlocal steps
+        rate = schedule(steps) if is_schedule else optimizer.learning_rate
         steps, moved = steps + 1.0, []
         for i, (weight, value, gradient) in enumerate(zip(weights, values, gradients, strict=True)):
-            moved.append(value if gradient is None else value - change(i, gradient))
+            moved.append(value if gradient is None else value - change(i, gradient, rate))
             if weight.constraint is not None:
                 moved[-1] = weight.constraint(moved[-1])
         return moved

@@ -36,16 +36,19 @@ def _path_of(run):
 def eigenvalues_against_theory(run, data, options):
     """How fast the players of a game turn and come nearer to its solution, near to it, beside theory.
 
-    Eigenvalues, of the largest imaginary part, of the matrix that fits the last half of the path best (least squares)
-    and of the game's own there, as those of a flow: real part and imaginary part of (eigenvalue - 1) / rate. Of a run
-    that logged every step (--log_every=1) and whose players have one rate.
+    Eigenvalues, of the largest imaginary part, or if all are real the largest, of the matrix that fits the last half of
+    the path best (least squares) and of the game's own there, as those of a flow: real part and imaginary part of
+    (eigenvalue - 1) / rate. Of a run that logged every step (--log_every=1) and whose players have one rate.
     """
     path, matrix = _path_of(run)
     rates = {float(optimizer.learning_rate) for optimizer in run.model.optimizers.values()}
     require(len(rates) == 1, "the players have different rates")
     half = path[len(path) // 2 :]
     fitted = np.linalg.lstsq(half[:-1], half[1:], rcond=None)[0].T
-    (measured, theory) = (max((np.linalg.eigvals(m) - 1.0) / min(rates), key=np.imag) for m in (fitted, matrix))
+    measured, theory = (
+        max((np.linalg.eigvals(m) - 1.0) / min(rates), key=lambda value: (value.imag, value.real))
+        for m in (fitted, matrix)
+    )
     return {
         "real_part": float(np.real(measured)),
         "real_part_in_theory": float(np.real(theory)),

@@ -155,7 +155,8 @@ class AdversarialGame(Game):
 
         f_K(G, D) = f(G, D_K),  D_0 = D,  D_{k+1} = D_k - Adam's or SGD's step along the gradient of D's loss at D_k
 
-        (Metz et al. 2017, section 2; f is the loss of G and that of the reals' side: V, in the minimax game).
+        (Metz et al. 2017, section 2; f is the loss of G and that of the reals' side: V, in the minimax game). Under a
+        strategy each replica's D goes ahead on its own rows.
         """
         x_tilde, weights = self.G(z, *y), self.weights_of("discriminator")
         step, values = differentiable(self.optimizers["discriminator"], weights), [w.value for w in weights]

@@ -3,10 +3,13 @@
     log p(theta_g | theta_d) = sum_n log D(G(z_n))                        - |theta_g|^2 / 2 sigma^2 + const.        (1)
     log p(theta_d | theta_g) = sum_n log D(x_n) + log(1 - D(G(z_n)))      - |theta_d|^2 / 2 sigma^2 + const.        (2)
 
-of N rows, z being integrated out by fresh draws. With U minus one of these, stochastic gradient Hamiltonian Monte Carlo
-draws from it, alpha being its friction and eta / N its rate (Chen et al. 2014, arXiv:1402.4102, equation 15):
+of N rows. z is drawn anew at each step, so that what counts is the mean of these logarithms over z, where the paper has
+that of p. With U minus one of them, stochastic gradient Hamiltonian Monte Carlo draws from it, alpha being its friction
+and eta / N its rate (Chen et al. 2014, arXiv:1402.4102, equation 15):
 
     v <- (1 - alpha) v - eta grad(U / N) + n,   n ~ N(0, 2 alpha eta / N),   theta <- theta + v
+
+but for what the size of steps does and the noise of minibatches, for which nothing is subtracted from n (beta^ = 0).
 
 That is SGD with momentum 1 - alpha and rate eta, to whose gradient noise of variance 2 alpha / (eta N) is added, which
 is how it is done here: alpha and eta are those of the optimizers. The noise times `noise` draws from the posterior to

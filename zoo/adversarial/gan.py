@@ -86,12 +86,15 @@ class GAN(AdversarialGame):
             return super().move_generator(x, z, *y, key=key)
         weights = self.weights_of("generator")
 
-        def loss(*theta):
+        def losses(*theta):  # state of D changes in its own moves only
             with keras.StatelessScope(zip(weights, theta, strict=True)):
-                return tf.reduce_mean(self.generator_losses(z)["generator"])
+                return self.generator_losses(z)
+
+        def loss(*theta):
+            return tf.reduce_mean(losses(*theta)["generator"])
 
         theta = [tf.convert_to_tensor(weight.value) for weight in weights]
         size = sum(weight.shape.num_elements() for weight in theta)
         epsilon = noise.normal(self.key("evolution"), [self.num_evolution_pairs, size])
-        self.track(self.generator_losses(z))
+        self.track(losses(*theta))
         self.descend("generator", evolution.gradient(loss, theta, epsilon, self.evolution_scale))

@@ -8,7 +8,7 @@
 G_k learns what the next smaller image lacks, h_k = I_k - l_k, given that image of the *data*; so the levels are games
 of their own, which share a minibatch and nothing else. A sample goes from the coarsest up:
 
-    x_K = G_K(z_K),   x_k = up(x_{k+1}) + G_k(z_k, up(x_{k+1})),   x = x_0                                          (4)
+    x_K = G_K(z_K),   x_k = up(x_{k+1}) + G_k(z_k, up(x_{k+1})),   x = x_0                                          (5)
 
 Notation, beside that of `adversarial_game.py`:
 

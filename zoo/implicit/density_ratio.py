@@ -89,7 +89,7 @@ class DensityRatio(Game):
 
     def losses(self, x, label, training=True):
         v, y, of = self.v(x, training), self.y(label), RATIO_LOSSES[self.loss]
-        loss = tf.where(y > 0.5, -of.slope(v), of.conjugate(v))  # -log S(x) of p, -log(1 - S(x)) of q
+        loss = tf.where(y > 0.5, -of.slope(v), of.conjugate(v))  # logistic: -log S(x) of p, -log(1 - S(x)) of q
         return {"classifier": loss, "accuracy": (of.log_ratio(v) > 0.0) == (y > 0.5)}
 
     def train_step(self, data):

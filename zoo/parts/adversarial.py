@@ -26,8 +26,9 @@ class LossPair:
     generator(fake): loss per example of what makes the fakes, from D's outputs [batch] on them.
     encoder(real): the same for what has a part in the reals, as ALI's encoder has.
     divergence(real, fake): what D sees of the difference, per example. Where D judges each row by itself, its mean is
-        a lower bound of a divergence, and equal to it where D is optimal; of packs, where it judges packs. In training
-        a D with batch normalisation judges whole minibatches, which differ more than their rows do: no bound.
+        a lower bound of a divergence, and equal to it where D is optimal; of packs, where it judges packs. A D with
+        minibatch deviation, and in training one with batch normalisation, judges whole minibatches, which differ more
+        than their rows do: no bound.
     score(output): positive where D takes it for real, or None where an output has no such sign.
     probability(output): of being real, or None where D does not say.
     """

@@ -89,7 +89,8 @@ class MinibatchDeviation(keras.layers.Layer):
     """[batch, ..., c] with one channel more: how much the rows of the minibatch differ, one number for all of them.
 
     The standard deviation over the minibatch, averaged over all elements of a row, by which a discriminator sees a lack
-    of variety (Karras et al. 2018, arXiv:1710.10196, section 3). What follows is no function of one row alone.
+    of variety (Karras et al. 2018, arXiv:1710.10196, section 3). What follows is no function of one row alone. Under a
+    strategy each replica has the deviation of its own rows.
     """
 
     def call(self, x):

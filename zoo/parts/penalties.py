@@ -3,6 +3,7 @@
 Each penalty is a function of (D, real, fake, key) that returns float32 [batch]:
 
     D: function x [batch, ...] -> outputs [batch], each of its own row alone, which batch normalisation would spoil.
+        With minibatch deviation dD/dx is the slope of all outputs' sum, as in the code of Karras et al. 2018.
     real, fake: float32 [batch, ...], data and samples.
     key: of `noise.key`, for those penalties that draw where to look.
 """

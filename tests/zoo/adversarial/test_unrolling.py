@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras.optimizers import SGD, Adam, RMSprop
+from keras.optimizers.schedules import ExponentialDecay
 
 from tests.models import batch_of, make
 from zoo.adversarial.gan import GAN
 from zoo.optimizers import differentiable
+
+FALLING = ExponentialDecay(0.2, 1, 0.7)  # to 0.7 of it with every step
 
 
 def start(optimizer, value=0.3):
@@ -53,7 +56,10 @@ def test_a_step_of_the_whole_game_in_closed_form(num_steps):
     np.testing.assert_allclose(model.generator.get_weights()[1], [g + rate * (y_k + g * dy_dg)], rtol=1e-6)
 
 
-@pytest.mark.parametrize("make", [lambda: SGD(0.1), lambda: Adam(0.1, 0.5), lambda: Adam(0.1, epsilon=0.3)])
+@pytest.mark.parametrize("make", [
+    lambda: SGD(0.1), lambda: Adam(0.1, 0.5), lambda: Adam(0.1, epsilon=0.3), lambda: SGD(FALLING),
+    lambda: Adam(FALLING),
+])  # fmt: skip
 def test_steps_are_those_of_the_optimizer_and_can_be_differentiated(make):
     optimizer = make()
     variable = start(optimizer)
@@ -92,6 +98,7 @@ def test_a_flat_loss_has_no_slope_but_a_finite_one():
 
 @pytest.mark.parametrize("optimizer, given", [
     (RMSprop(), "RMSprop"), (SGD(0.1, momentum=0.9), "SGD with momentum"), (Adam(clipnorm=1.0), "Adam with clipnorm"),
+    (SGD(gradient_accumulation_steps=2), "SGD with gradient_accumulation_steps"),
 ])  # fmt: skip
 def test_other_optimizers_are_refused(optimizer, given):
     model = GAN(data_shape=(1,), generator_units=(), discriminator_units=(), num_unrolled_steps=1)

@@ -78,6 +78,14 @@ def test_a_generator_of_black_and_white_learns_by_it_alone():
     assert all(np.any(a != b) for a, b in zip(before, model.weights_of("generator"), strict=True))
 
 
+def test_a_move_of_the_generator_leaves_the_state_of_D_alone():
+    model = make("gan", num_evolution_pairs=2, weight_constraint="spectral_norm")
+    before = [v.numpy() for v in model.discriminator.non_trainable_variables]
+    model.move_generator(batch_of(model), model.latent(tf.range(8, dtype=tf.int64)))
+    for a, b in zip(before, model.discriminator.non_trainable_variables, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("options, message", [
     ({"binary": True}, "binary pixels have no gradient: give num_evolution_pairs"),
     ({"num_evolution_pairs": 2, "generator_batch_norm": True}, "num_evolution_pairs does not go with"),

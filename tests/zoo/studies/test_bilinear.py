@@ -139,3 +139,14 @@ def test_eigenvalues_of_the_dirac_gan(function, slope, gamma, tmp_path):
     t = 0.3 * 0.7
     f_prime = 1.0 if function == "identity" else 1 / (1 + np.exp(t))
     np.testing.assert_allclose([tape.gradient(V, x), tape.gradient(V, y)], [f_prime * 0.7, f_prime * 0.3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("play", ["simultaneous", "alternating"])
+@pytest.mark.parametrize("x0, y0", [(1.0, 0.2), (0.3, 0.3), (1.0, 0.0), (0.1, 2.0)])
+def test_of_real_eigenvalues_the_slower_ones_are_compared(play, x0, y0, tmp_path):
+    """In whatever order the fitted pair comes: of the faster one only rounding is left in the path's last half."""
+    model = game(play, gamma=8.0, x0=x0, y0=y0)
+    path = np.float32([np.linalg.matrix_power(model.linear_map(), t) @ [x0, y0] for t in range(101)])
+    report = report_of(model, path, tmp_path, metric=theory.eigenvalues_against_theory)
+    np.testing.assert_allclose(report["real_part"], report["real_part_in_theory"], rtol=1e-4)
+    assert report["imaginary_part"] == report["imaginary_part_in_theory"] == 0.0
