@@ -1,6 +1,7 @@
 """Two logical CPU devices for the strategy tests, and a quiet TensorFlow. Must run before TensorFlow starts.
 
-Operations are deterministic, as they are in every training.
+Operations are deterministic, as they are in every training. XLA compiles as ever, but for LLVM's passes, which do not
+depend on our code and take most of the time; `make test-all` has them, too.
 """
 
 import gc
@@ -14,6 +15,9 @@ from common import cli
 # Whoever starts the tests may have signals ignored, as shells do in the background, and so would all their processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+if not os.environ.get("ALL_VARIANTS"):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 with cli.quiet():
     import keras
