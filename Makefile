@@ -14,7 +14,7 @@ demo: .venv/ready
 test: .venv/ready-to-test
 	$(BIN)/python -m pytest -n 2 --dist=loadgroup
 
-# The same, every check over every variant of the adversarial games.
+# The same, every check over every variant of the adversarial games, and with all that XLA does to make code fast.
 test-all: .venv/ready-to-test
 	ALL_VARIANTS=1 $(BIN)/python -m pytest -n 2 --dist=loadgroup
 

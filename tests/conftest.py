@@ -1,8 +1,10 @@
 """Two logical CPU devices for the strategy tests, and a quiet TensorFlow. Must run before TensorFlow starts.
 
-Operations are deterministic, as they are in every training.
+Operations are deterministic, as they are in every training. XLA compiles as ever, but for LLVM's passes, which do not
+depend on our code and take most of the time; `make test-all` has them, too.
 """
 
+import gc
 import os
 import signal
 
@@ -13,6 +15,9 @@ from common import cli
 # Whoever starts the tests may have signals ignored, as shells do in the background, and so would all their processes.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+if not os.environ.get("ALL_VARIANTS"):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
 with cli.quiet():
     import keras
@@ -31,8 +36,15 @@ def pytest_addoption(parser):
     parser.addoption("--one-of-each-family", action="store_true", help="leave out the other models of a family")
 
 
+def group_of(item):
+    """The model whose tests share what is made for it, or "" of a test that shares nothing."""
+    return next((mark.args[0] for mark in item.iter_markers("xdist_group")), "")
+
+
+@pytest.hookimpl(trylast=True)  # after pytest's own order
 def pytest_collection_modifyitems(config, items):
-    """Leaves out all models but the last of each family by their names, where that is asked for."""
+    """Takes model after model; leaves out all but the last of each family by their names, where that is asked for."""
+    items.sort(key=group_of)
     if config.getoption("--one-of-each-family"):
         chosen = {cls.__module__.split(".")[1]: name for name, cls in sorted(MODELS.items())}
         others = set(MODELS) - set(chosen.values())
@@ -43,6 +55,23 @@ def pytest_collection_modifyitems(config, items):
 
         config.hook.pytest_deselected(items=list(filter(is_of_another, items)))
         items[:] = [item for item in items if not is_of_another(item)]
+
+
+def pytest_collection_finish():
+    gc.freeze()  # what is imported never becomes garbage
+    gc.set_threshold(10_000)  # a graph alone is tens of thousands of objects
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """What a model leaves behind, such as the gradients that TensorFlow registers, is not searched for garbage again.
+
+    Collections would take longer with each model: in the end, many seconds.
+    """
+    yield
+    if nextitem and group_of(item) != group_of(nextitem):
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
