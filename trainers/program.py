@@ -130,11 +130,18 @@ def write(settings, number, with_expected):
                 f"{settings.num_steps - first_step} steps are left, no multiple of --steps_per_call={number}: give "
                 "another."
             )
+        folder = path / FOLDER
+        if last_step(folder) > first_step:
+            raise cli.UserError(
+                f"{folder} has the result of step {last_step(folder)}, which was not read: let trainers.program read "
+                "it, or delete it."
+            )
         model = rundir.make_model(settings, facts)
         if checkpoint:
             model.load_weights(checkpoint)
         elif settings.initial_weights:
             initial_weights.give(model, settings.initial_weights)
+        run.training_data(settings, data, model, tf.distribute.get_strategy(), first_step)  # what can not be is told
         rundir.prepare(settings, facts)
         inputs = {"x": tf.constant(data.train)}
         if model.labelled:
@@ -155,7 +162,6 @@ def write(settings, number, with_expected):
             "paths": [variables_of(model)[number].path for number in captured],
             "aliases": aliases,
         }
-        folder = path / FOLDER
         folder.mkdir(exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
@@ -167,6 +173,13 @@ def write(settings, number, with_expected):
             steps(*inputs.values())
             np.savez(folder / "expected.npz", **sketches(values_of(model, captured)))
     return folder
+
+
+def last_step(folder):
+    """The step that the client has reached, 0 if it has not begun."""
+    log = folder / "metrics.jsonl"
+    lines = log.read_text().splitlines() if log.exists() else []
+    return json.loads(lines[-1])["step"] if lines else 0
 
 
 def without_copies(code):

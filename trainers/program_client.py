@@ -12,15 +12,15 @@ import sys
 import time
 from pathlib import Path
 
-os.environ["JAX_ENABLE_X64"] = "1"  # steps are int64
-os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several programs may share a card
 SAVE_EVERY = 30.0  # seconds
 
 
 class Program:
     """A program on a device: its variables' values, and `call`, which takes them `steps_per_call` steps further."""
 
-    def __init__(self, folder, client=None):
+    def __init__(self, folder):
+        os.environ["JAX_ENABLE_X64"] = "1"  # steps are int64
+        os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several programs may share a card
         import jax
         import numpy as np
         from jax._src import xla_bridge  # what JAX has for programs of others has no public name
@@ -29,7 +29,7 @@ class Program:
 
         self.folder, self.about = folder, json.loads((folder / "program.json").read_text())
         result = folder / "result.npz"
-        client = client or xla_bridge.get_backend()
+        client = xla_bridge.get_backend()
         self.device = client.local_devices()[0]
         code = _jax.mlir.hlo_to_stablehlo((folder / "steps.hlo").read_bytes())
         place = _jax.DeviceList((self.device,))

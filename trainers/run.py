@@ -57,7 +57,15 @@ def strategy_of(settings):
 
 
 def training_data(settings, data, model, strategy, first_step):
-    """The batches of the steps `first_step` .. `num_steps`, spread over the replicas of the strategy."""
+    """The batches of the steps `first_step` .. `num_steps`, spread over the replicas of the strategy.
+
+    Raises:
+        UserError: if the model can not take the data.
+    """
+    try:
+        model.check_rows(data.train, data.train_labels if model.labelled else None)
+    except ValueError as error:
+        raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
     if settings.strategy == "none":
         return data_of_replicas(settings, data, model, 1, [0], first_step)
 
@@ -210,10 +218,6 @@ def train(settings):
         if 0 < first_step < settings.num_steps:
             rundir.check_resumable(path, model)
         batches = training_data(settings, data, model, strategy, first_step)
-        try:
-            model.check_rows(data.train, data.train_labels if model.labelled else None)
-        except ValueError as error:
-            raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
         if settings.jit_compile == "auto" and first_step == 0:  # else it is what it was so far
             trial = data_of_replicas(settings, data, model, strategy.num_replicas_in_sync, [0], 0)
             settings = settings.having(jit_compile=compilers.choose(new_model, trial, settings.num_steps, strategy))

@@ -59,6 +59,8 @@ def test_a_run_goes_on_in_a_program_with_the_same_steps(arguments, tmp_path, cap
     else:
         assert "at step 5 of 10" in client(folder, "--seconds=0")  # and begins again
     assert "at step 10 of 10" in client(folder)
+    with mistake("has the result of step 10, which was not read"):
+        write(there, *arguments)
     program.main(["", "read", f"--run_dir={there}"])
     assert "the checkpoint of step 10" in capsys.readouterr().out
 
@@ -78,6 +80,7 @@ def test_a_run_goes_on_in_a_program_with_the_same_steps(arguments, tmp_path, cap
     [
         (["write", *VAE, "--steps_per_call=4"], "10 steps are left, no multiple of --steps_per_call=4"),
         (["write", *VAE, "--strategy=mirrored"], "a program runs on one device"),
+        (["write", *VAE, "--batch_size=2000"], "batch_size is 2000, but digits has"),
         (["read"], "has no result.npz: let trainers/program_client.py run it first"),
     ],
 )
