@@ -60,14 +60,8 @@ def training_data(settings, data, model, strategy, first_step):
     """The batches of the steps `first_step` .. `num_steps`, spread over the replicas of the strategy.
 
     Raises:
-        UserError: if the model can not take the data.
+        UserError: if the data can not give what is asked for, or the model not take it.
     """
-    try:
-        model.check_rows(data.train, data.train_labels if model.labelled else None)
-    except ValueError as error:
-        raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
-    if settings.strategy == "none":
-        return data_of_replicas(settings, data, model, 1, [0], first_step)
 
     def of_worker(context):
         local = context.num_replicas_in_sync // context.num_input_pipelines
@@ -75,7 +69,15 @@ def training_data(settings, data, model, strategy, first_step):
         replica_ids = list(range(first, first + local))
         return data_of_replicas(settings, data, model, context.num_replicas_in_sync, replica_ids, first_step)
 
-    return strategy.distribute_datasets_from_function(of_worker)
+    if settings.strategy == "none":
+        batches = data_of_replicas(settings, data, model, 1, [0], first_step)
+    else:
+        batches = strategy.distribute_datasets_from_function(of_worker)
+    try:
+        model.check_rows(data.train, data.train_labels if model.labelled else None)
+    except ValueError as error:
+        raise cli.UserError(f"--model={settings.model} --dataset={settings.dataset}: {error}") from error
+    return batches
 
 
 def data_of_replicas(settings, data, model, num_replicas, replica_ids, first_step):
