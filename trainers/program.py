@@ -119,11 +119,11 @@ def write(settings, number, with_expected):
     if settings.strategy != "none":
         raise cli.UserError(f"--strategy={settings.strategy}: a program runs on one device; give --strategy=none.")
     tf.config.experimental.enable_op_determinism()  # as in a run: TensorFlow makes other graphs without
-    data = data_of(settings)
+    data = run.data_of(settings)
     if isinstance(data.train, np.memmap):
         raise cli.UserError(f"--dataset={settings.dataset} stays in its file, and a program takes its data along.")
     settings = settings.having(jit_compile="true")
-    facts = rundir.facts_of(settings, data)
+    facts = rundir.facts_of(settings, data, "trainers.program")
     with run.begun(settings, facts, tf.distribute.get_strategy()) as (path, first_step, checkpoint):
         if (settings.num_steps - first_step) % number or first_step == settings.num_steps:
             raise cli.UserError(
@@ -194,13 +194,6 @@ def without_copies(code):
     return module.SerializeToString()
 
 
-def data_of(settings):
-    from trainers.data import load
-
-    options = {name: getattr(settings, name) for name in ("data_dir", "image_side", "image_channels", "splits")}
-    return load(settings.dataset, **options)
-
-
 def values_of(model, numbers):
     """Dict, number of a variable as text -> its value, as the client has it."""
     variables = variables_of(model)
@@ -238,7 +231,7 @@ def read(run_dir):
         rundir.write_text(log, "".join(before) + (folder / "metrics.jsonl").read_text())
         rundir.save(model, path, step, keep=settings.keep_checkpoints)
         board = callbacks.Board(path / "tensorboard", first)
-        for picture in run.pictures(path, 1, first, step, model, data_of(settings), board):
+        for picture in run.pictures(path, 1, first, step, model, run.data_of(settings), board):
             picture.set_model(model)
             picture.on_train_begin()
             picture.act(step, {})

@@ -6,6 +6,7 @@ program: result.npz, the newest values of the variables; metrics.jsonl, a line f
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -87,7 +88,7 @@ def train(program, seconds):
         number = about["steps_per_call"]
         step += number
         pace = {"steps_per_second": number / took, "cpu_seconds_per_step": cpu / number}
-        if any(value != value for value in logs.values()):
+        if not all(map(math.isfinite, logs.values())):
             sys.exit(f"error: a loss is not finite at step {step} of {folder}.")
         kept.append(json.dumps({"step": step, **logs, **pace}) + "\n")
         if time.perf_counter() - saved > SAVE_EVERY:

@@ -56,6 +56,14 @@ def strategy_of(settings):
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(num_replicas)], cross_device_ops=reduction)
 
 
+def data_of(settings):
+    """The dataset of a run."""
+    from trainers.data import load
+
+    options = {name: getattr(settings, name) for name in ("data_dir", "image_side", "image_channels", "splits")}
+    return load(settings.dataset, **options)
+
+
 def training_data(settings, data, model, strategy, first_step):
     """The batches of the steps `first_step` .. `num_steps`, spread over the replicas of the strategy.
 
@@ -190,7 +198,6 @@ def train(settings):
     import tensorflow as tf
 
     from trainers import callbacks, compilers, evaluate, initial_weights, rundir
-    from trainers.data import load
 
     with cli.writing("a temporary file"):
         tempfile.gettempdir()  # where Keras makes folders for checkpoints
@@ -198,13 +205,7 @@ def train(settings):
     rundir.configure_keras(settings.precision)
     strategy = strategy_of(settings)  # first: it divides the CPU and connects workers, which TensorFlow refuses later
     tf.config.experimental.enable_op_determinism()
-    data = load(
-        settings.dataset,
-        data_dir=settings.data_dir,
-        image_side=settings.image_side,
-        image_channels=settings.image_channels,
-        splits=settings.splits,
-    )
+    data = data_of(settings)
     facts = rundir.facts_of(settings, data)
     with all_workers(settings), begun(settings, facts, strategy) as (path, first_step, checkpoint):
         settings = compilers.settled(settings)

@@ -62,8 +62,8 @@ def write_text(path, text):
     write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
-def facts_of(settings, data):
-    """What a model card needs to know of a run, JSON-able."""
+def facts_of(settings, data, command="trainers.run"):
+    """What a model card needs to know of a run that this command begins, JSON-able."""
     return {
         "model": settings.model,
         "dataset": data.name,
@@ -74,7 +74,7 @@ def facts_of(settings, data):
         "num_classes": data.num_classes,
         "num_train": len(data.train),
         "class_names": data.class_names,
-        "command": shlex.join(["python", "-m", "trainers.run", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", command, *sys.argv[1:]]),
         **provenance.here(),
         "versions": {package.__name__: package.__version__ for package in (zoo, tf, keras, np)},
     }

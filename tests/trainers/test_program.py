@@ -75,6 +75,12 @@ def test_a_run_goes_on_in_a_program_with_the_same_steps(arguments, tmp_path, cap
     assert ours.facts["machine"].keys() == theirs.facts["machine"].keys()
 
 
+def test_a_new_run_names_the_command_that_made_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["program.py", "write", *VAE])
+    write(tmp_path, *VAE)
+    assert rundir.read_facts(tmp_path)["command"].startswith("python -m trainers.program write --flagfile=")
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
