@@ -51,9 +51,8 @@ GPU = """\
 Milliseconds of a training step on one {device}, medians of turns. Ours is the step with its data, a hundred in one
 call, as XLA compiles it outside of TensorFlow (`trainers.program`); PyTorch's has one batch that lies on the card. Of
 small networks that is mostly what it takes to start an operation, which a program of many steps does not pay; CUDA
-graphs, by which PyTorch saves it too where a step allows them, were not tried. The last column is what one
-step there differs from one by TensorFlow on a CPU, both in full float32: the largest difference of a variable, by its
-length.
+graphs, by which PyTorch saves it too where a step allows them, were not tried. The last column is what one step there
+differs from one by TensorFlow on a CPU, both in full float32: the largest difference of a variable, by its length.
 
 ```sh
 python -m benchmarks.gpu prepare FOLDER

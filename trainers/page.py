@@ -132,6 +132,7 @@ def _how(name, found):
     memory = f" ({machine['memory_gib']} GiB)" if machine.get("memory_gib") else ""
     measured = [how for metric, how in runs[0]["measured"].items() if metric != OBJECTIVES]
     by = " and ".join(f"`{command}`" for command in dict.fromkeys(how["command"] for how in measured))
+    by = f", measured by {by}" if by else ""  # a run may have nothing that the page compares
     settings = {}
     for metric in summary(runs):
         if line := tables.line_of(tables.numbers(runs[0]["results"][metric])[1]):
@@ -139,7 +140,7 @@ def _how(name, found):
     lines = [
         f"- `{name}`: {found['num_weights']:,} weights, {found['step']:,} steps{took} on {', '.join(devices)}{memory};",
         f"  {seeds}; commit {found['commit'] or 'unknown'}, added {found['date']}.",
-        f"  By `{found['command']}`, measured by {by}.",
+        f"  By `{found['command']}`{by}.",
         *(f"  With {line}: {', '.join(metrics)}." for line, metrics in settings.items()),
     ]
     return "\n".join(lines)
