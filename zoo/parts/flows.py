@@ -10,6 +10,7 @@ are functions of the data: numbers [batch, num_parameters] that an encoder gives
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -58,12 +59,13 @@ def dot(a, b):
 def planar(w, u, b):
     """f(z) = z + u_hat tanh(w'z + b), for w and u [..., size] and b [..., 1], any real numbers.
 
-    u_hat = u + (softplus(w'u) - 1 - w'u) w / ||w||^2 has w'u_hat > -1, without which f has no inverse (Rezende and
-    Mohamed 2015, equations 10 to 12 and appendix A.1). With u = 0 it is not the identity.
+    u_hat = u + (softplus(w'u + log(e - 1)) - 1 - w'u) w / ||w||^2 has w'u_hat > -1, without which f has no inverse, and
+    u_hat = 0 where u = 0. (Rezende and Mohamed 2015, equations 10 to 12 and appendix A.1, where log(e - 1) is missing:
+    there u_hat grows as 1 / ||w|| for small w and any u, and with b so does the step that f makes.)
     """
     wu, squared = dot(w, u), dot(w, w)
-    u_hat = u + tf.math.divide_no_nan(tf.nn.softplus(wu) - 1.0 - wu, squared) * w
-    slope = tf.where(squared > 0.0, tf.nn.softplus(wu), tf.ones_like(wu))  # 1 + w'u_hat
+    slope = tf.nn.softplus(wu + math.log(math.e - 1.0))  # 1 + w'u_hat, 1 at w'u = 0
+    u_hat = u + tf.math.divide_no_nan(slope - 1.0 - wu, squared) * w
 
     def forward(z):
         t = tf.tanh(dot(w, z) + b)

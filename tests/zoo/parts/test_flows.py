@@ -73,11 +73,19 @@ def softplus(x):
     return np.logaddexp(x, 0.0)
 
 
+def one_plus(wu):
+    """1 + w'u_hat of a planar step."""
+    return softplus(wu + np.log(np.e - 1.0))
+
+
 def test_planar_is_the_papers():
-    """With ||w||^2 below. The determinant is positive also where 1 + w'u_hat is less than float32 has beside 1."""
+    """With ||w||^2 below, and a constant for u_hat = 0 at u = 0.
+
+    The determinant is positive also where 1 + w'u_hat is less than float32 has beside 1.
+    """
     w, u, b = PLANAR
     wu, squared = np.sum(w * u, 1, keepdims=True), np.sum(w**2, 1, keepdims=True)
-    u_hat = u + (softplus(wu) - 1.0 - wu) * w / squared
+    u_hat = u + (one_plus(wu) - 1.0 - wu) * w / squared
     h = np.tanh(np.sum(w * Z, 1, keepdims=True) + b)
     y, log_det = STEPS["planar"].forward(Z)
     np.testing.assert_allclose(y, Z + u_hat * h, rtol=1e-12)
@@ -85,6 +93,14 @@ def test_planar_is_the_papers():
     big = tf.constant([[40.0, 0.0]])
     _, log_det = flows.planar(big, -big, tf.zeros([1, 1])).forward(tf.constant([[1e-3, 2.0]]))
     np.testing.assert_allclose(log_det, 2.0 * np.log(np.tanh(0.04)), rtol=1e-4)
+
+
+def test_planar_begins_near_the_identity():
+    """Of small w and u, whatever b is: where u_hat grows as 1 / ||w||, a first step of training makes z leap."""
+    w, u, b = np.full([1, SIZE], 1e-3), np.full([1, SIZE], 1e-2), np.ones([1, 1])
+    y, log_det = flows.planar(*map(tf.constant, (w, u, b))).forward(Z)
+    np.testing.assert_allclose(y, Z, atol=0.02)
+    np.testing.assert_allclose(log_det, 0.0, atol=0.02)
 
 
 def test_radial_is_the_papers():
@@ -109,7 +125,7 @@ LINE = np.linspace(-40.0, 40.0, 400_001)
 
 def inverse_of_planar(y, w, u, b):
     """z = y - u_hat tanh(a + b), in which a = w'z solves w'y = a + w'u_hat tanh(a + b)."""
-    wu_hat = softplus(w @ u) - 1.0
+    wu_hat = one_plus(w @ u) - 1.0
     a = np.interp(y @ w, LINE + wu_hat * np.tanh(LINE + b), LINE)
     return y - (u + (wu_hat - w @ u) * w / (w @ w)) * np.tanh(a + b)[:, None]
 
@@ -125,7 +141,7 @@ def inverse_of_radial(y, centre, alpha, beta):
 @pytest.mark.parametrize("step, inverse, parameters", [
     (flows.planar, inverse_of_planar, ([1.0, 2.0], [1.0, 0.5], [0.3])),
     (flows.planar, inverse_of_planar, ([1.0, 2.0], [-0.5, -0.5], [-0.5])),
-    (flows.planar, inverse_of_planar, ([0.3, 0.1], [0.0, 0.0], [1.0])),
+    (flows.planar, inverse_of_planar, ([0.3, 0.1], [-3.0, 1.0], [1.0])),
     (flows.radial, inverse_of_radial, ([0.5, -0.5], [0.5], [2.0])),
     (flows.radial, inverse_of_radial, ([0.5, -0.5], [1.5], [-1.0])),
 ])  # fmt: skip
