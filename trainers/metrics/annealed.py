@@ -1,13 +1,37 @@
 """Log-likelihoods by annealed importance sampling, of decoders and of models with a partition function."""
 
+import dataclasses
+import math
+
 import numpy as np
 import tensorflow as tf
+from tensorflow_probability import distributions as tfd
 
 from common.cli import progress
 from common.graph import graph
 from trainers.metrics import likelihood
 from trainers.metrics.rows import batches, held_out, require, served
-from zoo.parts import annealing, estimators, noise
+from zoo.parts import annealing, estimators, networks, noise
+
+
+class Blurred:
+    """A generator with the likelihood p(x|z) = N(x; G(z), variance I), which Wu et al. 2017 give to those without one.
+
+    G(z) and x are as they are served, pixels in [0, 1].
+    """
+
+    support, labelled, conditional = "reals", False, False
+
+    def __init__(self, model, variance):
+        require("decode" in model.signatures(), "the model has no generator of a latent")
+        require(not model.conditional, "the model's generator is told a class, and chains are not")
+        self.latent_prior, self.latent_size = model.latent_prior, model.latent_size
+        self.decode, self.event_ndims = model.decode, len(model.data_shape)
+        self.deviation = math.sqrt(variance)
+
+    def p(self, z):
+        mean = networks.over_leading_axes(lambda z, training: self.decode(z), z)
+        return tfd.Independent(tfd.Normal(mean, self.deviation), self.event_ndims)
 
 
 def require_chains(model):
@@ -21,8 +45,10 @@ def ais_nll(run, data, options):
     """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
 
     Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
-    `ais_gap` tells how much that may be.
+    `ais_gap` tells how much that may be. With `--decoder_variance` p(x|z) is that of `Blurred`, for any generator.
     """
+    if options.decoder_variance:
+        run = dataclasses.replace(run, model=Blurred(run.model, options.decoder_variance))
     model = run.model
     require_chains(model)
     likelihood.require_density(run, data)

@@ -1,6 +1,8 @@
 """Log-likelihoods by annealed importance sampling, by quadrature and against made-up log Z."""
 
 import contextlib
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ from scipy import special, stats
 
 from tests.trainers.metrics.made import NUM_ROWS, data_of, model_of, options, run_of
 from trainers.metrics.annealed import ais_gap, ais_log_likelihood, ais_nll
-from zoo.parts import annealing
+from trainers.rundir import Run
+from zoo.parts import annealing, distributions
 from zoo.variational.vae import VAE
 
 
@@ -54,6 +57,20 @@ def test_ais_gap_by_quadrature(likelihood, data_shape, kernel, batch_size):
     for name in ("log_prob_lower_bound", "log_prob_upper_bound"):
         np.testing.assert_allclose(found[f"{name}_standard_error"], log_px.std() / np.sqrt(num), rtol=0.3)
     assert found["num_examples"] == num and found["num_temperatures"] == 4
+
+
+@pytest.mark.slow
+def test_ais_nll_of_a_generator_that_is_given_a_variance():
+    """z ~ N(0, I) and a linear G: p(x) = N(b, W W' + variance I)."""
+    W, b, variance = np.array([[0.5, -0.2, 0.1], [0.3, 0.4, -0.6]], np.float32), np.float32(0.2), 0.05
+    model = model_of(decode=lambda z: tf.matmul(z, W) + b)
+    model.latent_prior, model.latent_size, model.data_shape = distributions.PRIORS["normal"], 2, (3,)
+    x = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    run = Run(Path(), model, 1, SimpleNamespace(dynamic_binarization=False), {})
+    more = {"num_ais_examples": 20, "num_ais_chains": 20, "num_ais_temperatures": 200, "num_ais_leapfrog_steps": 5}
+    found = ais_nll(run, data_of(x, x), options(decoder_variance=variance, **more))
+    truth = stats.multivariate_normal(np.full(3, b), W.T @ W + variance * np.eye(3)).logpdf(x)
+    assert found["nll"] == pytest.approx(-truth.mean(), abs=0.1)
 
 
 @pytest.mark.parametrize("spread", [0.0, 2.0])
