@@ -1,7 +1,7 @@
 """A training as one program that needs no TensorFlow, for accelerators for which TensorFlow is not built.
 
     python -m trainers.program write --flagfile=configs/NAME.cfg     # here: makes RUN_DIR/program/
-    python trainers/program_client.py RUN_DIR/program                # there: JAX and NumPy are all that it needs
+    python trainers/program_client.py RUN_DIR/program ...            # there: JAX and NumPy are all that it needs
     python -m trainers.program read --run_dir=RUN_DIR                # here: the checkpoint, as if trained here
 
 The program is XLA's own (HLO) of many steps in a row, with what they take of the data and of random numbers in it: up

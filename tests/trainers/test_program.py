@@ -42,10 +42,12 @@ def write(run_dir, *arguments):
     return run_dir / "program"
 
 
-def client(*arguments):
+def client(*arguments, status=0):
     """What the client prints, in an environment without the zoo's packages in sight."""
     command = [sys.executable, ROOT / "trainers" / "program_client.py", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd="/").stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd="/")
+    assert done.returncode == status
+    return done.stdout
 
 
 @pytest.mark.parametrize("arguments", [[*VAE, "--dynamic_binarization"], CGAN], ids=["vae", "cgan"])
@@ -73,6 +75,15 @@ def test_a_run_goes_on_in_a_program_with_the_same_steps(arguments, tmp_path, cap
         assert all(np.isclose(a[name], b[name], rtol=1e-3, atol=1e-4) for name in a if "second" not in name)
     assert (there / "samples" / "step_000010.png").exists()
     assert ours.facts["machine"].keys() == theirs.facts["machine"].keys()
+
+
+def test_several_programs_run_side_by_side(tmp_path, capfd):
+    """And one that is broken does not stop another."""
+    folders = [write(tmp_path / f"seed_{seed}", *VAE, f"--seed={seed}") for seed in range(2)]
+    lines = client(*folders, tmp_path / "none", status=1).splitlines()
+    assert all("compiled for" in line for line in lines[:2])  # both before the first one runs
+    assert sum("at step 10 of 10" in line for line in lines[2:]) == 2
+    assert "error: " in capfd.readouterr().err
 
 
 def test_a_new_run_names_the_command_that_made_it(tmp_path, monkeypatch):
