@@ -30,6 +30,7 @@ OF_DENSITY = (  # metrics of p(x), the first of which that a result has is the o
     ("ais_log_likelihood", False),
     ("importance_weighted_nll", False),
 )
+FIRST = (*(metric for metric, _ in OF_DENSITY), "frechet_distance")  # what README tells of a result, if it is there
 SPEED = "samples_per_second"
 OF_OWN_SAMPLES = "ais_gap"  # bounds on log p(x) of what the model draws, not of test data
 PICTURES_IN_A_ROW = 3
@@ -77,11 +78,12 @@ def render(records):
 
 
 def short(records):
-    """README's table: of each result what papers have numbers of, else the first number."""
+    """README's table: of each result what papers have numbers of, else the first of `FIRST`, else its first number."""
     rows = []
     for name, found in records.items():
         of_one = _rows(name, found, "")
-        rows += _once([row for row in of_one if row[-1]] or of_one[:1])
+        first = [row for metric in FIRST for row in of_one if f"#{metric})" in row[3]]
+        rows += _once([row for row in of_one if row[-1]] or [*first, *of_one][:1])
     head = [title for title in HEAD if title != "floor"]
     rows = [row[:5] + row[6:] for row in rows]
     return (_table(head, rows) if rows else NOTHING) + f"\n\n{MORE}"

@@ -115,6 +115,18 @@ def test_a_line_has_each_column(root):
     ]
 
 
+@pytest.mark.parametrize(("measured", "told"), [
+    ({"active_units": {"active_units": 9}, "frechet_distance": DISTANCE, "importance_weighted_nll": NLL}, "nll"),
+    ({"class_accuracy": {"class_accuracy": 0.5}, "frechet_distance": DISTANCE}, "frechet_distance"),
+    ({"class_accuracy": {"class_accuracy": 0.5}, "two_sample_test": {"two_sample_accuracy": 0.6}}, "class_accuracy"),
+])  # fmt: skip
+def test_readme_tells_the_number_that_compares_models(measured, told, root):
+    """Where no paper has one: a likelihood, or a distance of samples, or else the first."""
+    put(root, dcgan_made=a_record(one_run(results=measured), model="dcgan", dataset="mnist", flagfile=None))
+    (line,) = lines_of(results.texts(root)[root / "README.md"], "|")[2:]
+    assert f"{told}`" in line
+
+
 def test_several_seeds_are_a_mean_and_its_deviation(root):
     """Of those metrics that all seeds have; errors of single runs are left out."""
     runs = [
