@@ -137,6 +137,12 @@ def check(program):
         return max(float(np.linalg.norm(found[n] - expected[n]) / max(lengths[n], 1e-12)) for n in found)
 
 
+def say(line, file=sys.stdout):
+    """Prints a line in one piece, beside other threads."""
+    file.write(line + "\n")
+    file.flush()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="+", metavar="folder", help="RUN_DIR/program, of one run or more")
@@ -151,23 +157,23 @@ def main():
         start = time.perf_counter()
         try:
             program = Program(folder)
-            print(f"{folder}: compiled for {program.device} in {time.perf_counter() - start:.1f} s", flush=True)
+            say(f"{folder}: compiled for {program.device} in {time.perf_counter() - start:.1f} s")
         finally:
             compiled.wait()
         if arguments.check:
-            print(f"{folder}: the largest relative difference from TensorFlow is {check(program):.2g}")
+            say(f"{folder}: the largest relative difference from TensorFlow is {check(program):.2g}")
             return
         start = time.perf_counter()
         step = train(program, arguments.seconds, stopping)
         took = time.perf_counter() - start
-        print(f"{folder}: at step {step} of {program.about['num_steps']} after {took:.1f} s", flush=True)
+        say(f"{folder}: at step {step} of {program.about['num_steps']} after {took:.1f} s")
 
     def told(folder):
         try:
             run(folder)
         except Exception as error:  # the others go on
             failed.set()
-            print(f"error: {folder}: {error}.", file=sys.stderr, flush=True)
+            say(f"error: {folder}: {error}.", sys.stderr)
 
     with ThreadPoolExecutor(len(arguments.folders)) as pool:
         list(pool.map(told, arguments.folders))
