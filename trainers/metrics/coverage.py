@@ -55,7 +55,8 @@ def modes_found(run, data, options):
     other counts. In images with labels, such as stacked MNIST, every sample counts, for the class that the judge says.
     The data's shares are taken to be equal. `..._floor` is the same of rows of data, mean and deviation of 100 draws:
     of training rows of a mixture, else of test rows, which the judge has not learnt from. A perfect generator, judged
-    without mistakes, has a `reverse_kl` of about (M - 1) / 2n in n samples of M modes.
+    without mistakes, has a `reverse_kl` of about (M - 1) / 2n in n samples of M modes; that of a conditional model may
+    be below, and below the floor, for it is asked for each class in turn.
     """
     if data.modes is not None:
         num_modes, num, real, judge, facts = len(data.modes), NUM_SAMPLES, data.train, None, {}
