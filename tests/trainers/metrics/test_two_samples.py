@@ -140,7 +140,7 @@ def test_balls_hold_what_is_equal_to_their_center(offset, size):
 
 @pytest.mark.parametrize("num_x, num_y, size, k", [(50, 50, 2, 5), (30, 60, 5, 3), (50, 50, 1, 5)])
 def test_density_and_coverage_of_equal_distributions(num_x, num_y, size, k):
-    """Their means; and errors that take the balls as given, so that they are too small, but by less than 1.8."""
+    """Their means; and errors that take the balls as given, and are too small, by less than a factor of 2."""
     found = [
         two_samples.precision_recall(normal(2 * i, num_x, size), normal(2 * i + 1, num_y, size), k) for i in range(150)
     ]
