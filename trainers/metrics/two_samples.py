@@ -137,7 +137,7 @@ def frechet(x, y):
 
 
 def frechet_distance(x, y):
-    """`frechet`, too large by a bias of about 1 / n, and without that: twice that of all, less the mean of halves.
+    """`frechet`, too large by a bias that falls as 1 / n, and without that: twice that of all, less the mean of halves.
 
     (Extrapolation to infinitely many rows: Chong and Forsyth 2020, arXiv:1911.07023. What is left is of order 1 / n^2,
     and small where each half has more rows than numbers in a row.) Errors are those of a jackknife that leaves out a
