@@ -186,8 +186,9 @@ def precision_recall(x, y, k=NUM_NEIGHBOURS):
         raise ValueError(f"balls that reach to neighbour {k} need more rows than {len(x)} and {len(y)}.")
     center = y.mean(0)
     x, y = x - center, y - center  # an offset would cost digits
-    rounding = 1e-7 * np.sqrt(max(np.square(rows).sum(1).max() for rows in (x, y)))  # of a distance, such as of copies
-    of_x, of_y = (NearestNeighbors(n_neighbors=k).fit(rows).kneighbors()[0][:, -1] + rounding for rows in (x, y))
+    reach = [NearestNeighbors(n_neighbors=k).fit(rows).kneighbors()[0][:, -1] for rows in (x, y)]
+    # Squares of distances, such as of copies, are rounded by a part of that of the row's own length.
+    of_x, of_y = (np.hypot(r, 1e-7 * np.linalg.norm(rows, axis=1)) for r, rows in zip(reach, (x, y), strict=True))
     counts, covered, recalled = [], np.zeros(len(y), bool), np.zeros(len(y), bool)
 
     def balls(distances, start):
