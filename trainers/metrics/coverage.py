@@ -6,7 +6,7 @@ from scipy import stats
 
 from common import pictures
 from trainers import classifier
-from trainers.metrics.rows import kept_samples, require, samples_of, served
+from trainers.metrics.rows import kept_samples, real_rows, require, samples_of, served
 
 NUM_SAMPLES, NUM_OF_MODE = 2500, 26  # as Lin et al. 2018: for mixtures, and for each mode of stacked MNIST
 NUM_IMAGES = 10_000  # at least, where the modes are classes; as other metrics of samples have
@@ -54,14 +54,16 @@ def modes_found(run, data, options):
     such as the ring of 8 or the grid of 25 Gaussians, a sample is good within 3 standard deviations of a mode, and no
     other counts. In images with labels, such as stacked MNIST, every sample counts, for the class that the judge says.
     The data's shares are taken to be equal. `..._floor` is the same of rows of data, mean and deviation of 100 draws:
-    of training rows of a mixture, else of test rows, which the judge has not learnt from. A perfect generator, judged
-    without mistakes, has a `reverse_kl` of about (M - 1) / 2n in n samples of M modes.
+    of training rows of a mixture, else of test rows, which the judge has not learnt from, binarised where the run's
+    are. A perfect generator, judged without mistakes, has a `reverse_kl` of about (M - 1) / 2n in n samples of M modes;
+    that of a conditional model may be below, and below the floor, for it is asked for each class in turn.
     """
     if data.modes is not None:
         num_modes, num, real, judge, facts = len(data.modes), NUM_SAMPLES, data.train, None, {}
     else:
         require(classifier.has_judge(data), "the data are no mixture, and no images with classes")
-        num_modes, real, judge = data.num_classes, data.test, classifier.judge_of(data)
+        num_modes, judge = data.num_classes, classifier.judge_of(data)
+        real = real_rows(run, data, "test") if run.settings.dynamic_binarization else data.test
         num = max(NUM_IMAGES, NUM_OF_MODE * num_modes)
         facts = {"judge": judge.checksum, "judge_accuracy": judge.accuracy}
     num = options.num_model_samples or num

@@ -8,24 +8,27 @@ from common.graph import graph
 from trainers.metrics.likelihood import is_density, nll_name, require_density
 from trainers.metrics.rows import held_out, require
 from zoo.parts import estimators, noise
+from zoo.parts.distributions import PRIORS
 
 NUM_ROWS = 100  # at most, of the test set
 NUM_DRAWS, NUM_DOTS, NUM_PATHS = 1000, 300, 12  # for each of them: measured, drawn, and drawn with their paths
-EDGES = np.linspace(-5.0, 5.0, 401, dtype=np.float32)  # of the grid: beyond it lies a millionth of the prior
+EDGES = np.linspace(-5.0, 5.0, 401, dtype=np.float32)  # of the grid: beyond it lies a millionth of N(0, I)
 
 
 def posterior_map(run, data, options):
-    """log p(x) by quadrature over both latents, the bounds on it, and a picture of posteriors, RUN_DIR/posteriors.png.
+    """log p(x) by quadrature over both latents, how far the ELBO is below, and posteriors, RUN_DIR/posteriors.png.
 
     `gap` is how far the ELBO of draws falls short of log p(x), in nats: KL(q(z|x) || p(z|x)), and what auxiliary
-    variables cost. The picture has p(z|x), darker where it is denser, of the first test rows that differ, draws of
-    q(z|x) over it, and the paths of some draws of a model whose latents move.
+    variables cost; its error is that of the draws, the rows being given. The picture has p(z|x), darker where it is
+    denser, of the first test rows that differ, draws of q(z|x) over it, and the paths of some draws of a model whose
+    latents move.
     """
     model = run.model
     require(getattr(model, "latent_size", None) == 2, "latents are not of 2 numbers")
     require(hasattr(model, "p"), "the model has no likelihood p(x|z)")
     require(not model.conditional, "the model's posterior is told the class of a row")
     require(getattr(model, "has_proposal", False) and model.proposes_by_q, "q(z|x) has no density that is known")
+    require(model.latent_prior == PRIORS["normal"], "the prior of latents is not N(0, I)")  # others leave the grid
     require_density(run, data)
     middles = (EDGES[1:] + EDGES[:-1]) / 2.0
     grid = tf.constant(np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 1, 2))

@@ -66,7 +66,7 @@ def active_units(run, data, options):
 
     Of an encoder that can only be drawn from, A is the variance of the means of several draws for each row less what
     draws contribute to it, the mean variance between them over their number: without bias, so that it can be negative.
-    There are so many that the deviation of A is 1 / 400 for a z of unit variance that does not depend on x.
+    There are so many that the deviation of A is at most 1 / 400 for a z of unit variance that does not depend on x.
     """
     require_encoder(run.model)
     first = _representations(run, data, options, "test")

@@ -153,14 +153,17 @@ def completions(run, data, options):
 def histogram_kl(run, data, options):
     """KL(samples || data) in nats between histograms of 10,000 values each, mean and deviation of 100 repetitions.
 
-    50 equal bins over the range of the data, and one beyond each end; every count is raised by one, so that no bin is
-    empty. `of_data` is that of data and other data, mean and deviation of as many repetitions: what samples of the
-    distribution itself would get. RUN_DIR/histogram.png shows the histograms, and mean and width (standard deviation)
-    of the samples that the run drew on its way.
+    Of fewer than 20,000 training rows each has half as many values as there are rows. 50 equal bins over the range of
+    the data, and one beyond each end; every count is raised by one, so that no bin is empty. `of_data` is that of data
+    and other data, mean and deviation of as many repetitions: what samples of the distribution itself would get.
+    RUN_DIR/histogram.png shows the histograms, and mean and width (standard deviation) of the samples that the run drew
+    on its way.
     """
     require_samples(run)
     require(data.shape == (1,) and not run.model.conditional, "the data are not of one number, without conditions")
     truth, rng = np.ravel(data.train), np.random.default_rng(options.seed)
+    num = min(NUM_VALUES, len(truth) // 2)
+    require(num > 0, f"{len(truth)} rows are too few")
     edges = np.concatenate([[-np.inf], np.linspace(truth.min(), truth.max(), NUM_BINS + 1), [np.inf]])
     sample = graph(run.model.sample)
 
@@ -171,8 +174,8 @@ def histogram_kl(run, data, options):
     values, of_samples, of_data = [], [], []
     for i in range(NUM_REPETITIONS):
         first = options.seed + i * NUM_VALUES
-        values.append(np.ravel(sample(tf.range(first, first + NUM_VALUES, dtype=tf.int64))))
-        rows = rng.permutation(len(truth))[: 2 * NUM_VALUES]  # no row on both sides
+        values.append(np.ravel(sample(tf.range(first, first + num, dtype=tf.int64))))
+        rows = rng.permutation(len(truth))[: 2 * num]  # no row on both sides
         q, other = (distribution(truth[half]) for half in np.split(rows, 2))
         of_samples.append(stats.entropy(distribution(values[-1]), q))
         of_data.append(stats.entropy(other, q))

@@ -27,9 +27,11 @@ def stratified(num_rows, num_train):
     """Log-weights [num_rows, num_rows] of minibatch-stratified sampling, M + 1 rows being drawn without replacement.
 
     Row i, which z_i is drawn from, stands for itself, 1/N, and the M others for all others, (N - 1) / (N M) each. Their
-    sum is an unbiased estimate of q(z_i). Its logarithm is too small in the mean, for q(z) by more than for q(z_j) as a
-    rule: so is the total correlation then, of which small minibatches make a negative number. Appendix C.2 gives one of
-    the M another weight than the rest; this is the mean over which of them that is, whose variance is at most as large.
+    sum is an unbiased estimate of q(z_i). Its logarithm is too small in the mean, and so are those of the q(z_j). Where
+    posteriors are wide, that of q(z) falls short by more than those of all q(z_j) together: so does the total
+    correlation then, of which small minibatches make a negative number. Where they are so narrow that q(z_i) is little
+    but the share of row i itself, which is exact, the total correlation is too large. Appendix C.2 gives one of the M
+    another weight than the rest; this is the mean over which of them that is, whose variance is at most as large.
     """
     N, M = tf.cast(num_train, tf.float32), tf.cast(tf.maximum(num_rows - 1, 1), tf.float32)
     return tf.math.log(tf.where(tf.eye(num_rows, dtype=tf.bool), 1.0 / N, (N - 1.0) / (N * M)))

@@ -12,8 +12,8 @@ import tensorflow_probability as tfp
 # largest, which suits the prior, where chains start.
 TARGET_ACCEPTANCE = 0.65
 SMALLEST_STEP_SIZE, LARGEST_STEP_SIZE = 1e-4, 0.5
-# The mean acceptance of 4 chains scatters by 0.2, and step sizes by 6 %; where all proposals are refused, they shrink
-# tenfold in 18 transitions.
+# The mean acceptance of 4 chains scatters by 0.2, and step sizes by 6 to 8 %; where all proposals are refused, they
+# shrink tenfold in 18 transitions.
 ADAPTATION_RATE = 0.2
 
 

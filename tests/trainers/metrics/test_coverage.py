@@ -105,6 +105,19 @@ def test_the_modes_of_stacked_images_are_what_the_judge_says_of_each_channel(mon
     assert (white["judge"], white["judge_accuracy"]) == ("c", pytest.approx(0.8**3))
 
 
+@pytest.mark.parametrize("binarized, modes", [(False, 1), (True, 2)])
+def test_the_floor_of_images_is_of_rows_as_the_run_has_them(binarized, modes, monkeypatch):
+    """Grey images for a judge of black, which these are at first, and white, which half of them become."""
+    grey = np.full([200, 1, 1, 1], 100, np.uint8)
+    judge = SimpleNamespace(classes=lambda x: np.rint(x[:, 0, 0, 0]).astype(np.int64), checksum="", accuracy=1.0)
+    monkeypatch.setattr(classifier, "judge_of", lambda data: judge)
+    run = sampler_of(np.zeros([10, 1, 1, 1]))
+    run.settings.dynamic_binarization = binarized
+    data = data_of(grey, grey, labels=(np.arange(200) % 2, np.arange(200) % 2))
+    found = coverage.modes_found(run, data, options(num_model_samples=10))
+    assert found["modes_found_floor"] == pytest.approx(modes, abs=0.1)
+
+
 def test_modes_over_time(tmp_path):
     ring = load("ring")
     samples = {

@@ -16,7 +16,7 @@ from tests.trainers.metrics.made import (
     sampler_of,
 )
 from trainers.metrics import METRICS, DoesNotApply
-from zoo import Helmholtz
+from zoo import AAE, Helmholtz
 from zoo.variational.conditional_vae import ConditionalVAE
 
 NOTHING, POINTS, MIXTURE = run_of(model_of()), data_of(MODES, MODES), data_of(MODES, MODES, MODES, 0.1)
@@ -27,6 +27,10 @@ MANY = data_of(MODES.repeat(3, 0), MODES.repeat(3, 0))
 LABELLED = dataclasses.replace(FACTORS, train_labels=np.arange(4), test_labels=np.arange(4), num_classes=4)
 OF_CLASSES = run_of(
     ConditionalVAE(data_shape=(2,), num_classes=4, latent_size=2, hidden_units=(), likelihood="gaussian")
+)
+
+RING = run_of(
+    AAE(data_shape=(2,), latent_size=2, prior_classes=4, posterior="gaussian", hidden_units=(), likelihood="gaussian")
 )
 
 
@@ -65,6 +69,7 @@ OF_CLASSES = run_of(
     ("active_units", ENCODER, data_of(MODES, MODES[:1]), "1 row does not vary"),
     ("latent_map", NOTHING, POINTS, "not of 2 numbers"),
     ("posterior_map", NOTHING, POINTS, "not of 2 numbers"),
+    ("posterior_map", RING, LABELLED, "prior of latents is not N"),
     ("kl_decomposition", NOTHING, POINTS, "not N"),
     ("mutual_information_gap", ENCODER, POINTS, "factors of the data are not known"),
     ("mutual_information_gap", ENCODER, FACTORS, "no Gaussian"),

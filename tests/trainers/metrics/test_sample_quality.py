@@ -178,3 +178,12 @@ def test_kl_of_histograms(tmp_path):
     np.testing.assert_allclose([wrong["mean"], wrong["width"]], [1.2, 0.4], atol=0.005)
     np.testing.assert_allclose([wrong["mean_of_data"], wrong["width_of_data"]], [1.0, 0.5], atol=0.005)
     assert (tmp_path / "histogram.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("num_rows", [2000, 401])
+def test_histograms_of_few_rows_are_of_as_many_samples(num_rows, tmp_path):
+    """An odd number of rows has halves, too; samples of their distribution are as near as other rows are."""
+    rows = np.random.default_rng(0).normal(size=[num_rows, 1]).astype(np.float32)
+    model = model_of(sample=lambda seeds: noise.normal_rows(seeds, 1))
+    found = histogram_kl(run_of(model, tmp_path), data_of(rows, rows), options())
+    assert found["kl"] == pytest.approx(found["of_data"], rel=0.2)

@@ -138,9 +138,19 @@ def test_balls_hold_what_is_equal_to_their_center(offset, size):
     assert {name: found[name] for name in expected} == pytest.approx(expected)
 
 
+def test_a_row_far_away_does_not_widen_the_balls_of_others():
+    """However far a sample has gone, it is in no ball of the data, and its own ball holds the same of them."""
+    x, y = 2.0 * normal(0, size=2), normal(1, size=2)
+    of_distance = [
+        values(two_samples.precision_recall(np.concatenate([x, [[0.6 * d, 0.8 * d]]]), y)) for d in (1e4, 1e6, 1e9)
+    ]
+    assert 0.5 < of_distance[0]["precision"] < 0.9
+    assert of_distance[1] == of_distance[2] == of_distance[0]
+
+
 @pytest.mark.parametrize("num_x, num_y, size, k", [(50, 50, 2, 5), (30, 60, 5, 3), (50, 50, 1, 5)])
 def test_density_and_coverage_of_equal_distributions(num_x, num_y, size, k):
-    """Their means; and errors that take the balls as given, so that they are too small, but by less than 1.8."""
+    """Their means; and errors that take the balls as given, and are too small, by less than a factor of 2."""
     found = [
         two_samples.precision_recall(normal(2 * i, num_x, size), normal(2 * i + 1, num_y, size), k) for i in range(150)
     ]

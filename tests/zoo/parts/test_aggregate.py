@@ -51,6 +51,25 @@ def test_stratified_weights_are_the_mean_of_those_of_the_paper():
     np.testing.assert_allclose(np.exp(aggregate.stratified(m, 20)), total, rtol=1e-6)
 
 
+@pytest.mark.parametrize("s, sign", [(0.5, -1), (0.05, 1)])
+def test_the_total_correlation_of_a_minibatch_errs_by_the_width_of_posteriors(s, sign):
+    """q(z|x) = N(x, s^2 I), x ~ N(0, (1 - s^2) I): too small of wide ones, too large of narrow ones."""
+    rng, num, m, size = np.random.default_rng(0), 2000, 32, 10
+    x = np.sqrt(1 - s**2) * rng.normal(size=[num, size])
+    parameters = np.concatenate([x, np.full_like(x, 8 * np.arctanh(np.log(s**2) / 8))], axis=1).astype(np.float32)
+    z, errors = (x + s * rng.normal(size=x.shape)).astype(np.float32), []
+    for rows in rng.permutation(num)[: 20 * m].reshape(20, m):
+        of_all, of_some = (
+            joint - tf.reduce_sum(marginals, axis=-1)
+            for joint, marginals in (
+                aggregate.log_densities(Gaussian.of(parameters), z[rows], -np.float32(np.log(num))),
+                aggregate.log_densities(Gaussian.of(parameters[rows]), z[rows], aggregate.stratified(m, num)),
+            )
+        )
+        errors.append(np.mean(of_some - of_all))
+    assert sign * np.mean(errors) > 4 * np.std(errors) / np.sqrt(20)
+
+
 def test_weighted_sampling_of_all_rows_has_the_bias_that_is_known():
     densities, _ = estimates(list(range(N)), "weighted")
     np.testing.assert_allclose(densities, np.column_stack([JOINT, OF_EACH.mean(1)]) / N, rtol=1e-5)
