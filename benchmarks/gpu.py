@@ -73,7 +73,7 @@ def in_turns(folder, call, steps):
 
 def side(folder, name, how):
     """What one process prints: dict of `difference`, or of `ms` for each turn."""
-    sys.path += [str(ROOT / "trainers"), str(ROOT / "benchmarks")]
+    sys.path += [str(ROOT / "trainers"), str(ROOT / "benchmarks" / "others")]
     if how in ("check", "ours"):
         import program_client
 
@@ -87,13 +87,13 @@ def side(folder, name, how):
 
         return {"ms": in_turns(folder, call, program.about["steps_per_call"])}
 
+    import steps
     import torch
-    from other_steps import STEPS
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_default_device(device)
     torch.set_float32_matmul_precision("high")
-    step = STEPS[name]((lambda function: function) if how == "eager" else torch.compile)
+    step = steps.find(name)(steps.wrapper(name, how))
     for _ in range(2):
         step()
 

@@ -1,4 +1,4 @@
-"""Writes docs/speed.md of what `benchmarks/training.py` and `gpu.py` found: `python -m benchmarks.page`."""
+"""Writes docs/speed.md of what `training.py`, `sampling.py` and `gpu.py` found: `python -m benchmarks.page`."""
 
 import json
 import statistics
@@ -7,9 +7,9 @@ from pathlib import Path
 from common.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
-FOUND, ON_GPU = ROOT / "benchmarks" / "speed.json", ROOT / "benchmarks" / "gpu.json"
+TRAINING, SAMPLING, ON_GPU = (ROOT / "benchmarks" / f"{name}.json" for name in ("training", "sampling", "gpu"))
 PAGE = ROOT / "docs" / "speed.md"
-OURS = ("graph", "xla")
+OURS, OTHERS = ("graph", "xla"), ("eager", "compiled")
 
 TITLE = """\
 # Speed
@@ -18,7 +18,7 @@ This page is written by `python -m benchmarks.page`.
 """
 
 HEAD = """\
-## On a CPU
+## Training on a CPU
 
 Milliseconds of a training step, medians of {rounds} rounds in which all sides take their turn, each in a process of its
 own; ratios are of one round, their median and in brackets their range. Ours is a step of the real run, with its data
@@ -26,7 +26,7 @@ and its loop, by the faster compiler; the other is the faster of eager PyTorch a
 networks, losses and optimizers on one batch that lies in memory; of `rbm`, scikit-learn.
 
 ```sh
-python -m benchmarks.training --torch --steps={steps} --rounds={rounds} --out=benchmarks/speed.json
+python -m benchmarks.training --torch --seconds={seconds} --rounds={rounds} --out=benchmarks/training.json
 ```
 
 on {num_cores} cores of {cpu}, commit {commit}; large matrix products reach {gflops:.0f} GFLOP/s there.
@@ -45,8 +45,27 @@ operations of matrix products and convolutions, as PyTorch counts them, over the
 | --- | --- | --- | --- | --- | --- | --- |
 """
 
+SAMPLERS = """\
+## Sampling on a CPU
+
+Samples per second in minibatches of {batch}, medians of {rounds} rounds in turns as above; the ratio is that of what is
+exported to the faster PyTorch, so that more is better. Ours draw each row by a seed of its own, whatever minibatch it
+is in; PyTorch's draw all rows by one generator. A sample of `dbm` is 500 sweeps of a Gibbs sampler, ours in float64;
+one of `made` costs PyTorch a pass through the network for each pixel.
+
+```sh
+python -m benchmarks.sampling --torch --batch={batch} --seconds={seconds} --rounds={rounds} \\
+    --out=benchmarks/sampling.json
+```
+
+on {num_cores} cores of {cpu}, commit {commit}.
+
+| model | graph | XLA | exported | PyTorch, eager | compiled | exported / other |
+| --- | --- | --- | --- | --- | --- | --- |
+"""
+
 GPU = """\
-## On a GPU
+## Training on a GPU
 
 Milliseconds of a training step on one {device}, medians of turns. Ours is the step with its data, a hundred in one
 call, as XLA compiles it outside of TensorFlow (`trainers.program`); PyTorch's has one batch that lies on the card. Of
@@ -74,6 +93,12 @@ def text(value, digits=2):
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def told(ratios):
+    """Their median and in brackets their range."""
+    found = sorted(ratios)
+    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} to {found[-1]:.2f})" if found else ""
+
+
 def ratios(rounds):
     """Of each round, our better side's time over that of the best other."""
     found = []
@@ -91,16 +116,14 @@ def lines_of(name, rounds, gflops):
     outside = statistics.median(1.0 - one[best]["step_ms"] / one[best]["ms"] for one in rounds)
     gflop = median(rounds, "eager", "gflop")
     share = "" if gflop is None else f"{100 * gflop / (ms[best] / 1e3) / gflops:.0f} %"
-    found = sorted(ratios(rounds))
-    ratio = f"**{statistics.median(found):.2f}** ({found[0]:.2f} to {found[-1]:.2f})" if found else ""
-    cells = [f"`{name}`", *map(text, ms.values()), ratio, f"{100 * outside:.1f} %", share]
+    cells = [f"`{name}`", *map(text, ms.values()), told(ratios(rounds)), f"{100 * outside:.1f} %", share]
     first = [text(median(rounds, side, "first"), 1) for side in (*OURS, "eager", "compiled")]
     memory = [text(median(rounds, best, "gib")), text(median(rounds, "eager", "gib"))]
     return [f"| {' | '.join(line)} |\n" for line in (cells, [f"`{name}`", *first, *memory])]
 
 
-def of_cpu(found):
-    """The part of the page on CPUs, of what speed.json holds."""
+def of_training(found):
+    """The part of the page on training on CPUs, of what training.json holds."""
     rounds = max(map(len, found["models"].values()))
     lines = [lines_of(name, of_model, found["gflops"]) for name, of_model in found["models"].items()]
     refused = {
@@ -109,9 +132,23 @@ def of_cpu(found):
         for figures in of_model[0].values()
         if "refused" in figures
     }
-    told = "".join(f"\nOf `{name}`, {why}\n" for name, why in refused.items())
+    whys = "".join(f"\nOf `{name}`, {why}\n" for name, why in refused.items())
     head = HEAD.format(rounds=rounds, **{**found, **found["machine"]})
-    return f"{head}\n{TABLE}{''.join(a for a, _ in lines)}\n{NOTES}{''.join(b for _, b in lines)}{told}"
+    return f"{head}\n{TABLE}{''.join(a for a, _ in lines)}\n{NOTES}{''.join(b for _, b in lines)}{whys}"
+
+
+def of_sampling(found):
+    """The part of the page on samplers, of what sampling.json holds."""
+    lines = []
+    for name, rounds in found["models"].items():
+        speeds = {side: median(rounds, side, "per_second") for side in ("graph", "xla", "exported", *OTHERS)}
+        others = [[one[side]["per_second"] for side in OTHERS if "per_second" in one.get(side, {})] for one in rounds]
+        pairs = zip(rounds, others, strict=True)
+        ratio = told([one["exported"]["per_second"] / max(of_round) for one, of_round in pairs if of_round])
+        cells = [f"`{name}`", *("" if speed is None else f"{speed:,.3g}" for speed in speeds.values()), ratio]
+        lines.append(f"| {' | '.join(cells)} |\n")
+    rounds = max(map(len, found["models"].values()))
+    return SAMPLERS.format(rounds=rounds, **{**found, **found["machine"]}) + "".join(lines)
 
 
 def of_gpu(found):
@@ -127,9 +164,12 @@ def of_gpu(found):
     return GPU.format(device=device) + "".join(lines + told)
 
 
-def render(cpu, gpu):
-    """The page as Markdown, of what the two files hold, or None."""
-    parts = [part(found) for part, found in ((of_cpu, cpu), (of_gpu, gpu)) if found]
+PARTS = ((of_training, TRAINING), (of_sampling, SAMPLING), (of_gpu, ON_GPU))
+
+
+def render(*found):
+    """The page as Markdown, of what the files of `PARTS` hold, or None for each that is not there."""
+    parts = [part(of_file) for (part, _), of_file in zip(PARTS, found, strict=True) if of_file]
     return "\n".join([TITLE, *parts])
 
 
@@ -137,7 +177,11 @@ def load(path):
     return json.loads(path.read_text()) if path.exists() else None
 
 
+def stored():
+    """The page of what is measured."""
+    return render(*(load(path) for _, path in PARTS))
+
+
 if __name__ == "__main__":
-    page = render(load(FOUND), load(ON_GPU))
-    write_atomically(PAGE, lambda temporary: temporary.write_text(page))
+    write_atomically(PAGE, lambda temporary: temporary.write_text(stored()))
     print(PAGE.relative_to(ROOT))

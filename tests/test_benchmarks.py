@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import cures, page, training
+from benchmarks import cures, page, turns
 from tests.mistakes import mistake
 from tests.models import ROOT
 
@@ -18,7 +18,7 @@ def test_a_pytorch_that_is_not_there(python, message):
     if python == sys.executable and importlib.util.find_spec("torch"):
         pytest.skip("PyTorch is there")
     with mistake(message):
-        training.other_side(python, "vae", "eager", 1)
+        turns.other("steps", python, "vae", "eager", 1)
 
 
 def test_cures_are_flagfiles_and_lines_of_a_table():
@@ -45,15 +45,20 @@ def test_a_page_of_speed():
         "eager": {"ms": 8.0, "first": 2.0, "gib": 0.5, "gflop": 0.2},
         "compiled": {"refused": "PyTorch (compiled) could not be measured: no."},
     }
-    found = {"models": {"vae": [sides, sides]}, "gflops": 40.0, "steps": 5, "commit": "c0ffee"}
+    found = {"models": {"vae": [sides, sides]}, "gflops": 40.0, "seconds": 5, "commit": "c0ffee"}
     on_gpu = {"vae": {"ours": {"ms": [2.0, 1.0, 9.0]}, "eager": {"ms": [8.0]}, "compiled": {"refused": "no."}}}
     on_gpu["vae"]["check"] = {"difference": 1.26e-5, "device": "a GPU"}
-    text = page.render(found | {"machine": {"cpu": "a CPU", "num_cores": 2}}, on_gpu)
+    drawn = {side: {"per_second": speed} for side, speed in {"graph": 9.0, "xla": 8.0, "exported": 6.0}.items()}
+    drawn |= {"eager": {"per_second": 3.0}, "compiled": {"per_second": 4.0}}
+    machine = {"machine": {"cpu": "a CPU", "num_cores": 2}}
+    samplers = {"models": {"vae": [drawn]}, "batch": 64, "seconds": 5, "commit": "c0ffee"}
+    text = page.render(found | machine, samplers | machine, on_gpu)
     assert "| `vae` | 10.00 | 20.00 | 8.00 |  |  | **1.25** (1.25 to 1.25) | 10.0 % | 50 % |" in text
     assert "| `vae` | 7.0 | 9.0 | 2.0 |  | 1.00 | 0.50 |" in text
     assert "Of `vae`, PyTorch (compiled) could not be measured: no." in text and "on 2 cores of a CPU" in text
+    assert "| `vae` | 9 | 8 | 6 | 3 | 4 | **1.50** (1.50 to 1.50) |" in text
     assert "| `vae` | 2.000 | 8.000 |  | **0.25** | 1e-05 |" in text and "Of `vae`, compiled: no." in text
 
 
 def test_the_page_of_speed_is_that_of_its_numbers():
-    assert page.PAGE.read_text() == page.render(page.load(page.FOUND), page.load(page.ON_GPU))
+    assert page.PAGE.read_text() == page.stored()
