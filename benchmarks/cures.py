@@ -18,6 +18,7 @@ CURES = {  # a flagfile in configs/labs -> what it does
     "ring_minimax": "the zero-sum game",
     "ring_non_saturating": "the non-saturating game",
     "ring_packing": "packs of 4 (PacGAN)",
+    "ring_minibatch_deviation": "D sees the deviation within the minibatch",
     "ring_unrolled": "the zero-sum game, 5 steps of D unrolled",
     "ring_r1": "R1, equal rates",
     "ring_bayesian": "10 generators by SGHMC (Bayesian GAN)",
