@@ -171,10 +171,11 @@ def finish(processes):
             process.kill()
 
 
-JOBS = {  # model -> the steps at which a part of the run ends, and further flags
-    "plain": ((2, 4), ["--jit_compile=false"]),
-    "vae": ((2,), ["--jit_compile=true", "--export"]),
-    "dcgan": ((2, 4), ["--jit_compile=false"]),
+JOBS = {  # run -> its model, the steps at which a part of the run ends, and further flags
+    "plain": ("plain", (2, 4), ["--jit_compile=false"]),
+    "vae": ("vae", (2,), ["--jit_compile=true", "--export"]),
+    "dcgan": ("dcgan", (2, 4), ["--jit_compile=false"]),
+    "left": ("plain", (6,), ["--jit_compile=false"]),  # by a worker that died
 }
 WORK = """
 from common import cli
@@ -192,12 +193,12 @@ def work(directory):
     rundir.make_model = lambda *args, **options: models.append(make_model(*args, **options)) or models[-1]
     strategy = run.strategy_of(flags.parse(["trainers.run", "--model=plain", *multi_worker]))
     run.strategy_of = lambda settings: strategy  # a process can have one of this kind only
-    for model, (parts, more) in JOBS.items():
+    for name, (model, parts, more) in JOBS.items():
         for num_steps in parts:
-            train(model, directory / model, num_steps, *multi_worker, *more)
+            train(model, directory / name, num_steps, *multi_worker, *more)
         # Not the moving statistics of batch normalisation: each replica has its own, and the chief's are kept.
         trained = models[-2 if "--export" in more and not index else -1]  # the chief has made another for the export
-        np.savez(directory / f"{model}_{index}.npz", *(v.numpy() for v in [trained.step, *trained.trainable_variables]))
+        np.savez(directory / f"{name}_{index}.npz", *(v.numpy() for v in [trained.step, *trained.trainable_variables]))
     taken = rundir.claimed(directory / "taken") if index == 0 else contextlib.nullcontext()
     elsewhere = (["plain", "elsewhere"][index], "--latent_size=3")
     for name, option in (("plain", "--latent_size=4"), elsewhere, ("taken", "--latent_size=3")):
@@ -206,30 +207,6 @@ def work(directory):
                 train("plain", directory / name, 6, *multi_worker, "--jit_compile=false", option)
         except UserError as error:
             print(error)
-
-
-def test_two_workers(tmp_path):
-    results = finish(start_workers("-c", WORK.format("work", str(tmp_path))))
-    assert [(code, errors) for code, _, errors in results] == [(0, "")] * 2
-    for name, (parts, _) in JOBS.items():
-        assert_trained(tmp_path / name, parts[-1])
-        chief, other = (np.load(tmp_path / f"{name}_{index}.npz") for index in range(2))
-        model = make_again(tmp_path / name)
-        for variable, key in zip([model.step, *model.trainable_variables], chief.files, strict=True):
-            np.testing.assert_array_equal(chief[key], other[key])
-            np.testing.assert_array_equal(chief[key], variable.numpy())
-    train("plain", tmp_path / "one", 4)
-    assert_alike(tmp_path / "one", tmp_path / "plain")
-    chief, other = (out.splitlines() for _, out, _ in results)
-    assert any("exported to" in line for line in chief) and len(other) == 3  # only the chief writes and speaks
-    for lines, directory in ((chief, "plain"), (other, "elsewhere")):
-        other_settings, other_steps, _ = lines[-3:]
-        assert f"{tmp_path / 'plain'} holds a run with other settings (latent_size is 3 there" in other_settings
-        assert other_steps.startswith("the workers found checkpoints of different steps, 4, 0, in ")
-        assert str(tmp_path / directory) in other_steps
-    assert f"{tmp_path / 'taken'} is being trained by process" in chief[-1]
-    assert other[-1] == f"the chief worker can not train in {tmp_path / 'taken'}, and says why."
-    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "taken").exists()
 
 
 def work_until_one_dies(directory):
@@ -242,20 +219,33 @@ def work_until_one_dies(directory):
     cli.run(lambda argv: train("plain", Path(directory), 6, "--strategy=multi_worker", "--jit_compile=false"))
 
 
-def work_on(directory):
-    MODELS["plain"] = Plain
-    train("plain", Path(directory), 6, "--strategy=multi_worker", "--jit_compile=false")
-
-
-def test_a_worker_dies_and_the_run_resumes(tmp_path):
-    run_dir = tmp_path / "run"
-    (chief, out, err), (other, *_) = finish(start_workers("-c", WORK.format("work_until_one_dies", str(run_dir))))
+def test_two_workers_go_on_where_one_has_died(tmp_path):
+    command = WORK.format("work_until_one_dies", str(tmp_path / "left"))
+    (chief, out, err), (other, *_) = finish(start_workers("-c", command))
     assert (chief, other) == (2, -signal.SIGKILL), (out, err)
     assert err.startswith("error: another worker has gone: the same command again, on all of them, goes on from the ")
-    assert rundir.newest(run_dir)[0] == 2
-    results = finish(start_workers("-c", WORK.format("work_on", str(run_dir))))
+    assert rundir.newest(tmp_path / "left")[0] == 2
+
+    results = finish(start_workers("-c", WORK.format("work", str(tmp_path))))
     assert [(code, errors) for code, _, errors in results] == [(0, "")] * 2
-    assert f"resuming {run_dir} at step 2 of 6" in results[0][1]
-    assert_trained(run_dir, 6)
-    train("plain", tmp_path / "one", 6)
-    assert_alike(tmp_path / "one", run_dir)
+    for name, (_, parts, _) in JOBS.items():
+        assert_trained(tmp_path / name, parts[-1])
+        chief, other = (np.load(tmp_path / f"{name}_{index}.npz") for index in range(2))
+        model = make_again(tmp_path / name)
+        for variable, key in zip([model.step, *model.trainable_variables], chief.files, strict=True):
+            np.testing.assert_array_equal(chief[key], other[key])
+            np.testing.assert_array_equal(chief[key], variable.numpy())
+    for name, num_steps in (("plain", 4), ("left", 6)):
+        train("plain", tmp_path / f"{name} by one", num_steps)
+        assert_alike(tmp_path / f"{name} by one", tmp_path / name)
+    chief, other = (out.splitlines() for _, out, _ in results)
+    assert f"resuming {tmp_path / 'left'} at step 2 of 6" in chief
+    assert any("exported to" in line for line in chief) and len(other) == 3  # only the chief writes and speaks
+    for lines, directory in ((chief, "plain"), (other, "elsewhere")):
+        other_settings, other_steps, _ = lines[-3:]
+        assert f"{tmp_path / 'plain'} holds a run with other settings (latent_size is 3 there" in other_settings
+        assert other_steps.startswith("the workers found checkpoints of different steps, 4, 0, in ")
+        assert str(tmp_path / directory) in other_steps
+    assert f"{tmp_path / 'taken'} is being trained by process" in chief[-1]
+    assert other[-1] == f"the chief worker can not train in {tmp_path / 'taken'}, and says why."
+    assert not (tmp_path / "elsewhere").exists() and not (tmp_path / "taken").exists()
