@@ -142,8 +142,8 @@ def test_the_published_rbm_has_its_published_log_z():
     train, test = (tf.reshape(x / np.float32(255), [-1, 784]) for x in (images.train, images.test))
 
     base = gibbs.base_rates([train, tf.sigmoid(boltzmann.layer_input(machine, [train, None], 1))])
-    log_z = annealing.estimate_log_z(machine, base, num_betas=14500, num_runs=50, seed=0)
-    assert log_z.standard_error < 0.25
+    log_z = annealing.estimate_log_z(machine, base, num_betas=3000, num_runs=50, seed=0)
+    assert log_z.standard_error < 0.35
     assert abs(log_z.value - 451.28) < 0.5
     bound = boltzmann.bound(machine, test, boltzmann.recognize(machine, test))  # of an RBM it is log p(v) + log Z
     log_likelihood = np.mean(bound) - log_z.value
