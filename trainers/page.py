@@ -22,7 +22,8 @@ them. The floor is what the measure gives of data in place of samples, with its 
 those that vary less than the data have more precision and density, and less recall. Papers' numbers are of their own
 protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
-OBJECTIVES = "held_out_objectives"  # losses, which tell one run from another of the same model only
+# What tells one run from another of the same model only: losses, and latents, whose order is each seed's own.
+NOT_COMPARED = ("held_out_objectives", "latent_traversals")
 LIKELIHOODS = {"nll": 1.0, "log_prob_lower_bound": -1.0}  # numbers in nats, and the sign that makes them -log p(x)
 OF_DENSITY = (  # metrics of p(x), the first of which that a result has is the one to compare, and whether it is exact
     ("exact_nll", True),
@@ -30,7 +31,8 @@ OF_DENSITY = (  # metrics of p(x), the first of which that a result has is the o
     ("ais_log_likelihood", False),
     ("importance_weighted_nll", False),
 )
-FIRST = (*(metric for metric, _ in OF_DENSITY), "frechet_distance")  # what README tells of a result, if it is there
+# What README tells of a result, if it is there.
+FIRST = (*(metric for metric, _ in OF_DENSITY), "frechet_distance", "mutual_information_gap")
 SPEED = "samples_per_second"
 OF_OWN_SAMPLES = "ais_gap"  # bounds on log p(x) of what the model draws, not of test data
 PICTURES_IN_A_ROW = 3
@@ -44,7 +46,7 @@ def summary(runs):
             {number.name: number for number in tables.numbers(run["results"].get(metric, {}))[0]} for run in runs
         ]
         names = [name for name in of_runs[0] if all(name in numbers for numbers in of_runs)]
-        if names and metric != OBJECTIVES:
+        if names and metric not in NOT_COMPARED:
             found[metric] = [_over_seeds([numbers[name] for numbers in of_runs]) for name in names]
     return found
 
@@ -132,7 +134,7 @@ def _how(name, found):
     cores = f"{machine['num_cores']} core{'s' * (machine['num_cores'] > 1)}"
     devices = [f"{cores} of {machine['cpu']}", *machine["gpus"]]
     memory = f" ({machine['memory_gib']} GiB)" if machine.get("memory_gib") else ""
-    measured = [how for metric, how in runs[0]["measured"].items() if metric != OBJECTIVES]
+    measured = [how for metric, how in runs[0]["measured"].items() if metric not in NOT_COMPARED]
     by = " and ".join(f"`{command}`" for command in dict.fromkeys(how["command"] for how in measured))
     by = f", measured by {by}" if by else ""  # a run may have nothing that the page compares
     settings = {}
