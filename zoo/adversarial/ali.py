@@ -2,8 +2,9 @@
 
     min_G max_D  V(D, G) = E_{q(x)}[log D(x, G_z(x))] + E_{p(z)}[log(1 - D(G_x(z), z))]
 
-Where D is optimal, G minimises the Jensen-Shannon divergence of two joint distributions of (x, z): the encoder's
+Where D is optimal, this G minimises the Jensen-Shannon divergence of two joint distributions of (x, z): the encoder's
 q(x) q(z|x) and the decoder's p(z) p(x|z). If they match, so do their marginals, and q(z|x) is the posterior p(z|x).
+That is the loss "minimax"; "non_saturating", the default, has the same solution, but its slopes are of no divergence.
 
 With the loss "maximum_likelihood" it minimises KL(q(x) q(z|x) || p(z) p(x|z)) instead, the encoder's loss being the
 logit of D: the joint-contrastive inference of Huszar 2017, whose decoder has a likelihood that nobody needs to know.

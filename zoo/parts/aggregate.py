@@ -31,7 +31,8 @@ def stratified(num_rows, num_train):
     posteriors are wide, that of q(z) falls short by more than those of all q(z_j) together: so does the total
     correlation then, of which small minibatches make a negative number. Where they are so narrow that q(z_i) is little
     but the share of row i itself, which is exact, the total correlation is too large. Appendix C.2 gives one of the M
-    another weight than the rest; this is the mean over which of them that is, whose variance is at most as large.
+    another weight than the rest; this is the mean over which of them that is, whose variance is at most as large. A row
+    alone, M = 0, stands for itself only: then q(z) is its share, and the total correlation says (size - 1) log N.
     """
     N, M = tf.cast(num_train, tf.float32), tf.cast(tf.maximum(num_rows - 1, 1), tf.float32)
     return tf.math.log(tf.where(tf.eye(num_rows, dtype=tf.bool), 1.0 / N, (N - 1.0) / (N * M)))

@@ -3,9 +3,11 @@
     reconstruction    min_{q, p}  E_data E_{q(z|x)}[-log p(x|z)]
     regularisation    min_q max_D  E_{p(z)}[log D(z)] + E_data E_{q(z|x)}[log(1 - D(z))]
 
-Each step has both phases, so that the encoder moves twice, by two optimizers of its own. Where D is optimal, the second
-lowers the Jensen-Shannon divergence of p(z) and of q(z), which is q(z|x) over the data; at q(z) = p(z) D's loss is
-2 log 2. A variational autoencoder has E KL(q(z|x) || p(z)) in its place, which is at least KL(q(z) || p(z)).
+Each step has both phases, so that the encoder moves twice, by two optimizers of its own. q(z) being q(z|x) over the
+data, an optimal D sees the Jensen-Shannon divergence of p(z) and q(z), and at q(z) = p(z) its loss is 2 log 2. The
+encoder moves along the slope of E[-log D(z)], the non-saturating loss, which has the same goal: with D optimal it is
+that of KL(q(z) || p(z)) - 2 JS (Arjovsky and Bottou 2017, arXiv:1701.04862, theorem 2.5). A variational autoencoder has
+E KL(q(z|x) || p(z)) in the place of this phase, which is at least KL(q(z) || p(z)).
 
 Notation, beside that of `autoencoder.py`:
 

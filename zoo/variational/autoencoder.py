@@ -165,7 +165,8 @@ class Autoencoder(Game):
     def log_weight(self, x, q, epsilon, *y):
         """log w = log p(x, z) - log q(z|x) in nats [..., batch], z drawn from q by the noise `epsilon`.
 
-        Their `estimators` bound log p(x) whatever q is (Burda et al. 2016, equation 7).
+        Whatever q is, `elbo` and `iwae` of them are at most log p(x) in the mean (Burda et al. 2016, section 3); `jvi`
+        is an estimate, no bound.
         """
         z, log_q = q.draw(epsilon)
         return self.log_joint(x, z, *y) - log_q

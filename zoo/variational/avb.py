@@ -21,7 +21,8 @@ Notation, beside that of `autoencoder.py`:
     r          N(mu(x), diag sigma(x)^2); without adaptive contrast it is p(z), mu = 0 and sigma = 1, and (4.1) is (3.7)
     k          adversary steps for each step of encoder and decoder
 
-The "bound" is one for the best adversary only. That of training is an estimate, called so, and no bound.
+The "bound" is one for the best adversary only, and (4.1) for an r that z has no part in: the moments of training are of
+its own minibatch. That of training is an estimate, called so, and no bound.
 
 Departures from the paper: the networks of x in T share their layers, and so do those of z; images are not centred; the
 noise of a convolutional encoder enters above its convolutions. From the authors' code: one variance of r in its density

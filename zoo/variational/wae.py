@@ -6,8 +6,8 @@ q(z) being the distribution of Q(x) over the data: where it is p(z), the first t
 data and samples from above (theorem 1). D is one of
 
     mmd    MMD^2 of { Q(x_i) } and { z_i } by inverse multiquadratics, without bias (algorithm 2)
-    gan    the Jensen-Shannon divergence as an adversary D sees it, which the encoder lowers by the non-saturating loss
-           of `zoo/parts/adversarial.py` (algorithm 1)
+    gan    the Jensen-Shannon divergence as an adversary D sees it, in whose place the encoder has the non-saturating
+           loss of `zoo/parts/adversarial.py` (algorithm 1); with D optimal its slope is that of KL(q(z) || p(z)) - 2 JS
 
 Notation, beside that of `autoencoder.py`:
 
