@@ -93,10 +93,9 @@ def text(value, digits=2):
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def told(ratios):
-    """Their median and in brackets their range."""
-    found = sorted(ratios)
-    return f"**{statistics.median(found):.2f}** ({found[0]:.2f} to {found[-1]:.2f})" if found else ""
+def with_range(values):
+    """Their median, and in brackets the smallest and the largest of them."""
+    return f"**{statistics.median(values):.2f}** ({min(values):.2f} to {max(values):.2f})" if values else ""
 
 
 def ratios(rounds):
@@ -116,7 +115,7 @@ def lines_of(name, rounds, gflops):
     outside = statistics.median(1.0 - one[best]["step_ms"] / one[best]["ms"] for one in rounds)
     gflop = median(rounds, "eager", "gflop")
     share = "" if gflop is None else f"{100 * gflop / (ms[best] / 1e3) / gflops:.0f} %"
-    cells = [f"`{name}`", *map(text, ms.values()), told(ratios(rounds)), f"{100 * outside:.1f} %", share]
+    cells = [f"`{name}`", *map(text, ms.values()), with_range(ratios(rounds)), f"{100 * outside:.1f} %", share]
     first = [text(median(rounds, side, "first"), 1) for side in (*OURS, "eager", "compiled")]
     memory = [text(median(rounds, best, "gib")), text(median(rounds, "eager", "gib"))]
     return [f"| {' | '.join(line)} |\n" for line in (cells, [f"`{name}`", *first, *memory])]
@@ -144,7 +143,7 @@ def of_sampling(found):
         speeds = {side: median(rounds, side, "per_second") for side in ("graph", "xla", "exported", *OTHERS)}
         others = [[one[side]["per_second"] for side in OTHERS if "per_second" in one.get(side, {})] for one in rounds]
         pairs = zip(rounds, others, strict=True)
-        ratio = told([one["exported"]["per_second"] / max(of_round) for one, of_round in pairs if of_round])
+        ratio = with_range([one["exported"]["per_second"] / max(of_round) for one, of_round in pairs if of_round])
         cells = [f"`{name}`", *("" if speed is None else f"{speed:,.3g}" for speed in speeds.values()), ratio]
         lines.append(f"| {' | '.join(cells)} |\n")
     rounds = max(map(len, found["models"].values()))

@@ -135,10 +135,11 @@ def test_batch_normalisation_is_trained_and_resumed_on_two_replicas(tmp_path):
 
 def test_mirrored_from_the_command_line(tmp_path):
     """Only a fresh process shows that nothing starts TensorFlow before the CPU is divided."""
-    arguments = [*SMALL["vae"], *COMMON, *TWO, "--num_steps=2", f"--run_dir={tmp_path / 'run'}", "--noexport"]
+    arguments = [*SMALL["vae"], *COMMON, *TWO, "--num_steps=2", f"--run_dir={tmp_path / 'run'}", "--jit_compile=true"]
     done = subprocess.run([sys.executable, "-m", "trainers.run", *arguments], cwd=ROOT, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert_trained(tmp_path / "run", 2)
+    assert next((tmp_path / "run" / "export").glob("*/saved_model.pb"))
 
 
 # --- Two workers -----------------------------------------------------------------------------------------------------
