@@ -1,7 +1,7 @@
 """The masked autoencoder in PyTorch: a training step, and a sampler by full passes."""
 
 import torch
-from tools import adamw, binary
+from tools import adamw, binary, in_turn
 from torch import nn
 
 SIZE, UNITS = 784, 500
@@ -33,12 +33,7 @@ def made(wrap):
     def loss():
         return nn.functional.binary_cross_entropy_with_logits(conditionals(x), x, reduction="sum") / len(x)
 
-    def step():
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    return step
+    return in_turn([loss], [optimizer])
 
 
 def sample_made(wrap, batch):

@@ -1,7 +1,7 @@
 """NICE in PyTorch: a training step, and a sampler."""
 
 import torch
-from tools import adam, dense
+from tools import adam, dense, in_turn
 from torch import nn
 
 SIZE = 784
@@ -39,12 +39,7 @@ def nice(wrap):
         z, log_determinant = flow((x + torch.rand(x.shape, device=x.device)) / 256.0)
         return (softplus(z) + softplus(-z)).sum(1).mean() - log_determinant
 
-    def step():
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    return step
+    return in_turn([loss], [optimizer])
 
 
 def sample_nice(wrap, batch):

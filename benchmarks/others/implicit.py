@@ -1,7 +1,7 @@
 """The generative moment matching network in PyTorch: a training step, and a sampler."""
 
 import torch
-from tools import adam, dense
+from tools import adam, dense, in_turn
 from torch import nn
 
 BANDWIDTHS = (0.05, 0.1, 0.2, 0.5, 1.0)
@@ -30,12 +30,7 @@ def gmmn(wrap):
         scale = (2.0 * x.var(0, correction=0).sum()).sqrt()
         return within(fake, scale) + within(x, scale) - 2.0 * kernel(fake, x, scale).mean()
 
-    def step():
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    return step
+    return in_turn([loss], [optimizer])
 
 
 def sample_gmmn(wrap, batch):

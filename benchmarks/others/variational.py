@@ -1,7 +1,7 @@
 """Variational models in PyTorch: a training step of each, and a sampler."""
 
 import torch
-from tools import adam, adamw, binary, dense, simultaneous
+from tools import adam, adamw, binary, dense, in_turn, simultaneous
 from torch import nn
 
 
@@ -33,12 +33,7 @@ def vae(wrap):
         kl = 0.5 * (log_variance.exp() + mean**2 - 1 - log_variance).sum()
         return (reconstruction + kl) / len(x)
 
-    def step():
-        optimizer.zero_grad()
-        loss().backward()
-        optimizer.step()
-
-    return step
+    return in_turn([loss], [optimizer])
 
 
 def sample_vae(wrap, batch):
