@@ -185,7 +185,6 @@ class EnergyModel(Game):
             return draw if known is None else gibbs.clamped(draw, known, tf.cast(V, tf.float64))
 
         path = annealing.machine_path(machine, base, annealing.machine_betas(self.sample_steps), draw)
-        path = path._replace(change=lambda *_: 0.0)  # samples do not need their log-weights
         start = gibbs.independent(machine._replace(biases=base), draw(0))
         _, states = annealing.anneal(path, tf.zeros_like(seeds, tf.float64), start)
         return boltzmann.layer_input(machine, states, 0)
