@@ -57,25 +57,31 @@ def spoil(inputs, num_classes):
     return good
 
 
-def batched_with_strangers(core):
-    """Requests of 1 to 8 rows get, merged, the answers that they get alone; bad rows are theirs.
+def strangers(core):
+    """Requests of 1 to 8 rows, some with a bad row: dict, signature -> list of (inputs, which rows are good)."""
+    rng, names = np.random.default_rng(1), sorted({*core.signature_def} - {"serving_default"})  # which is one of them
+    sizes = rng.integers(1, 9, REQUESTS)
+    requests = {name: [(core.rows(name, size, rng), np.full(size, True)) for size in sizes] for name in names}
+    for asked in requests.values():
+        for i in range(0, REQUESTS, 5):
+            inputs, _ = asked[i]
+            asked[i] = inputs, spoil(inputs, core.num_classes)
+    return requests
+
+
+def check_alone(answer, alone, good):
+    """What a request was answered among others is what it is answered alone; bad rows are its own."""
+    assert_same(answer, alone, 1e-5, pixel_tolerance=1)
+    np.testing.assert_array_equal(answer.get("valid", good), good)
+
+
+def merged_by_the_kernel(core):
+    """The answers to these requests and the rows of the batch of each: dict, signature -> list of pairs.
 
     They are merged in a process of its own, because the threads of a batching kernel never rest.
     """
-    rng, names = np.random.default_rng(1), sorted({*core.signature_def} - {"serving_default"})  # which is one of them
-    sizes = rng.integers(1, 9, REQUESTS)
-    requests = {name: [core.rows(name, size, rng) for size in sizes] for name in names}
-    goods = {name: [np.full(size, True) for size in sizes] for name in names}
-    for name in names:
-        for i in range(0, REQUESTS, 5):
-            goods[name][i] = spoil(requests[name][i], core.num_classes)
+    requests = {name: [inputs for inputs, _ in asked] for name, asked in strangers(core).items()}
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])  # TensorFlow is imported once
     with concurrent.futures.ProcessPoolExecutor(1, context) as process:
-        merged = process.submit(ask_merged, core.version, requests).result()
-    for name, answers in merged.items():
-        for inputs, good, (answer, batch) in zip(requests[name], goods[name], answers, strict=True):
-            assert_same(answer, core.call(name, inputs, optimised=False), 1e-5, pixel_tolerance=1)
-            np.testing.assert_array_equal(answer.get("valid", good), good)
-            assert (batch <= MOST_ROWS).all()
-        assert sum((batch > size).any() for size, (_, batch) in zip(sizes, answers, strict=True)) > REQUESTS / 2, name
+        return process.submit(ask_merged, core.version, requests).result()

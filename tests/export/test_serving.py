@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from export.saved_model import PIXEL_TOLERANCE
-from tests.export.batching import batched_with_strangers
+from tests import models
+from tests.export.batching import MOST_ROWS, check_alone, merged_by_the_kernel, strangers
 from tests.export.exported import ROUNDED, Exported, InC, InSession, Refused, Sampler, assert_same
 from zoo import MODELS
 from zoo.parts import noise
@@ -81,8 +82,24 @@ def test_the_program_serves_no_xla_like_the_stock_server(program, tmp_path):
 # --- Batched with strangers ------------------------------------------------------------------------------------------
 
 
-def test_batched_with_strangers(core):
-    batched_with_strangers(core)
+def test_batched_with_strangers(core, server):
+    """All requests as one, which is what a server makes of them."""
+    for name, asked in strangers(core).items():
+        keys, sizes = asked[0][0], [len(good) for _, good in asked]
+        merged = server.run(name, {key: np.concatenate([inputs[key] for inputs, _ in asked]) for key in keys})
+        parts = {key: np.split(value, np.cumsum(sizes)[:-1]) for key, value in merged.items()}
+        for i, (inputs, good) in enumerate(asked):
+            check_alone({key: values[i] for key, values in parts.items()}, server.run(name, inputs), good)
+
+
+@pytest.mark.parametrize("core", models.of_each_model(["cgan", "vae"]), indirect=True)
+def test_batched_by_the_kernel_of_servers(core):
+    answers = merged_by_the_kernel(core)
+    for name, asked in strangers(core).items():
+        for (inputs, good), (answer, batch) in zip(asked, answers[name], strict=True):
+            check_alone(answer, core.call(name, inputs, optimised=False), good)
+            assert (batch <= MOST_ROWS).all()
+        assert sum((batch > len(batch)).any() for _, batch in answers[name]) > len(asked) / 2, name
 
 
 # --- Asked nonsense --------------------------------------------------------------------------------------------------
