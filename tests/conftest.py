@@ -43,14 +43,18 @@ def group_of(item):
 
 @pytest.hookimpl(trylast=True)  # after pytest's own order
 def pytest_collection_modifyitems(config, items):
-    """Takes model after model; leaves out all but the last of each family by their names, where that is asked for."""
-    items.sort(key=group_of)
+    """Takes model after model; leaves out all but the last of each family by their names, where that is asked for.
+
+    What shares nothing comes last, test by test, so that no process waits for one that has a whole model to do.
+    """
+    items.sort(key=lambda item: (not group_of(item), group_of(item)))
     if config.getoption("--one-of-each-family"):
         chosen = {cls.__module__.split(".")[1]: name for name, cls in sorted(MODELS.items())}
         others = set(MODELS) - set(chosen.values())
 
         def is_of_another(item):
             parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+            parameters = [item.path.stem.removeprefix("test_"), *parameters]
             return any(str(value).partition(" ")[0] in others for value in parameters)
 
         config.hook.pytest_deselected(items=list(filter(is_of_another, items)))

@@ -115,6 +115,7 @@ def newer(vae, tmp_path_factory):
     return Exported(model, vae.export_dir, signatures=["sample_png"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_versions(vae, newer, kind, tmp_path):
     assert sample.find_version(vae.export_dir) == newer.version
@@ -129,6 +130,7 @@ def test_versions(vae, newer, kind, tmp_path):
             run(client.main, *there, "--version=7")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_the_version_stays_while_a_newer_one_appears(vae, newer, kind):
     models = Models({"vae": [vae]})
@@ -162,6 +164,7 @@ def test_patience(vae, kind, trouble, reason, monkeypatch):
             make(server, retries=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_timeouts(vae, kind):
     with kind(Models({"vae": [vae]}), [None, "slow"]) as server:
@@ -217,6 +220,7 @@ def test_what_the_server_refuses_is_told(vae, kind):
             model.ask("discriminate", {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss, answers", [("non_saturating", "logits\tprobability"), ("wasserstein", "score")])
 def test_points(loss, answers, tmp_path, capsys):
     exported = Exported(gan_of_points(loss=loss), tmp_path / "export", signatures=["discriminate"])
@@ -263,6 +267,7 @@ def test_what_is_no_tensorflow_serving_is_told(scheme, answer, message):
 UNEQUAL = {"z_from": [[0] * 4], "z_to": [[0] * 4], "alpha": [1, 0]}  # in their numbers of rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where, body, status, message", [
     ("", {"inputs": {"seed": [7], "colour": [1]}}, 200, "outputs"),
     ("", {"instances": [{"seed": 7, "colour": 1}]}, 400, "keys must be equal to"),
@@ -287,6 +292,7 @@ def test_the_stand_in_answers_as_tensorflow_serving_does(vae, where, body, statu
     assert found[0] == status and message in found[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SERVERS)
 def test_no_rows_are_not_asked(vae, kind):
     with kind(Models({"vae": [vae]})) as server:
@@ -319,6 +325,7 @@ client.main(["client", *sys.argv[1:]])
 """
 
 
+@pytest.mark.slow
 def test_rest_needs_no_tensorflow(vae, tmp_path):
     with RestServer(Models({"vae": [vae]})) as server:
         flags = [f"--server={server.address}", "--model=vae", f"--out={tmp_path / 'grid.png'}"]

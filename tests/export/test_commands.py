@@ -58,6 +58,7 @@ def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_pat
     assert "Not measured yet" in (tmp_path / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(rundir, "load", lambda run_dir: a_run)
     for _ in range(3):
@@ -114,6 +115,7 @@ def test_mistakes(main, flags, message, exported, tmp_path):
         main(["command", *(flag.format(**places) for flag in flags)])
 
 
+@pytest.mark.slow
 def test_what_export_refuses_is_a_sentence(a_run, tmp_path):
     (tmp_path / "file").touch()
     with mistake("can not be written"):

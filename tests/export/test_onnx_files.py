@@ -56,6 +56,7 @@ def test_the_files_are_published_with_their_report(onnxruntime, tmp_path):
         onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with mistake("--onnx needs the packages tf2onnx and onnxruntime"):

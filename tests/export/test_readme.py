@@ -16,6 +16,7 @@ from tests.export.servers import GrpcServer, Models, RestServer
 TEXT = (ROOT / "export" / "README.md").read_text()
 
 
+@pytest.mark.slow
 def test_curl(vae):
     seeds = {"seed": np.arange(3)}
     commands = re.findall(r"curl (?:-d '(.*?)' )?http://localhost:8501(\S+)", TEXT)
@@ -32,6 +33,7 @@ def test_curl(vae):
     assert set(metadata["metadata"]["signature_def"]["signature_def"]) == set(vae.signature_def)
 
 
+@pytest.mark.slow
 def test_python(vae):
     rest, grpc = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     seeds, scope = {"seed": np.arange(16)}, {}

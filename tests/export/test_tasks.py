@@ -149,6 +149,7 @@ def walks(starts, ends, num=8):
     return np.stack([np.linspace(start, end, num) for start, end in zip(starts, ends, strict=True)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, label", [("linear", None), ("labelled", None), ("labelled", 2)])
 def test_lines_run_from_the_sample_of_a_seed_to_that_of_the_next_in_one_class(exported, open_model, name, label):
     model, samples = open_model(name), drawn(name, exported, 7, 6, None if name == "linear" else 0)
@@ -206,6 +207,7 @@ def assert_picture(path, lines):
         assert (shown[len(line) :] == 255).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, flags, num", [
     ("linear", [], 8),
     ("linear", ["--num=3", "--seed=9000000000"], 3),
@@ -235,6 +237,7 @@ def folders(tmp_path):
     return found | {"B": (tmp_path / "B.npy", found["B"][1])}
 
 
+@pytest.mark.slow
 def test_interpolate_between_pictures(run, folders, tmp_path):
     out, (path, images) = tmp_path / "lines.png", folders["C"]
     run("linear", "--task=interpolate", f"--data={path}", "--seed=3", f"--out={out}")
@@ -281,6 +284,7 @@ def test_halves_of_pictures_are_completed(run, folders, name, flags, half, seed,
     assert_picture(out, lines)
 
 
+@pytest.mark.slow
 def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     model, files = open_model("points"), [tmp_path / f"{name}.npy" for name in "ABC"]
     groups = [group.reshape(-1, 4) for group in groups_of_images(2, 3, 2)]
@@ -300,6 +304,7 @@ def test_points_are_paths_in_a_scatter_plot(open_model, run, tmp_path):
     assert (tmp_path / "found.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, flags, message", [
     ("generator_before_latent", ["--task=arithmetic", "--data={A},{B},{C}"], "no signature named encode"),
     ("generator_before_latent", ["--task=interpolate", "--data={C}"], "no signature named encode"),

@@ -168,6 +168,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_the_checkpoint_before_a_damaged_one_is_taken(damage, tmp_path, capsys):
     _, _, model = make(tmp_path)
@@ -207,6 +208,7 @@ def test_no_flipped_bit_changes_what_is_loaded(tmp_path):
     assert others < 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
 def test_what_is_read_back_is_the_moving_average(precision, tmp_path):
     momentum = 0.75

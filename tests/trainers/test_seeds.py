@@ -18,6 +18,7 @@ def results_of(path):
     return json.loads((path / "evaluation.json").read_text())["results"]["modes_found"]
 
 
+@pytest.mark.slow
 def test_the_compiler_of_the_first_is_that_of_all(tmp_path):
     def train(settings):
         assert f"--jit_compile={settings.jit_compile}" in settings.lines

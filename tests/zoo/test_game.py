@@ -127,6 +127,7 @@ def test_gradient_is_that_of_the_mean_over_any_shape():
     np.testing.assert_allclose(model.n.a, 1.0 - LR * np.mean(np.arange(6.0) ** 2), rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compiler", [lambda f: f, tf.function])
 @pytest.mark.parametrize("index, a, b", [(0, 2.0 - 0.4, 3.0), (1, 2.0 - 0.3, 3.0 - 0.2)])
 def test_one_of_several_losses_is_descended(index, a, b, compiler):
@@ -240,6 +241,7 @@ class StatefulGame(GAN):
         self.discriminator = keras.Sequential([keras.Input((3,)), *layers])
 
 
+@pytest.mark.slow
 def test_state_changes_in_the_moves_of_its_network_alone():
     keras.utils.set_random_seed(0)
     model = StatefulGame(data_shape=(3,), latent_size=2)
@@ -315,6 +317,7 @@ def test_averages_of_weights_come_with_those_of_batch_normalisation(num_replicas
 GRADIENTS = np.array([[1.0, -2.0, 0.5], [3.0, 0.25, -1.0]], np.float32)  # of two replicas, or the first of one
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_replicas", [1, 2])
 def test_descend_is_minimize_of_the_linear_loss(num_replicas, precision):
     strategy = two_replicas() if num_replicas == 2 else tf.distribute.get_strategy()

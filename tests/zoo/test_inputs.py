@@ -111,6 +111,7 @@ def test_a_mistake_of_fit(arguments, given, options, message):
         make("gan", **arguments).fit(given, **options)
 
 
+@pytest.mark.slow
 def test_a_model_of_one_move_takes_one_optimizer():
     model = make("vae")
     for compiled in (model.compile("adam"), model.compile(optimizer="adam")):
@@ -119,6 +120,7 @@ def test_a_model_of_one_move_takes_one_optimizer():
         make("gan").compile("adam")
 
 
+@pytest.mark.slow
 def test_a_conditional_model_draws_of_a_class():
     for draw in (lambda model: model(tf.range(3)), lambda model: model.sample(tf.range(3))):
         with pytest.raises(ValueError, match="CGAN is of rows of a class: give the label of each row"):

@@ -72,6 +72,7 @@ def test_keys_are_those_of_their_positions(model):
         np.testing.assert_array_equal(model.key(name, index, shared=True), noise.key(7, 5, 0, position))
 
 
+@pytest.mark.slow
 def test_keys_of_different_uses_never_coincide(model):
     """For seeds, steps, positions, and the first and the last replica of each use."""
     uses = {
@@ -133,6 +134,7 @@ def test_a_key_is_drawn_once_in_a_step(draw, index, model):
     draw(model)  # outside of steps, nobody counts
 
 
+@pytest.mark.slow
 def test_the_branches_of_a_phase_may_draw_the_same_key(model):
     def play():
         model.key("penalty")
@@ -148,6 +150,7 @@ def test_the_branches_of_a_phase_may_draw_the_same_key(model):
             np.testing.assert_array_equal([step(ROWS)["number"]], numbers(noise.TRAINING, t, position=position))
 
 
+@pytest.mark.slow
 def test_the_next_step_draws_again(model):
     def draw():
         return tf.add_n([noise.uniform(model.key(name, index), ()) for name, index in POSITIONS])
@@ -175,6 +178,7 @@ def test_a_subclass_that_calls_the_step_it_extends_is_in_the_same_step():
         model.train_step(ROWS)
 
 
+@pytest.mark.slow
 def test_evaluations_and_validations_draw_noise_of_their_own(model, monkeypatch):
     """For every batch, the same after a reset; the training beside them does not notice."""
     logged, track = [], Tracker.track

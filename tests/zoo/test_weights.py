@@ -19,6 +19,7 @@ def test_a_summary_names_networks_by_what_they_are(name):
     assert all(any(f" {network} (" in line for line in lines) for network in NAMES[name]), lines
 
 
+@pytest.mark.slow
 def test_every_network_is_named_as_what_holds_it():
     for name in MODELS:
         found = [layer.name for layer in make(name).layers]

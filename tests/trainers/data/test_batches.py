@@ -20,6 +20,7 @@ def test_every_epoch_is_a_permutation_of_its_own_and_batches_are_full(batch_size
     assert len(np.unique(epochs, axis=0)) == 7
 
 
+@pytest.mark.slow
 def test_the_order_depends_on_the_seed_and_does_not_come_back():
     def epoch(step, seed=0):
         dataset = data.batches(numbered(), batch_size=30, seed=seed, start_step=step, with_labels=True)
@@ -28,6 +29,7 @@ def test_the_order_depends_on_the_seed_and_does_not_come_back():
     assert len({epoch(0), epoch(256), epoch(2**16), epoch(0, 256), epoch(0, -1)}) == 5  # 8 bits would be too few
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("binarize", [False, True])
 def test_resumed_is_uninterrupted_and_replicas_share_what_one_would_get(binarize):
     one = numbered()
@@ -60,6 +62,7 @@ def test_binarised_pixels_have_the_mean_of_their_grey_and_are_drawn_anew():
         assert mean[0] == mean[-1] == 0 and np.abs(mean).max() < 4 * 0.5  # standard deviations are at most 1/2
 
 
+@pytest.mark.slow
 def test_dequantised_pixels_are_uniform_within_their_level_and_always_the_same():
     levels = np.tile(np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1), (40, 1, 1, 1))
     x, again = (
@@ -75,6 +78,7 @@ def test_dequantised_pixels_are_uniform_within_their_level_and_always_the_same()
     assert abs(np.corrcoef(x.ravel(), black_or_white.ravel())[0, 1]) < 4 / np.sqrt(x.size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_evaluation_sees_every_row_once_in_order_and_always_the_same(split):
     one = numbered()

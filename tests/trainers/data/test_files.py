@@ -166,6 +166,7 @@ REAL = {  # shape, rows, first labels, mean pixel / 255
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_the_real_files_are_what_is_known_of_them(name):
     if not (root := os.environ.get("ZOO_DATA_DIR")) or not (Path(root) / name).is_dir():

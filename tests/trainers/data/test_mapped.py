@@ -112,6 +112,7 @@ def mapped_copy(one):
     return images(arrays["x"], one.train_labels, one.num_classes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [
     {}, {"with_labels": True}, {"binarize": True}, {"start_step": 5, "batches_per_step": 2},
     {"num_replicas": 3, "replica_ids": [2, 0]},

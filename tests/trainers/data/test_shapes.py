@@ -44,6 +44,7 @@ def test_no_outline_goes_through_the_centre_of_a_pixel(factor, monkeypatch):
     np.testing.assert_array_equal(shapes.masks(), before)
 
 
+@pytest.mark.slow
 def test_resized_pictures_keep_their_factors():
     small = data.load("shapes", image_side=16)
     assert small.shape == (16, 16, 1) and list(small.factors) == list(ONE.factors)

@@ -31,6 +31,7 @@ def test_mixture_density_is_scipys():
     np.testing.assert_allclose(mixture_log_density(DATA, ROWS), np.log(np.mean(each, axis=0)), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("std, mass", [(0.4, 1.0), (3.0, None)])
 def test_mass_and_divergence_are_those_of_gaussians(tmp_path, std, mass):
     """From one mode the picture has all of a narrow density, and of a wide one what its sides have."""

@@ -1,6 +1,7 @@
 """Ratios of densities that are known."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from scipy import special, stats
 
@@ -25,6 +26,7 @@ def exact(data, numerator, shift=0.0):
     return model_of(log_ratio=log_ratio, numerator=numerator)
 
 
+@pytest.mark.slow
 def test_density_ratio_of_a_model_that_knows_it(tmp_path):
     """Every bound is the divergence itself, by quadrature; the plug-in KL is the true one; calibration is right."""
     data = load("line")

@@ -52,6 +52,7 @@ def test_gap_where_some_values_were_not_drawn(monkeypatch):
     assert found["num_draws"] == 2 and 0.0 < found["mig"] < 2.0  # of so few draws no estimate, but a number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_draws", [10_000, 600])  # all rows, or some
 def test_gap_of_noisy_codes_by_quadrature(num_draws, monkeypatch):
     """Two latents see a factor of two values under different noise, and one of them another a little."""

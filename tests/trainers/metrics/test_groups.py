@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from scipy import stats
 
@@ -29,6 +30,7 @@ def test_groups_tell_what_rows_do_not():
     assert (found["content_of_group"], found["content_of_group_standard_error"], found["chance"]) == (1.0, 0.0, 0.5)
 
 
+@pytest.mark.slow
 def test_error_of_a_probe_counts_groups():
     """Content of noise: the rows of a group are right or wrong together, so that groups are what is independent."""
     rng, accuracies = np.random.default_rng(0), []

@@ -24,6 +24,7 @@ from zoo.variational.avb import AVB
 from zoo.variational.vae import VAE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size, chunk", [(NUM_ROWS, 2000), (10, 2000), (10, 300), (4, 1999)])
 def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, chunk, monkeypatch):
     """In any batches and chunks, the last ones smaller, it is the same but for its Monte Carlo error."""
@@ -44,6 +45,7 @@ def test_importance_weighted_nll_by_quadrature(vae, images, truth, batch_size, c
     assert result["num_importance_samples"] == num and result["num_examples"] == NUM_ROWS
 
 
+@pytest.mark.slow
 def test_jackknife_nll_is_that_of_its_draws(vae, images):
     """Of the log-weights of two batches; gains are differences of what stands beside them."""
     result = jackknife_nll(run_of(vae), images, options(batch_size=20, num_jackknife_samples=5))
@@ -146,6 +148,7 @@ def test_exact_nll_is_scipys(function, rows):
         assert abs(found["bits_per_dimension"] + np.log2(np.diff(edges)[GREY]).mean()) < 0.002
 
 
+@pytest.mark.slow
 def test_a_posterior_that_is_not_the_models_own():
     """Of an AVB, r's bounds are not the model's ELBO, nor is p(z) a proposal."""
     given = options(num_importance_samples=3)
@@ -160,6 +163,7 @@ def test_a_posterior_that_is_not_the_models_own():
                 importance_weighted_nll(run_of(model), data_of(GREY, GREY), given)
 
 
+@pytest.mark.slow
 def test_held_out_objectives_are_means_over_all_rows(vae, images):
     """23 rows in batches of 10: the last three count as much as the others."""
     result = held_out_objectives(run_of(vae), images, options())
@@ -185,6 +189,7 @@ def test_held_out_losses_of_minibatches_count_by_their_rows():
     assert found == {"generator_loss": pytest.approx((2 * 1 + 1 * 16) / 3)}
 
 
+@pytest.mark.slow
 def test_held_out_objectives_scale_images_to_the_models_range(images):
     model = GAN(data_shape=(2, 2, 1), latent_size=2, generator_units=(3,), discriminator_units=())
     model.compile()

@@ -160,6 +160,7 @@ def test_completions(orders, num_seen, tmp_path):
     assert (tmp_path / "completions.png").read_bytes() == (tmp_path / "expected.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_kl_of_histograms(tmp_path):
     """Samples of the right distribution are as near as data; those of N(1.2, .4^2) farther by KL(these || data)."""
     data = load("gaussian")
@@ -180,6 +181,7 @@ def test_kl_of_histograms(tmp_path):
     assert (tmp_path / "histogram.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_rows", [2000, 401])
 def test_histograms_of_few_rows_are_of_as_many_samples(num_rows, tmp_path):
     """An odd number of rows has halves, too; samples of their distribution are as near as other rows are."""

@@ -22,6 +22,7 @@ GENERATOR_OBJECTIVE = {  # what both generators descend, of D(x, z_hat) and D(x_
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", GENERATOR_OBJECTIVE)
 @pytest.mark.parametrize("posterior, data, prior", [
     ("gaussian", "points", "normal"), ("implicit", "images", "normal"), ("deterministic", "images", "uniform")
@@ -216,6 +217,7 @@ def test_networks_of_bigan_are_the_authors():
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", POSTERIORS)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_served_rows_do_not_know_each_other(posterior, shape):

@@ -40,6 +40,7 @@ def test_stationary_variance_without_likelihood_is_that_of_the_prior(eta, alpha,
         np.testing.assert_allclose(theta.var(), exact, rtol=5 * np.sqrt(2 / len(theta)))
 
 
+@pytest.mark.slow
 def test_one_generator_without_noise_is_a_gan_with_weight_decay():
     """As a GAN's steps, whose losses have |theta|^2 / 2 sigma^2 N, by SGD with momentum 1 - alpha."""
     one = {**SMALL, "num_generators": 1, "num_chains": 1, "num_discriminator_steps": 2, "seed": 5}
@@ -72,6 +73,7 @@ def test_one_generator_without_noise_is_a_gan_with_weight_decay():
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_games_do_not_know_of_each_other():
     """Weights of one game change nothing in what the other minimises."""
     model = BayesianGAN(**SMALL, **UNITS)

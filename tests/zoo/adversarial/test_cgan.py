@@ -23,6 +23,7 @@ RING = {  # smaller than in configs/cgan_ring.cfg
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", GENERATOR_OBJECTIVE)
 @pytest.mark.parametrize("data, k, prior", [("points", 1, "normal"), ("images", 2, "uniform")])
 def test_steps_of_a_second_implementation(loss, data, k, prior):

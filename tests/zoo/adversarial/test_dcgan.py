@@ -22,6 +22,7 @@ def papers_dcgan():
     return DCGAN(data_shape=(64, 64, 3))
 
 
+@pytest.mark.slow
 def test_generator_is_the_papers(papers_dcgan):
     expected = [("Dense", 16384)] + [(kind, 4, 4, 1024) for kind in ("Reshape", "BatchNormalization", "ReLU")]
     for side, width in SIDES_AND_WIDTHS[1:]:

@@ -14,6 +14,7 @@ from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.gan import GAN
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", GENERATOR_OBJECTIVE)
 @pytest.mark.parametrize("data, k, prior", [("points", 1, "normal"), ("images", 3, "uniform")])
 def test_steps_of_a_second_implementation(loss, data, k, prior):

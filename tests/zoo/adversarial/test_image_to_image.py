@@ -22,6 +22,7 @@ def made(x=X, **options):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feature_matching_weight", [0.0, 10.0])
 @pytest.mark.parametrize("condition", ["edges", "coarse", "grey", "masked_half"])
 def test_losses(condition, feature_matching_weight):
@@ -50,6 +51,7 @@ def test_losses(condition, feature_matching_weight):
     assert set(losses[True]) == set(model.metric_names) | set(model.moves)
 
 
+@pytest.mark.slow
 def test_a_translation_is_of_its_row_and_seed_alone():
     model = made()
     (function, specs), *_ = model.signatures().values()
@@ -63,6 +65,7 @@ def test_a_translation_is_of_its_row_and_seed_alone():
     np.testing.assert_allclose(together["condition_images"], corruptions.edges(X), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_without_z_a_translation_is_a_function_of_the_condition():
     model = made(latent_size=0)
     assert set(model.signatures()["translate"][1]) == {"images"}
@@ -70,6 +73,7 @@ def test_without_z_a_translation_is_a_function_of_the_condition():
     assert model.translate(X)["images"].shape == X.shape
 
 
+@pytest.mark.slow
 def test_pairs():
     """Told the left image, it makes the right one, and is told no more of that than of any target."""
     rows = tf.concat([X, 1.0 - X], axis=2)

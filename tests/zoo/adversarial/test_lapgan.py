@@ -29,6 +29,7 @@ def values(model, level):
     return [w.numpy() for move in model.moves if move.endswith(f"_{level}") for w in model.weights_of(move)]
 
 
+@pytest.mark.slow
 def test_games_of_the_levels():
     """Against their networks in the formulas of the docstring; of the coarsest level against a GAN."""
     model = made()
@@ -71,6 +72,7 @@ def test_levels_learn_independently(other):
         assert not any(same) if level == other else all(same)
 
 
+@pytest.mark.slow
 def test_samples_go_from_the_coarsest_up(monkeypatch):
     model, seeds = made(), tf.range(6, dtype=tf.int64)
     z_2, z_1, z_0 = np.split(model.latent(seeds).numpy(), [3, 3 + 8**2], axis=1)
@@ -84,6 +86,7 @@ def test_samples_go_from_the_coarsest_up(monkeypatch):
     np.testing.assert_allclose(model.sample(seeds), X, atol=1e-6)  # of generators that know the bands of x
 
 
+@pytest.mark.slow
 def test_with_labels_every_network_sees_them():
     model = made(conditional=True, num_classes=3)
     x, z = 2.0 * X - 1.0, noise.uniform([0, 2], [6, model.latent_size])
@@ -101,6 +104,7 @@ def test_with_labels_every_network_sees_them():
         model.check_rows(X, np.array([0, 1, 2, 3, 0, 1]))
 
 
+@pytest.mark.slow
 def test_without_labels_the_data_need_none():
     facts = {"dataset": "made", "data_shape": [8, 8, 1], "num_classes": None}
     assert not rundir.make_model(settings_of("lapgan"), facts).conditional
@@ -111,6 +115,7 @@ def test_without_labels_the_data_need_none():
         made(conditional=True)
 
 
+@pytest.mark.slow
 def test_all_of_the_discriminators_is_constrained_and_nothing_else():
     model = made(conditional=True, num_classes=3, weight_constraint="spectral_norm")
     for move, parts in model.moves.items():
@@ -119,6 +124,7 @@ def test_all_of_the_discriminators_is_constrained_and_nothing_else():
         assert len(state) == (len(kernels) if move.startswith("discriminator") else 0)
 
 
+@pytest.mark.slow
 def test_all_discriminators_are_clipped():
     model = made(loss="wasserstein", weight_constraint="clipping", clip_value=0.01)
     model.train_step(X)

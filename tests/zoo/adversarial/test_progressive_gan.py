@@ -25,6 +25,7 @@ def images(side, num=4, seed=0):
     return tf.constant(np.random.default_rng(seed).uniform(0.0, 1.0, [num, side, side, 1]), tf.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "step, level, alpha",
     [(0, 0, 1.0), (9, 0, 1.0), (10, 1, 0.0), (15, 1, 0.5), (19, 1, 0.9), (20, 1, 1.0), (29, 1, 1.0), (30, 2, 0.0),
@@ -37,6 +38,7 @@ def test_phases_are_a_function_of_the_step(step, level, alpha):
     np.testing.assert_allclose(found, (level, alpha), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [1, 2])
 def test_a_fade_leads_from_one_network_to_the_next(level):
     """Of fakes, of reals, and of what D says of an image."""
@@ -68,6 +70,7 @@ def test_halved_and_doubled():
     np.testing.assert_array_equal(doubled(x), x.repeat(2, 1).repeat(2, 2))
 
 
+@pytest.mark.slow
 def test_samples_are_those_of_the_level_enlarged():
     model, z = model_of(), noise.normal([0, 1], [4, 3])
     for weight in model.to_image[0].weights[:1]:  # so that no pixel is clipped
@@ -90,6 +93,7 @@ def test_samples_are_those_of_the_level_enlarged():
         np.testing.assert_allclose(decode(z), images_then, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_networks_are_the_papers():
     """Channels, gains and the place of the deviation (tables 1 and 2, section 4.1)."""
     model = ProgressiveGAN(data_shape=(32, 32, 3), latent_size=5, filters=4, max_filters=16)
@@ -110,6 +114,7 @@ def test_networks_are_the_papers():
     np.testing.assert_allclose(gains, expected)
 
 
+@pytest.mark.slow
 def test_losses_are_wgan_gp_with_drift():
     model, x, z = model_of(8), 2.0 * images(8) - 1.0, noise.normal([0, 1], [4, 3])
     model.step.assign(3)  # half of level 1
@@ -148,6 +153,7 @@ def test_optimizers_begin_anew_with_each_level_and_layers_wait_for_it():
     assert not any(np.array_equal(a, v) for a, v in zip(start, later, strict=True) if np.any(a))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["Adam", "Nadam", "Adagrad", "SGD"])
 def test_an_optimizer_starts_from_its_start(name):
     model, optimizer = model_of(8), getattr(keras.optimizers, name)(0.3, use_ema=True)

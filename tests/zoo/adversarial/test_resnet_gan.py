@@ -87,6 +87,7 @@ def test_D_takes_the_output_of_the_class_and_G_sees_a_vector_of_unit_length():
     assert np.abs(images[0] - images[1:]).max(axis=(1, 2, 3)).min() > 1e-4
 
 
+@pytest.mark.slow
 def test_without_labels():
     model = ResNetGAN(data_shape=(8, 8, 1), conditional=False, **TINY)
     model.compile(jit_compile=False)

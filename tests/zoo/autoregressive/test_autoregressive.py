@@ -96,6 +96,7 @@ def test_probabilities_of_all_states_sum_to_one(i):
     np.testing.assert_allclose(np.exp(served), p, rtol=1e-5)
 
 
+@pytest.mark.slow
 @of_each_case
 def test_a_pixel_depends_on_those_before_it_alone(i):
     """The parameters of pixel i have no slope at all by pixel j at its own place or later, and on all before."""
@@ -118,6 +119,7 @@ def test_a_pixel_depends_on_those_before_it_alone(i):
         assert np.all(reached[np.any([p < p[:, None] for p in model.orders], axis=0)])
 
 
+@pytest.mark.slow
 @of_each_case
 def test_draws_have_the_probabilities_that_rows_are_scored_by(i):
     """And of bits, by one mask, the means are the probabilities whose product that is."""
@@ -129,6 +131,7 @@ def test_draws_have_the_probabilities_that_rows_are_scored_by(i):
         np.testing.assert_allclose(log_p, model.exact_log_prob(rows.reshape(-1, *model.data_shape)), atol=1e-4)
 
 
+@pytest.mark.slow
 @of_each_case
 def test_inpainting_draws_what_is_missing_given_what_is_known(i):
     """From p(missing | known), where the known pixels come first; and of a row with nothing known its sample."""
@@ -152,6 +155,7 @@ def test_inpainting_draws_what_is_missing_given_what_is_known(i):
     np.testing.assert_array_equal(np.reshape(nothing, [num, -1]), draw(tf.range(num, dtype=tf.int64))[0])
 
 
+@pytest.mark.slow
 @of_each_case
 def test_a_row_is_the_same_in_any_batch(i):
     (_, draw), seeds = of_case(i), tf.range(NUM, dtype=tf.int64)

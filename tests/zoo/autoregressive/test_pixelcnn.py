@@ -77,6 +77,7 @@ def test_what_a_pixel_sees(gated, channels, height, width, row, column, size, nu
         np.testing.assert_array_equal(tape.gradient(logit, x)[0] != 0.0, (place < at) & ~blind & near)
 
 
+@pytest.mark.slow
 @both_networks
 @pytest.mark.parametrize(
     "data_shape, settings",
@@ -110,6 +111,7 @@ def test_what_a_draw_keeps_does_not_grow_with_the_height(gated):
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 @both_networks
 def test_each_class_has_a_distribution(gated):
     """That sums to one, has the log_prob that is served, and is not that of another class."""

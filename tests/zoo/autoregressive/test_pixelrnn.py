@@ -30,6 +30,7 @@ def by_pixel(x, K, offsets):
     return h[:, 1:-1, 1:-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape, jit_compile", [((3, 5), True), ((4, 2), False), ((1, 3), False)])
 def test_recurrences_are_those_of_loops_over_pixels(shape, jit_compile):
     rng, size = np.random.default_rng(0), 2
@@ -79,6 +80,7 @@ def everything(down, right, num_layers):
     return (down > 0) | (down == 0) & (right < 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recurrence, num_layers, shape, field", [
     ("row", 1, (3, 13, 1), in_triangle),
     ("row", 2, (3, 13, 1), in_triangle),
@@ -94,6 +96,7 @@ def test_an_output_sees_all_of_its_field_and_nothing_else(recurrence, num_layers
     np.testing.assert_array_equal(slopes(model) != 0.0, expected)
 
 
+@pytest.mark.slow
 def test_without_a_column_beside_it_the_last_pixel_of_a_row_is_hidden_from_the_next(monkeypatch):
     monkeypatch.setattr(PixelRNN, "beside", 0)
     model = PixelRNN(data_shape=(2, 13, 1), num_layers=2, hidden_size=18)

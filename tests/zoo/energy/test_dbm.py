@@ -66,6 +66,7 @@ def train(model, x):
     return theta, differences(sum(theta, []), sum(parameters(model), [])), logs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_units", [(3,), (3, 2), (2, 2, 2)])
 def test_gradient_is_that_of_the_variational_bound(hidden_units):
     """The part of the data by finite differences of the bound with q at its best, that of the model by enumeration."""
@@ -126,6 +127,7 @@ def test_sparsity_penalty_is_a_cross_entropy(cost):
     assert_close(differences(found, without), numeric, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_units", [(3,), (3, 2)])
 def test_inpainting_draws_what_is_missing_given_what_is_known(hidden_units):
     """Frequencies of all completions against enumeration; with nothing known it is `sample`."""
@@ -143,6 +145,7 @@ def test_inpainting_draws_what_is_missing_given_what_is_known(hidden_units):
     np.testing.assert_array_equal(nothing, model.sample(rows["seed"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer, copies", [(1, (2, 1)), (2, (2, 2)), (3, (1, 2))])
 def test_contrastive_divergence_is_that_of_a_machine_with_copies(layer, copies):
     """After many sweeps its model is the RBM in which the neighbours of a missing layer are there twice."""

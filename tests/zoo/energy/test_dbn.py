@@ -144,6 +144,7 @@ def test_greedy_steps_on_top_never_lower_the_bound():
     assert np.all(np.diff(found) > 0) and found[-1] > found[0] + 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("persistent", [False, True])
 def test_the_step_of_the_top_rbm_is_the_gradient_of_that_bound(persistent):
     """In expectation, after many sweeps."""
@@ -193,6 +194,7 @@ def test_layers_share_weights_until_they_have_learned():
     assert moved[4][W] and all(moved[7])
 
 
+@pytest.mark.slow
 def test_up_down_is_wake_and_sleep():
     """p moves along the slope of log p(x, h), h ~ q, and q along that of log q(dream), by automatic differentiation."""
     num = 30

@@ -46,6 +46,7 @@ def train(model):
     return theta, [after - before for after, before in zip(parameters(model), theta, strict=True)], model.particles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_units, fixed", [((3,), False), ((3, 2), False), ((2, 2, 2), True)])
 def test_gradient_is_that_of_the_variational_bound(hidden_units, fixed):
     """Less the bound's part log Z, whose gradient the particles give: by finite differences of both."""

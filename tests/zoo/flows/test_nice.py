@@ -26,6 +26,7 @@ def model_of(data_shape=POINTS, units=(8, 8), activation="tanh", **more):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("data_shape, logit", [
     (POINTS, False), ((5,), False), (IMAGES, False), (IMAGES, True), ((2, 2, 3), False),
@@ -43,6 +44,7 @@ def test_encode_and_decode_are_inverses(coupling, data_shape, logit):
     np.testing.assert_allclose(reconstruct(**{name: x})[name], x, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling, prior, logit", [
     ("additive", "logistic", False), ("additive", "normal", True), ("affine", "logistic", True),
     ("affine", "normal", False),
@@ -80,6 +82,7 @@ def test_the_density_in_the_plane_sums_to_one(coupling, prior):
     assert np.sum(density) * (side[1] - side[0]) ** 2 == pytest.approx(1.0, abs=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("prior", PRIORS)
 def test_latents_of_samples_are_the_priors(coupling, prior):

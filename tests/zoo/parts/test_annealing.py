@@ -63,6 +63,7 @@ def test_weights_are_unbiased_and_bracket_log_z(sizes):
     assert forward.mean() < log_ratio < -backward.mean()
 
 
+@pytest.mark.slow
 def test_float32_keeps_the_digits_of_many_small_steps():
     """On a chain that never moves the log-weight is log p*_1 - log p*_0 of its odd layers."""
     sizes, rng = (784, 200, 10), np.random.default_rng(0)
@@ -81,6 +82,7 @@ def test_float32_keeps_the_digits_of_many_small_steps():
     np.testing.assert_allclose(still, expected, atol=5e-3)
 
 
+@pytest.mark.slow
 @of_sizes
 def test_estimates_of_log_z(sizes):
     machine, done = make_machine(sizes), []
@@ -94,6 +96,7 @@ def test_estimates_of_log_z(sizes):
     assert done == [25, 25, 10]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [(2, 8), (3, 2, 2)])
 def test_estimates_of_log_z_of_real_units(sizes):
     machine, mixture = make_gaussian(sizes)
@@ -105,6 +108,7 @@ def test_estimates_of_log_z_of_real_units(sizes):
         assert abs(estimate.value - mixture.log_z) < 5 * estimate.standard_error
 
 
+@pytest.mark.slow
 def test_standard_error_is_the_spread_of_estimates(eagerly, monkeypatch):
     def estimate(seed):
         options = {"num_betas": 3, "num_runs": 400, "seed": seed}

@@ -101,6 +101,7 @@ def test_of_gaussians_against_the_closed_form(discrepancy, expected, dimensions,
     assert (std == 1.0) == (abs(expected) < 1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discrepancy", [
     lambda x, y: discrepancies.mmd(x, y, BANDWIDTHS), discrepancies.energy_distance,
     discrepancies.mmd_inverse_multiquadratics,

@@ -43,6 +43,7 @@ FORMULAS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("shape", [(1, 3), (5,), (7, 3), (4, 2, 3)])
 def test_formulas(name, shape):
@@ -77,6 +78,7 @@ def test_the_bias_of_the_jackknife(num_samples, biases):
         assert c @ (special.digamma(n) - np.log(n)) == pytest.approx(bias, rel=digits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("a", [0.5, 1.0, 3.0])
 def test_the_mean_of_the_jackknife(a):
     """By draws of Gamma(a, 1), less their importance-weighted bound, which has the same noise and a known mean."""

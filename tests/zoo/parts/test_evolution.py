@@ -55,6 +55,7 @@ def test_it_is_the_gradient_of_the_mean_over_the_noise(f, expected):
     np.testing.assert_allclose(estimate()[0], [expected], rtol=0.003)
 
 
+@pytest.mark.slow
 def test_a_step_of_a_game_is_about_that_of_backpropagation():
     after = []
     for pairs in (0, 4000):
@@ -70,6 +71,7 @@ def test_a_step_of_a_game_is_about_that_of_backpropagation():
     np.testing.assert_allclose(same, loss, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_generator_of_black_and_white_learns_by_it_alone():
     model = make("gan", binary=True, num_evolution_pairs=3)
     before = [w.numpy() for w in model.weights_of("generator")]
@@ -78,6 +80,7 @@ def test_a_generator_of_black_and_white_learns_by_it_alone():
     assert all(np.any(a != b) for a, b in zip(before, model.weights_of("generator"), strict=True))
 
 
+@pytest.mark.slow
 def test_a_move_of_the_generator_leaves_the_state_of_D_alone():
     model = make("gan", num_evolution_pairs=2, weight_constraint="spectral_norm")
     before = [v.numpy() for v in model.discriminator.non_trainable_variables]

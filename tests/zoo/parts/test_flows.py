@@ -55,6 +55,7 @@ def jacobians(function, z):
     return tape.batch_jacobian(y, z).numpy(), log_det.numpy(), y
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_log_det_is_that_of_the_jacobian(name):
     sides = [(STEPS[name].forward, Z)]
@@ -158,6 +159,7 @@ def test_the_density_in_the_plane_integrates_to_one(step, inverse, parameters):
 Z32, CONTEXT = tf.constant(rng.normal(size=[3, 4, SIZE]), tf.float32), rng.normal(size=[4, 100])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", flows.FLOWS)
 @pytest.mark.parametrize("size", [1, SIZE])
 def test_flows_of_an_encoder(name, size):
@@ -186,6 +188,7 @@ def test_two_couplings_move_every_number():
     assert np.abs(flow.bijection(context).forward(Z32)[0] - Z32).min() > 0.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden_units", [(), (3,), (16, 16)])
 def test_gates_see_what_comes_before(hidden_units):
     """m and s of z_i are functions of the z before it alone: a strictly triangular Jacobian, in either order."""

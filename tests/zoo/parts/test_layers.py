@@ -125,6 +125,7 @@ def test_spectral_norm_divides_each_kernel_by_its_largest_singular_value(shape):
     assert_close(before, network.get_weights(), rtol=0.0)  # training alone moves u
 
 
+@pytest.mark.slow
 def test_spectral_norm_falls_to_one_over_the_calls():
     keras.utils.set_random_seed(0)
     layer, x = layers.SpectralNormalization(keras.layers.Dense(30, use_bias=False)), np.eye(20, dtype=np.float32)

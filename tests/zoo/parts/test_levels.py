@@ -83,6 +83,7 @@ def test_draws_have_the_probabilities_and_come_of_their_own_seeds(name, num_leve
 EXTREMES = [-1e30, -1e3, 0.0, 1e3, 1e30]
 
 
+@pytest.mark.slow
 @every_family
 def test_scores_and_gradients_at_extremes_are_numbers(name):
     """Of the first parameter and of all others; under XLA, too, where draws are the same."""

@@ -58,6 +58,7 @@ def test_rows_do_not_know_their_batch(kind, size):
     assert not [name for name in types if "Bitcast" in name or "Random" in name or "Xla" in name or "While" in name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw, tolerance", DRAWS.values(), ids=DRAWS)
 def test_eager_graph_and_xla_agree(draw, tolerance):
     for jit_compile in (False, True):

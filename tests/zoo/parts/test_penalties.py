@@ -60,6 +60,7 @@ def test_where_the_penalties_look():
         np.testing.assert_array_equal(seen_by(name, real, fake), points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PENALTIES)
 def test_gradient_by_weights_is_that_of_finite_differences(name):
     W, v = (tf.constant(np.random.default_rng(2).normal(size=size), tf.float32) for size in ([3, 8], 8))
@@ -115,6 +116,7 @@ def test_every_penalty_is_added_to_the_loss(model, name):
     assert_gradients(model, "discriminator", lambda: model.discriminator_losses(x, z, *y, key=KEY))
 
 
+@pytest.mark.slow
 def test_a_clipped_linear_critic_reaches_the_corner_of_its_box():
     """The best w in [-c, c]^2 for E[w x] - E[w G(z)] has the signs of the difference of means."""
     options, x = {"weight_constraint": "clipping", "clip_value": 0.5}, tf.constant([[1.0, -2.0]] * 4)

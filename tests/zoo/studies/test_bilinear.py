@@ -60,6 +60,7 @@ def test_alternating_play_is_bounded_below_a_rate_of_two_only(eta, bound):
     assert distance.max() <= bound if bound else distance[-1] > 50  # r^2 (1 - eta / 2) <= x^2 + y^2 - eta x y = 1
 
 
+@pytest.mark.slow
 @of_plays
 @pytest.mark.parametrize("eta_x, eta_y", [(0.1, 0.1), (0.05, 0.2), (0.02, 0.02)])
 def test_paths_are_powers_of_the_matrix_and_are_served_as_moves(play, eta_x, eta_y):
@@ -72,6 +73,7 @@ def test_paths_are_powers_of_the_matrix_and_are_served_as_moves(play, eta_x, eta
     np.testing.assert_allclose(served["value"](*path.T)["value"], path[:, 0] * path[:, 1])
 
 
+@pytest.mark.slow
 @of_plays
 def test_small_steps_follow_the_circle_of_continuous_time(play):
     eta, t = 0.002, 1.0
@@ -95,6 +97,7 @@ def report_of(model, path, folder, every=1, more="", metric=theory.play_against_
     return metric(run, None, None)
 
 
+@pytest.mark.slow
 @of_plays
 def test_metric_agrees_with_the_play_and_finds_out_another(play, tmp_path):
     path = path_of(game(play))
@@ -109,6 +112,7 @@ def test_metric_agrees_with_the_play_and_finds_out_another(play, tmp_path):
     assert all(report_of(game(other), path, tmp_path)["largest_deviation"] > 0.1 for other in set(PLAYS) - {play})
 
 
+@pytest.mark.slow
 def test_metric_needs_every_step_of_a_linear_game(tmp_path):
     model = game("alternating")
     path = path_of(model, 4)
@@ -141,6 +145,7 @@ def test_eigenvalues_of_the_dirac_gan(function, slope, gamma, tmp_path):
     np.testing.assert_allclose([tape.gradient(V, x), tape.gradient(V, y)], [f_prime * 0.7, f_prime * 0.3], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("play", ["simultaneous", "alternating"])
 @pytest.mark.parametrize("x0, y0", [(1.0, 0.2), (0.3, 0.3), (1.0, 0.0), (0.1, 2.0)])
 def test_of_real_eigenvalues_the_slower_ones_are_compared(play, x0, y0, tmp_path):

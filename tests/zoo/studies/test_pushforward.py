@@ -74,6 +74,7 @@ def fit(function, x):
     return model, model.u()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function", INVERSES)
 def test_fit_is_mean_and_deviation_of_the_inverse(function):
     """Of each element for itself."""
@@ -85,6 +86,7 @@ def test_fit_is_mean_and_deviation_of_the_inverse(function):
     np.testing.assert_allclose(u.scale, inverse.std(0), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_fit_of_a_square_maximises_the_likelihood_that_scipy_gives():
     x = np.square(np.random.default_rng(0).normal(1.5, 0.7, size=[500, 1]))
     model, u = fit("square", x)
@@ -128,6 +130,7 @@ def report_of(model, data, folder):
     return theory.density_against_theory(SimpleNamespace(model=model, path=folder), data, options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTION_OF)
 def test_data_have_the_distribution_of_their_name_and_the_metric_finds_no_difference(name, tmp_path):
     one, (_, mu, sigma) = datasets.load(name), datasets.PUSHED[name]

@@ -18,6 +18,7 @@ from zoo.studies.sprinkler import Sprinkler
 DATA = data_of(np.ones([2, 1]), np.ones([2, 1]))
 
 
+@pytest.mark.slow
 def test_cells_of_the_posterior_are_those_of_quadrature():
     """The prior's deviation is sqrt 2, and the exponential's mean 3 and the cubes of what is positive."""
 
@@ -66,6 +67,7 @@ def test_with_what_the_estimator_should_know_each_method_has_the_gradient_of_the
     np.testing.assert_allclose(losses["estimator"], expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("z", [9.0, -1e30, np.nan])
 def test_draws_beyond_the_cells_are_far_from_the_posterior(z, tmp_path):
     model = Sprinkler(data_shape=(1,))

@@ -54,6 +54,7 @@ def test_a_trained_discriminator_finds_nothing_where_latents_are_the_prior():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["deterministic", "gaussian"])
 @pytest.mark.parametrize("prior_classes", [0, 3])
 def test_steps_of_a_second_implementation(posterior, prior_classes):
@@ -91,6 +92,7 @@ def test_steps_of_a_second_implementation(posterior, prior_classes):
     assert_weights(model, weights, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_it_takes_and_serves():
     """A posterior without a density gives no bound; labels are those of the prior's modes, or -1."""
     assert ("log_prob" in small().signatures(), "log_prob" in small(posterior="gaussian").signatures()) == (False, True)

@@ -77,6 +77,7 @@ def test_a_flow_is_the_posterior_that_no_diagonal_gaussian_is():
     assert np.all(abs(log_w.mean(0) - (LOG_PX - GAP)) < 5 * log_w.std(0) / np.sqrt(20_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", flows.FLOWS)
 def test_weights_of_a_flow_have_the_mean_of_the_likelihood(posterior):
     """E_q[w] = p(x), whatever the flow; and what is served, the ELBO and the importance-weighted bound, is of these."""

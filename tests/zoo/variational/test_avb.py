@@ -172,6 +172,7 @@ def reference_losses(arguments, weights, x, epsilon, z):
     return -log_px, divergence - log_px, adversarial
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_adversary_steps", [1, 3])
 @pytest.mark.parametrize("adversary_network, adaptive_contrast", [("residual", False), ("bilinear", True)])
 def test_steps_of_a_second_implementation(num_adversary_steps, adversary_network, adaptive_contrast):
@@ -242,6 +243,7 @@ def test_outside_training_a_row_has_no_company():
         assert difference > 1.0 if training else difference < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network, adaptive_contrast, adversary_network, likelihood", [
     ("mlp", False, "bilinear", "bernoulli"), ("mlp", True, "residual", "gaussian"),
     ("convolutional", False, "residual", "bernoulli"), ("convolutional", True, "bilinear", "gaussian"),

@@ -30,6 +30,7 @@ def model():
     return model
 
 
+@pytest.mark.slow
 def test_classes_by_the_rule_of_bayes(model):
     log_p = np.stack([each.logpdf(X) for each in CLASSES], axis=1)
     seeds = tf.range(len(X), dtype=tf.int64)
@@ -40,6 +41,7 @@ def test_classes_by_the_rule_of_bayes(model):
     np.testing.assert_allclose(of_labels["elbo"], log_p[np.arange(len(X)), LABELS], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_metrics_take_the_labels_of_rows(model):
     data, run = data_of(X, X, labels=(LABELS, LABELS)), run_of(model)
     log_p = np.stack([each.logpdf(X) for each in CLASSES], axis=1)
@@ -58,6 +60,7 @@ def test_samples_are_of_their_class(model):
         np.testing.assert_allclose(np.cov(x[label::3].T), each.cov, atol=0.15)
 
 
+@pytest.mark.slow
 def test_inpainting_is_told_the_class_of_a_row(model):
     """What is missing is drawn from its Gaussian given the known number and the class, q being exact."""
     num, x = 3000, X[:1]

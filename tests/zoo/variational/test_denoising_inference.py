@@ -1,6 +1,7 @@
 """Denoiser-based inference with linear networks, where the best denoiser and the bound's gradient are closed forms."""
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from scipy import stats
 
@@ -78,6 +79,7 @@ def test_the_denoiser_of_a_normal_distribution_shrinks():
     np.testing.assert_allclose(best, np.eye(LATENTS) * 1.5**2 / (1.5**2 + S**2), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_bound_is_below_log_p_and_near_where_q_is():
     truth = Linear()  # with its encoder's mean where the posterior's is
     C = np.linalg.inv(np.eye(LATENTS) + truth.W.T @ np.linalg.inv(truth.S_x) @ truth.W)

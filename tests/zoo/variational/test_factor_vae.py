@@ -10,6 +10,7 @@ from zoo import FactorVAE
 from zoo.parts import noise
 
 
+@pytest.mark.slow
 def test_steps_of_a_second_implementation():
     """Two steps of SGD, simultaneous, written out in float64."""
     model = FactorVAE(

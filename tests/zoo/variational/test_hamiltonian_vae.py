@@ -68,6 +68,7 @@ def test_the_gradient_by_step_sizes_goes_through_the_dynamics(unit):
     np.testing.assert_allclose(found[unit], (after - before) / 2e-3, rtol=1e-2)
 
 
+@pytest.mark.slow
 def test_weights_of_several_transitions_have_the_mean_p_of_x():
     """However poor r is; and `trajectory` leads where the draws are."""
     truth, num = LinearGaussian(3), 2**14

@@ -202,6 +202,7 @@ def test_moving_moments_are_those_of_the_steps_before():
         np.testing.assert_allclose(found, before, rtol=1e-4)
 
 
+@pytest.mark.slow
 @with_layers
 def test_what_is_served_is_of_the_machine(hidden_units):
     """Weights have the mean p(x); samples, latents and encodings the frequencies of the tables."""

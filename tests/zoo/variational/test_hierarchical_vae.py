@@ -45,6 +45,7 @@ class LinearLayers(LinearGaussian):
         return self.model.log_weight(self.x, self.model.q(self.x), (*first, *of_layers[len(first) :])).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_layers", [1, 2, 3])
 def test_bounds_of_linear_layers(num_layers):
     """Exact conditionals give log p(x) by any draw; the ELBO of others falls short by KL(q || p(z_1 ... z_L|x))."""

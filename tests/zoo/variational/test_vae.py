@@ -69,6 +69,7 @@ class LinearGaussian:
 EXACT = [((4,), 0.0, 0.0), ((2, 1, 2), 0.0, 0.0), ((2, 2, 1), 0.0, 0.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("data_shape, shift, stretch", [*EXACT, ((3,), 0.5, 0.0), ((3,), 0.0, -1.0), ((3,), -0.3, 0.8)])
 def test_gap_of_the_bound_is_the_divergence_from_the_posterior(data_shape, shift, stretch):
     """ELBO = log p(x) - KL(q || p(z|x)); and beta weighs KL(q || p(z)) alone."""
@@ -102,6 +103,7 @@ def test_gap_of_the_bound_is_the_divergence_from_the_posterior(data_shape, shift
         np.testing.assert_allclose(found, truth.log_px, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_inpainting_draws_what_is_missing_given_what_is_known():
     """Where q is the posterior, from the Gaussian p(missing | known), for each row with its own mask."""
     truth, num = LinearGaussian(3), 2000
@@ -134,6 +136,7 @@ def test_log_weights_draw_noise_of_their_own():
                 model.log_weights(truth.x, 7)
 
 
+@pytest.mark.slow
 def test_bernoulli_likelihood_by_quadrature():
     """All 16 binary 2x2 images, one latent: log p(x) = log of an integral over z, and the p(x) sum to one."""
     keras.utils.set_random_seed(2)
@@ -170,6 +173,7 @@ FAMILIES = {  # log p of levels 0, 1, 2 given a decoder's numbers [..., pixel, p
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("likelihood", FAMILIES)
 def test_likelihoods_of_levels_by_quadrature(likelihood):
     """All images of two pixels of three levels, one latent: the p(x) sum to one, and the bounds are below them."""
@@ -206,6 +210,7 @@ def test_models_that_can_not_be(arguments, why):
         make(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", estimators.ESTIMATORS)
 @pytest.mark.parametrize("network", ["mlp", "convolutional"])
 def test_bound_of_several_draws_is_made_of_single_ones_and_its_gradient_of_finite_differences(estimator, network):

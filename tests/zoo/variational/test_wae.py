@@ -67,6 +67,7 @@ def test_steps_of_a_second_implementation(arguments):
     assert_weights(model, weights, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_nothing_is_drawn_round_a_sample_and_nothing_has_a_likelihood():
     model = small()
     assert not {"sample_mean", "log_prob"} & set(model.signatures()) and set(model.moves) == {"autoencoder"}
