@@ -41,6 +41,7 @@ def test_grid_survives_a_diverged_model(tmp_path):
     assert pixels[::32, ::32].tolist() == [[0, 255], [0, 255]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw, rows, options, same, as_rows, as_options", [
     (picture, IMAGES, {"num_classes": 3}, grid, IMAGES, {"columns": 5}),
     (picture, IMAGES, {"num_classes": 5}, grid, IMAGES, {"columns": 3}),
@@ -54,6 +55,7 @@ def test_pictures_are_grids_and_scatter_plots(draw, rows, options, same, as_rows
     np.testing.assert_array_equal(drawn(tmp_path, draw, rows, **options), drawn(tmp_path, same, as_rows, **as_options))
 
 
+@pytest.mark.slow
 def test_colours_of_a_scatter_plot(tmp_path):
     options = {}, {"data": POINTS + 1}, {"labels": [0, 1] * 25}
     plain, beside, classes = (drawn(tmp_path, scatter, POINTS, **more) for more in options)

@@ -146,6 +146,7 @@ def make(server, **options):
     return runtime(server.address, "vae", **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind, trouble, reason", [
     pytest.param(RestServer, "503", "the batching queue is full", id="rest"),
     pytest.param(RestServer, "hang up", "", id="hang_up"),

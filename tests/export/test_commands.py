@@ -47,6 +47,7 @@ def evaluate(a_run, step):
     (a_run.path / "evaluation.json").write_text(json.dumps(report))
 
 
+@pytest.mark.slow
 def test_results_are_in_the_card_unless_of_another_step(a_run, exported, tmp_path):
     card = (a_run.path / "export" / "README.md").read_text()
     texts = ["# constant on ones", "Training steps: 7", "--model=constant", "numpy 2", "| coverage | value 0.5 |"]
@@ -69,6 +70,7 @@ def test_export_prints_the_version(a_run, tmp_path, monkeypatch, capsys):
     assert [len(inputs["seed"]) for _, _, inputs in read(tmp_path / str(kept[-1]) / warmup.FILE)] == [3, 3]
 
 
+@pytest.mark.slow
 def test_the_newest_version_is_sampled(exported, tmp_path, capsys):
     (exported.parent / "12").mkdir(exist_ok=True)
     assert sample.find_version(exported.parent) == sample.find_version(exported) == exported

@@ -74,6 +74,7 @@ def test_bad_inputs(shape, tmp_path):
         gate.check(save(tmp_path, lambda x: tf.zeros([tf.size(x), 2]), tf.TensorSpec(shape, tf.float32)))
 
 
+@pytest.mark.slow
 def test_weights(tmp_path):
     used, unused, nan = tf.Variable([1.0, 2.0]), tf.Variable(3.0), tf.Variable(float("nan"))
     gate.check(save(tmp_path / "good", lambda x: x * used, weights=[used]))
@@ -86,6 +87,7 @@ def test_weights(tmp_path):
             gate.check(save(tmp_path / name, function, weights=weights))
 
 
+@pytest.mark.slow
 def test_keras_exports_are_refused(tmp_path):
     """Those that hold the weights twice, or that restore copies of them, and so do not load outside Python."""
     network = keras.Sequential([keras.Input([2]), keras.layers.Dense(2)])

@@ -192,6 +192,7 @@ def test_a_mistake_is_one_sentence(line):
         parse(*line.split())
 
 
+@pytest.mark.slow
 def test_a_flagfile_of_configs_runs_in_a_directory_of_its_name(monkeypatch):
     """Where its header and the page of results look for it."""
     monkeypatch.chdir(Path(__file__).parents[2])

@@ -188,6 +188,7 @@ def test_likelihoods_are_points_with_errors_and_crosses(root):
     assert not plot.exists() and "likelihoods" not in (root / "docs/results.md").read_text()
 
 
+@pytest.mark.slow
 def test_likelihood_and_speed_of_what_has_both(root):
     """The exact likelihood before a bound, and no point without a speed or with the speed alone."""
     speed = {"samples_per_second": {"samples_per_second": 50.0}}

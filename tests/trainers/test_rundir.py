@@ -142,6 +142,7 @@ def test_a_full_disk_leaves_the_old_checkpoints_and_no_rubbish(tmp_path, monkeyp
     assert (tmp_path / "checkpoints" / "step_00000004.keras").read_bytes() == content
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoints_are_kept_and_broken_weights_are_not_saved(tmp_path):
     _, _, model = make(tmp_path)
     for step in (2, 4, 6, 8):
@@ -239,6 +240,7 @@ def assert_close(left, right):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_is_not_resumed_where_its_networks_have_state(tmp_path):
     for model, more in (("dcgan", ["--model=dcgan", "--filters=2"]), ("gan", SMALL["gan"])):
         settings = flags.parse(["trainers.run", *more, f"--run_dir={tmp_path / model}"])

@@ -211,6 +211,7 @@ def test_convolutions_do_not_follow_keras_json():
         keras.config.set_image_data_format("channels_last")
 
 
+@pytest.mark.slow
 def test_arguments_in_range():
     model = VAE(data_shape=[4, 4, 1], hidden_units=[], beta=0, seed=-5, latent_size=2)
     assert model.hidden_units == () and model.beta == 0.0 and model.seed == -5 and model.data_shape == (4, 4, 1)

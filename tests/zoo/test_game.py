@@ -66,6 +66,7 @@ def precision(request):
     keras.config.set_dtype_policy("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("play", ["simultaneous", "alternating", "extragradient"])
 def test_steps_are_counted_and_their_logs_averaged(play):
     """Where the moves lead, tests of that game say; the losses are those that its moves have seen."""
@@ -84,6 +85,7 @@ def test_steps_are_counted_and_their_logs_averaged(play):
     assert model.step == 20 and all(optimizer.iterations == updates for optimizer in model.optimizers.values())
 
 
+@pytest.mark.slow
 def test_a_look_ahead_leaves_its_trace_in_the_momentum():
     momentum = 0.6
     model = product({name: SGD(LR, momentum=momentum) for name in "xy"}, play="extragradient")
@@ -150,6 +152,7 @@ def test_compile_takes_names_and_defaults_for_exactly_the_players():
     assert settings["x"]["learning_rate"] == pytest.approx(LR)
 
 
+@pytest.mark.slow
 def test_moving_averages(precision):
     """The average starts at the weights after the first step, then keeps `ema_momentum` of itself."""
     model = product({"x": SGD(LR, use_ema=True, ema_momentum=0.8), "y": SGD(LR)})

@@ -95,6 +95,7 @@ def test_what_is_not_declared_is_not_drawn(name, index, model):
             model.key(name, given)
 
 
+@pytest.mark.slow
 def test_an_index_may_be_a_tensor(model):
     @tf.function
     def in_a_loop():

@@ -52,6 +52,7 @@ def test_pixels_are_scaled_exactly_at_the_ends():
     np.testing.assert_allclose(x.ravel(), np.linspace(0, 1, 256), atol=1e-7)
 
 
+@pytest.mark.slow
 def test_binarised_pixels_have_the_mean_of_their_grey_and_are_drawn_anew():
     grey = np.tile(np.array([0, 1, 64, 128, 254, 255], np.uint8).reshape(1, 6, 1, 1), (2000, 1, 10, 1))
     first, second = steps(data.batches(images(grey), batch_size=2000, seed=0, binarize=True), 2)

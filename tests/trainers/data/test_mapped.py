@@ -140,6 +140,7 @@ def test_a_worker_reads_the_rows_of_its_own_replicas_only(monkeypatch):
     assert len(seen) >= 4 and set(seen) == {2}
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_what_was_read():
     if not Path("/proc/self/status").exists():
         pytest.skip("this system does not say what a process has mapped")

@@ -19,6 +19,7 @@ BLACK_AND_WHITE = np.tile(np.array([0, 255], np.uint8)[:, None, None, None], [1,
 LABELLED = data_of(BLACK_AND_WHITE, BLACK_AND_WHITE, labels=(np.arange(2), np.arange(2)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.02, 0.1])
 def test_a_chain_of_two_states_changes_at_its_rate(rate, tmp_path, monkeypatch):
     """Black to white and back: the correlation is 1 - 2 rate to the power of the lag."""

@@ -80,6 +80,7 @@ def test_gap_of_noisy_codes_by_quadrature(num_draws, monkeypatch):
     assert gaps["a"] > 0.1 and found["num_draws"] == min(num_draws, 2400)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rho", [0.0, 0.7])
 def test_parts_of_the_divergence_of_correlated_gaussians(rho):
     s, C = 0.5, np.array([[1.0, rho], [rho, 1.0]])

@@ -92,6 +92,7 @@ SEVENTEEN = np.rint(GREY // 15 * (255 / 16)).clip(0, 255).astype(np.uint8)
 BETA = np.random.default_rng(0).beta(2, 5, [9, 2]).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows, likelihood, name, bits", [
     (GREY, "bernoulli", "cross_entropy", None),
     (BLACK_AND_WHITE, "bernoulli", "nll", None),
@@ -128,6 +129,7 @@ def test_grey_pixels_have_no_likelihood_under_black_and_white_units(metric, part
     require_density(run, data_of(GREY, GREY))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("function, rows", [("sigmoid", GREY), ("exp", BETA)])
 def test_exact_nll_is_scipys(function, rows):
     """Of logit-normal pixels, uniform within their levels, and of log-normal points."""

@@ -143,6 +143,7 @@ def test_error_of_a_mean_over_nearest_neighbours(share):
     np.testing.assert_allclose(np.sqrt(np.mean(np.square(errors))), means.std(), rtol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale, draws, equal", [(0.6, True, True), (1.0, False, True), (1.0, True, False)])
 def test_aggregate_posterior_of_a_known_encoder(scale, draws, equal):
     """x is N(0, 1): a x + sqrt(1 - a^2) noise is the prior's, a x alone where a is 1, and x + noise is not."""

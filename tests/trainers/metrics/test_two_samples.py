@@ -103,6 +103,7 @@ def test_equal_distributions_have_distance_0_on_average_and_errors_are_the_sprea
     assert biased.mean() > 10 * biased.std() / np.sqrt(200)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["energy_distance", "kernel_distance", "frechet_distance"])
 def test_errors_of_distances_that_are_not_0_are_their_spread(name):
     found = [getattr(two_samples, name)(normal(2 * i), normal(2 * i + 1, mean=1.0))[name] for i in range(100)]
@@ -148,6 +149,7 @@ def test_a_row_far_away_does_not_widen_the_balls_of_others():
     assert of_distance[1] == of_distance[2] == of_distance[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_x, num_y, size, k", [(50, 50, 2, 5), (30, 60, 5, 3), (50, 50, 1, 5)])
 def test_density_and_coverage_of_equal_distributions(num_x, num_y, size, k):
     """Their means; and errors that take the balls as given, and are too small, by less than a factor of 2."""

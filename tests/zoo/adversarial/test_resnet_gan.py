@@ -51,6 +51,7 @@ def test_widths_are_the_papers():
     assert model.generator.output_shape == (None, 16, 16, 1) and model.discriminator.output_shape == (None, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side, num_halvings, smallest", [(28, 0, 7), (28, 3, 4), (8, 0, 4)])
 def test_other_sides(side, num_halvings, smallest):
     model = ResNetGAN(data_shape=(side, side, 3), conditional=False, num_halvings=num_halvings, **TINY)
@@ -58,6 +59,7 @@ def test_other_sides(side, num_halvings, smallest):
     assert model.discriminator.layers[-3].output.shape[1:3] == (smallest, smallest)
 
 
+@pytest.mark.slow
 def test_the_discriminators_loss_has_the_half_of_equation_9():
     model = ResNetGAN(data_shape=(8, 8, 1), num_classes=4, penalty_weight=3.0, **TINY)
     x, z, y = tf.constant(normal(5, 8, 8, 1)), tf.constant(normal(5, 3)), tf.one_hot([0, 1, 2, 3, 0], 4)
@@ -75,6 +77,7 @@ def test_the_discriminators_loss_has_the_half_of_equation_9():
     assert model.penalty == "r1" and ResNetGAN.arguments()["penalty_weight"].default == 10.0
 
 
+@pytest.mark.slow
 def test_D_takes_the_output_of_the_class_and_G_sees_a_vector_of_unit_length():
     model = ResNetGAN(data_shape=(8, 8, 1), num_classes=4, **TINY)
     x, label = normal(4, 8, 8, 1), tf.range(4)
@@ -100,6 +103,7 @@ def test_without_labels():
         ResNetGAN(data_shape=(8, 8, 1), **TINY)
 
 
+@pytest.mark.slow
 def test_runs_on_data_without_labels():
     facts = {"dataset": "made", "data_shape": (8, 8, 1), "num_classes": None}
     assert not rundir.make_model(settings_of("resnet_gan", "--noconditional"), facts).conditional

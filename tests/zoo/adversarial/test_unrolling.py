@@ -40,6 +40,7 @@ def test_value_and_slope_of_a_game_in_closed_form(num_steps):
     np.testing.assert_allclose(tape.gradient(V, x), y_k + (x0 - y_k) * dy_dx, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [0, 1, 5])
 def test_a_step_of_the_whole_game_in_closed_form(num_steps):
     """D(x) = y x + c, data 0, fakes g, and R1: D descends y g + y^2 / 2, and G -y_K g, whose y_K knows of g."""

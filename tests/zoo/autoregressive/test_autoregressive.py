@@ -86,6 +86,7 @@ def assert_drawn_from(found, p, num):
     assert excess < 5 * np.sqrt(variance)
 
 
+@pytest.mark.slow
 @of_each_case
 def test_probabilities_of_all_states_sum_to_one(i):
     model, _ = of_case(i)

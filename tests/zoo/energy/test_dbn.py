@@ -130,6 +130,7 @@ def part_of_the_top(model, x):
     return objective
 
 
+@pytest.mark.slow
 def test_greedy_steps_on_top_never_lower_the_bound():
     """By the exact gradient, from the RBM below upside down on."""
     model, x = make((2, 4), scale=2.0), [3, 5, 5, 9, 15]

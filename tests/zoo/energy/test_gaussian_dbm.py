@@ -70,6 +70,7 @@ def test_gradient_is_that_of_the_variational_bound(hidden_units, fixed):
     assert np.any(delta[-1]) == (not fixed)
 
 
+@pytest.mark.slow
 def test_gradient_of_an_rbm_is_that_of_the_likelihood():
     """In expectation, by finite differences of the log-likelihood of the mixture."""
     model = make((3,), num_chains=200000, gibbs_steps=1)

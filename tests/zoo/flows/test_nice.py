@@ -72,6 +72,7 @@ def test_linear_couplings_are_a_gaussian():
     np.testing.assert_allclose(model.signatures()["log_prob"][0](points=points)["log_prob"], truth, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupling", COUPLINGS)
 @pytest.mark.parametrize("prior", PRIORS)
 def test_the_density_in_the_plane_sums_to_one(coupling, prior):
@@ -94,6 +95,7 @@ def test_latents_of_samples_are_the_priors(coupling, prior):
     assert stats.kstest(np.ravel(model.encode(other.sample(SEEDS))["z"]), PRIORS[prior].cdf).pvalue < 1e-4
 
 
+@pytest.mark.slow
 def test_every_number_depends_on_every_other():
     z = np.random.default_rng(0).normal(size=[10, 4]).astype(np.float32)
     model = model_of(num_couplings=3)

@@ -161,6 +161,7 @@ def test_best_response_of_the_discriminator_and_the_divergence_that_it_sees(name
         np.testing.assert_allclose(gradient, np.zeros(4), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_number_in_the_comment_on_least_squares_and_what_is_no_divergence():
     np.testing.assert_allclose(pearson(P, Q), 0.1409, atol=1e-4)
     for name in ("least_squares", "b_gan_pearson", "b_gan_kl"):

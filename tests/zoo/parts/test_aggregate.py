@@ -51,6 +51,7 @@ def test_stratified_weights_are_the_mean_of_those_of_the_paper():
     np.testing.assert_allclose(np.exp(aggregate.stratified(m, 20)), total, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("s, sign", [(0.5, -1), (0.05, 1)])
 def test_the_total_correlation_of_a_minibatch_errs_by_the_width_of_posteriors(s, sign):
     """q(z|x) = N(x, s^2 I), x ~ N(0, (1 - s^2) I): too small of wide ones, too large of narrow ones."""

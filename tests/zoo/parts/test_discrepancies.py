@@ -85,6 +85,7 @@ def gaussian_energy(mean, std):
     return np.sqrt(2 / np.pi) * (2 * np.sqrt(1 + std**2) - np.sqrt(2) - std * np.sqrt(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discrepancy, expected, dimensions, mean, std", [
     *((functools.partial(discrepancies.mmd, bandwidths=tf.constant([b])), gaussian_mmd(mean, std, b, d), d, mean, std)
       for b, d in ((0.7, 2), (2.0, 2), (2.0, 5)) for mean, std in ((1.0, 0.6), (0.0, 1.0))),

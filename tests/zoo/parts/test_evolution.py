@@ -32,6 +32,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FUNCTIONS)
 @pytest.mark.parametrize("scale", [0.1, 3.0])
 def test_pairs_along_a_basis_give_the_gradient_itself(name, scale):

@@ -63,6 +63,7 @@ def bent(z):
     return -tf.reduce_sum(tf.math.softplus(z) - 0.3 * z, -1) - 0.25 * tf.reduce_sum(z, -1) ** 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_size, num_steps", [([0.3], 4), ([0.5, 0.2], 3)])
 def test_leapfrog_returns_to_its_start_and_keeps_the_volume(step_size, num_steps):
     start, step_size = np.random.default_rng(0).normal(size=[5, 4]), tf.constant(step_size, tf.float64)

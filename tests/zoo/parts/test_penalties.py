@@ -93,6 +93,7 @@ def test_the_weight_falls():
     assert penalty_of(model, lambda x: x[:, 0], REAL, FAKE, key=None) == 0.0
 
 
+@pytest.mark.slow
 def test_of_pairs():
     """ALI's penalty is on D's slope by x and z together."""
     w, z = np.random.default_rng(0).normal(size=[5, 1]), tf.zeros([6, 2])

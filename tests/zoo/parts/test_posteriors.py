@@ -120,6 +120,7 @@ def test_the_product_of_a_group_is_that_of_densities_on_a_grid():
         np.testing.assert_allclose(part.density.variance(), VARIANCE[:, columns], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mixture_is_that_of_tensorflow_probability_and_draws_from_it():
     means, num = np.random.default_rng(0).normal(0, 2, [3, 6, SIZE]).astype(np.float32), 40_000
     q = Mixture(means, 0.5)

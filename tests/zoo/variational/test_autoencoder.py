@@ -68,6 +68,7 @@ def exact_iaf():
     return model
 
 
+@pytest.mark.slow
 def test_a_flow_is_the_posterior_that_no_diagonal_gaussian_is():
     """Each draw's weight is p(x) then; of the best diagonal one the mean of the logarithms is less by `GAP`."""
     assert GAP > 0.5

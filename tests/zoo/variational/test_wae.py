@@ -29,6 +29,7 @@ def discrepancy(x, y):
     return within - 2.0 * tf.reduce_mean(kernel(x, y))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [
     {"regularizer": "mmd"}, {"regularizer": "mmd", "data_shape": (4,)}, {"regularizer": "gan"},
     {"regularizer": "gan", "prior_trick": True},
