@@ -40,7 +40,7 @@ def test_keras_methods(name, tmp_path):
     samples = model(tf.range(3), *labels)  # int32
     inputs = dict(zip(("seed", "label"), [np.arange(3), *labels], strict=False))
     np.testing.assert_allclose(model.predict(inputs, verbose=0), samples, atol=1e-5)
-    if name == "cgan":  # for what the others export is asked elsewhere, and each form of inputs takes another trace
+    if name == "cgan":  # what the others export is asked elsewhere; each form of inputs takes another trace
         answer = model.predict([*inputs.values()], batch_size=2, verbose=0)
         np.testing.assert_allclose(answer, samples, atol=1e-5)
         served = tf.saved_model.load(str(model.export(tmp_path))).signatures["sample"]
