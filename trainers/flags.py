@@ -56,6 +56,8 @@ def define_shared(flags):
     define_path(flags, "run_dir", None, where)
     where = "A run whose weights, where they fit, this one begins with in place of random ones."
     define_path(flags, "initial_weights", None, where)
+    where = "Begin with the log-odds of the mean training row as biases of a decoder's pixels, in place of zeros."
+    boolean("initial_bias_of_data", False, where, **own)
     integer("num_steps", 2000, "Steps to train for, counted from the beginning of the run.", **count)
     integer("batch_size", 64, "Examples in a minibatch, over all replicas.", **count)
     seeds = {"lower_bound": 0, "upper_bound": LARGEST_SEED, "flag_values": flags}

@@ -1,6 +1,7 @@
 """A trained model taken back, to train it further or to begin another run from its weights."""
 
 import keras
+import numpy as np
 
 from common.cli import UserError
 from zoo import weights
@@ -22,6 +23,22 @@ def from_run(run_dir):
     model = rundir.load(run_dir).model
     model.load_weights(rundir.newest(run_dir)[1])  # the raw ones again, in place of their averages
     return model
+
+
+def begin(model, settings, rows):
+    """Gives a new model what the flags of its run say of its first weights; `rows` are the training rows.
+
+    Raises:
+        UserError: if a run named there does not fit, or the model has no decoder that could begin at the data's mean.
+    """
+    if settings.initial_bias_of_data:
+        try:
+            model.begin_at(np.mean(rows, axis=0) / (255.0 if rows.dtype == np.uint8 else 1.0))
+        except (AttributeError, ValueError) as error:
+            needed = "only a decoder of binary pixels by a dense network has such biases"
+            raise UserError(f"--initial_bias_of_data: {needed}, and this {settings.model} has none.") from error
+    if settings.initial_weights:
+        give(model, settings.initial_weights)
 
 
 def give(model, run_dir):

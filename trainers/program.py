@@ -139,8 +139,8 @@ def write(settings, number, with_expected):
         model = rundir.make_model(settings, facts)
         if checkpoint:
             model.load_weights(checkpoint)
-        elif settings.initial_weights:
-            initial_weights.give(model, settings.initial_weights)
+        else:
+            initial_weights.begin(model, settings, data.train)
         run.training_data(settings, data, model, tf.distribute.get_strategy(), first_step)  # what can not be is told
         rundir.prepare(settings, facts)
         inputs = {"x": tf.constant(data.train)}

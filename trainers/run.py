@@ -227,8 +227,8 @@ def train(settings):
             if settings.jit_compile != "auto":
                 with strategy.scope():
                     model = new_model(JIT_COMPILE[settings.jit_compile])
-        if settings.initial_weights and first_step == 0:
-            initial_weights.give(model, settings.initial_weights)
+        if first_step == 0:
+            initial_weights.begin(model, settings, data.train)
 
         # Up to here all workers find the same mistakes, and nothing is written.
         is_chief = strategy.extended.should_checkpoint

@@ -8,7 +8,8 @@ import trainers
 from tests.mistakes import mistake
 from tests.trainers.test_run import SMALL_GAN, _from_the_root, every, train_here  # noqa: F401
 from trainers import flags, initial_weights, rundir
-from zoo import weights
+from trainers.data import load
+from zoo import MODELS, weights
 from zoo.adversarial.gan import GAN
 from zoo.variational.vae import VAE
 
@@ -49,6 +50,30 @@ def test_a_run_begins_with_the_weights_of_another(run_dir, tmp_path, capsys):
     found = rundir.load(again)
     assert found.step == 2
     np.testing.assert_equal(numbers(found.model), numbers(rundir.load(run_dir).model))
+
+
+@pytest.mark.parametrize("model", ["vae", "hierarchical_vae", "helmholtz"])
+def test_a_decoder_begins_at_the_mean_of_the_data(tmp_path, model):
+    """Without its weights the decoder's pixels have the mean of the training rows, within the code's limits."""
+    small = ["--hidden_units=8", "--latent_sizes=3,2"] if model == "hierarchical_vae" else ["--hidden_units=8"]
+    still = [f"--{move}.learning_rate=0" for move in MODELS[model].default_optimizers]
+    path = train_here(
+        tmp_path / "run", f"--model={model}", "--dataset=digits", "--dynamic_binarization", *small, *still,
+        "--initial_bias_of_data", "--num_steps=1", *every(1),
+    )  # fmt: skip
+    decoder = rundir.load(path).model.decoder
+    decoder.weights[-2].assign(np.zeros(decoder.weights[-2].shape))
+    means = 1.0 / (1.0 + np.exp(-decoder(np.ones([1, *decoder.input_shape[1:]]))[0].numpy()))
+    np.testing.assert_allclose(means, load("digits").train.mean(axis=0) / 255.0, atol=0.0011)
+
+
+@pytest.mark.parametrize(
+    "other", ["--model=gan", "--model=vae --likelihood=gaussian", "--model=vae --network=convolutional"]
+)
+def test_what_has_no_bias_for_each_pixel_does_not_begin_at_the_mean(tmp_path, other):
+    with mistake("--initial_bias_of_data", "dense network"):
+        train_here(tmp_path / "run", *other.split(), "--dataset=digits", "--initial_bias_of_data", "--num_steps=1")
+    assert not (tmp_path / "run").exists()
 
 
 def test_what_does_not_fit_is_told(run_dir, tmp_path, capsys):

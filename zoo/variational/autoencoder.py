@@ -13,6 +13,7 @@ Notation:
 from typing import Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoo.configuration import Argument
@@ -40,8 +41,7 @@ class Autoencoder(Game):
         "inpaint_steps": Argument(int, 100, "int, draws of z and x, in turns, behind each row that the exported "
                                   "`inpaint` completes."),
         "posterior": Argument(Literal["gaussian", *flows.FLOWS], "gaussian", 'q(z|x): "gaussian", or a flow of one: '
-                              '"planar", "radial", "householder", "coupling" (NICE) or "iaf" (inverse '
-                              "autoregressive)."),
+                              '"planar", "radial", "householder", "coupling" (NICE) or "iaf" (autoregressive).'),
         "num_flow_steps": Argument(int, 10, "int, T, the steps of the flow."),
         "flow_units": Argument(tuple[int, ...], (64,), "tuple of ints, widths of the hidden layers of each step "
                                "(coupling, iaf)."),
@@ -118,6 +118,17 @@ class Autoencoder(Game):
         if self.network == "mlp":
             return networks.mlp((size,), self.hidden_units[::-1], output_shape, activation=f)
         return networks.convolutional_decoder(size, output_shape, filters=self.filters, activation=f)
+
+    def begin_at(self, mean):
+        """Gives the decoder's output the biases by which x has the mean [*data_shape] but for what z does.
+
+        Raises:
+            ValueError: unless x is binary and the network an mlp, whose output has a bias for each pixel.
+        """
+        if self.support != "binary" or getattr(self, "network", "mlp") != "mlp":
+            raise ValueError("the output has no bias for each pixel: choose likelihood=bernoulli, network=mlp.")
+        p = np.clip(np.ravel(mean), 0.001, 0.999)  # as in the code of Burda et al. 2016
+        self.decoder.weights[-1].assign(np.log(p / (1.0 - p)))
 
     # --- Densities ---------------------------------------------------------------------------------------------------
 
