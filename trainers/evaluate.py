@@ -147,6 +147,8 @@ def define_options():
     absl_flags.DEFINE_integer("num_ais_chains", 16, "Chains for each example of ais_nll and ais_gap.", **count)
     absl_flags.DEFINE_integer("num_ais_temperatures", 1000, "Steps between prior and posterior in both.", **count)
     absl_flags.DEFINE_integer("num_ais_leapfrog_steps", 10, "Leapfrog steps of each transition in both.", **count)
+    text = "A run: log-likelihoods of rows are compared with those of the same rows by it, which gives `gain`."
+    common_flags.define_path(options, "against", None, text)
     text = "Of ais_nll: p(x|z) is Gaussian around what is decoded, with this variance; 0: the model's own likelihood."
     absl_flags.DEFINE_float("decoder_variance", 0.0, text, lower_bound=0.0, **own)
     of_modes = f"{coverage.NUM_SAMPLES}, or of images {coverage.NUM_OF_MODE} a class where that is more"

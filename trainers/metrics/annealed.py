@@ -41,6 +41,7 @@ def require_chains(model):
     require(getattr(model, "latent_prior", None), "the model's latents are not real numbers of a known prior density")
 
 
+@likelihood.metric_of_rows
 def ais_nll(run, data, options):
     """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
 
@@ -61,7 +62,7 @@ def ais_nll(run, data, options):
             yield x, None
 
     (log_prob,), more = _bounds("annealed importance sampling", model, data, options, num_examples, tested)
-    return likelihood.summary(likelihood.nll_name(run, data), -log_prob, model, data) | more
+    return run, -log_prob, more
 
 
 def ais_gap(run, data, options):
@@ -89,7 +90,7 @@ def ais_gap(run, data, options):
     for name, values in (("log_prob_lower_bound", lower), ("log_prob_upper_bound", upper), ("gap", upper - lower)):
         means[name] = float(values.mean())
         means[f"{name}_standard_error"] = float(values.std(ddof=1) / np.sqrt(num_examples))
-    return means | more
+    return means | more | {"num_examples": num_examples}
 
 
 def ais_log_likelihood(run, data, options):
@@ -162,4 +163,4 @@ def _bounds(title, model, data, options, num_examples, rows, directions=1):
             bounds.append(sign * estimators.iwae(log_w))
             rates += [float(rate)] * len(x)
     bounds = [np.concatenate(bounds[i::directions]) for i in range(directions)]
-    return bounds, {"acceptance_rate": float(np.mean(rates)), **settings, "num_examples": num_examples}
+    return bounds, {"acceptance_rate": float(np.mean(rates)), **settings}

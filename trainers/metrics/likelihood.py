@@ -1,12 +1,15 @@
 """How probable a model finds held-out data: its own objectives, and estimates of the log-likelihood."""
 
+import functools
 import itertools
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from common.cli import progress
 from common.graph import graph
+from trainers import rundir
 from trainers.metrics.rows import batches, real_rows, require, share
 from zoo.parts import estimators, noise
 from zoo.parts.levels import at_levels
@@ -92,6 +95,35 @@ def summary(name, nll, model, data):
     return found
 
 
+def metric_of_rows(nll_of_rows):
+    """The metric of a function (run, data, options) that scores test rows.
+
+    It returns the run with the model that scored, -log p(x) in nats [n], and a dict of more to be kept.
+
+    With `--against`, another run, that one scores the same rows too. `gain` is then how much more likely they are by
+    this one, in nats. Its error, that of a mean of differences, is far below those of the two means: what makes a row
+    improbable is for the most part common to both.
+    """
+
+    @functools.wraps(nll_of_rows)
+    def metric(run, data, options):
+        run, nll, more = nll_of_rows(run, data, options)
+        name = nll_name(run, data)
+        found = summary(name, nll, run.model, data) | more
+        if options.against:
+            other = rundir.load(options.against)
+            binarized = run.settings.dynamic_binarization
+            same = other.facts["data_checksum"] == data.checksum and other.settings.dynamic_binarization == binarized
+            require(same, f"the run {options.against} is of other data")
+            other, theirs, _ = nll_of_rows(other, data, options)
+            require(nll_name(other, data) == name, f"that of the run {options.against} is a {nll_name(other, data)}")
+            found |= {"against": Path(options.against).name} | summary("gain", theirs - nll, run.model, data)
+        return found | {"num_examples": len(nll)}
+
+    return metric
+
+
+@metric_of_rows
 def exact_nll(run, data, options):
     """Negative log-likelihood in nats, of a model that can compute it: no bound and no estimate.
 
@@ -102,8 +134,7 @@ def exact_nll(run, data, options):
     require_density(run, data)
     score = graph(lambda rows: model.exact_log_prob(*model.of_data(rows)))
     rows = batches(run, data, options, "exact NLL", dequantize=is_density(model))
-    nll = -np.concatenate([score(x) for x in rows])
-    return summary(nll_name(run, data), nll, model, data) | {"num_examples": len(nll)}
+    return run, -np.concatenate([score(x) for x in rows]), {}
 
 
 def require_proposal(model):
@@ -127,6 +158,7 @@ def log_weights_by_batch(run, data, options, title, num_samples):
         yield tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
 
 
+@metric_of_rows
 def importance_weighted_nll(run, data, options):
     """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
 
@@ -139,12 +171,9 @@ def importance_weighted_nll(run, data, options):
     for log_w in log_weights_by_batch(run, data, options, "importance-weighted NLL", num_samples):
         bounds.append(estimators.iwae(log_w))
         elbos.append(estimators.elbo(log_w))
-    nll = -np.concatenate(bounds)
-    name = nll_name(run, data)
-    elbo_name = name.replace("cross_entropy", "cross_entropy_nll").replace("nll", "negative_elbo")
+    elbo_name = nll_name(run, data).replace("cross_entropy", "cross_entropy_nll").replace("nll", "negative_elbo")
     elbo = {elbo_name: -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
-    more = {"num_importance_samples": num_samples, "num_examples": len(nll)}
-    return summary(name, nll, model, data) | elbo | more
+    return run, -np.concatenate(bounds), elbo | {"num_importance_samples": num_samples}
 
 
 def classification_accuracy(run, data, options):

@@ -13,7 +13,9 @@ MODES = np.array([[0, 0], [4, 0], [0, 4], [4, 4]], np.float32)
 
 
 def options(**more):
-    return SimpleNamespace(**{"batch_size": 10, "seed": 0, "num_model_samples": 100, "decoder_variance": 0.0, **more})
+    return SimpleNamespace(
+        **{"batch_size": 10, "seed": 0, "num_model_samples": 100, "decoder_variance": 0.0, "against": None, **more}
+    )
 
 
 def run_of(model, path=Path()):

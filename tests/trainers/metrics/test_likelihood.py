@@ -1,5 +1,7 @@
 """Likelihoods and objectives by quadrature, and as means over every row."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,6 +64,32 @@ def test_jackknife_nll_is_that_of_its_draws(vae, images):
         error = gain.std(ddof=1) / np.sqrt(NUM_ROWS)
         assert result[f"gain_of_order_{order}_standard_error"] == pytest.approx(error, rel=1e-4)
     assert result["num_jackknife_samples"] == 5 and result["num_examples"] == NUM_ROWS
+
+
+def test_a_gain_is_a_mean_of_differences_over_the_same_rows(monkeypatch):
+    """Of two Gaussians: log p(x) - log p'(x) = x - 1/2, whose mean and deviation are those of x; else a refusal."""
+
+    x = np.random.default_rng(0).normal(1.0, 1.0, [200, 1]).astype(np.float32)
+
+    def normal(mean, **more):
+        log_prob = lambda x: stats.norm.logpdf(x, mean).sum(axis=1)  # noqa: E731
+        run = run_of(model_of(support="reals", of_data=lambda x: (x,)))
+        run.model.exact_log_prob = lambda x: tf.numpy_function(log_prob, [x], tf.float64)
+        run.facts, run.settings = (
+            {"data_checksum": data_of(x, x).checksum} | more,
+            SimpleNamespace(dynamic_binarization=False),
+        )
+        return run
+
+    others = {"zero": normal(0.0), "of_others": normal(0.0, data_checksum="another")}
+    monkeypatch.setattr(likelihood.rundir, "load", others.get)
+    alone = exact_nll(normal(1.0), data_of(x, x), options())
+    found = exact_nll(normal(1.0), data_of(x, x), options(against="zero"))
+    assert found["against"] == "zero" and alone == {key: found[key] for key in alone}
+    assert found["gain"] == pytest.approx(x.mean() - 0.5, abs=1e-6)
+    assert found["gain_standard_error"] == pytest.approx(x.std(ddof=1) / np.sqrt(200), rel=1e-5)
+    with pytest.raises(DoesNotApply, match="of_others is of other data"):
+        exact_nll(normal(1.0), data_of(x, x), options(against="of_others"))
 
 
 GREY = np.random.default_rng(0).binomial(255, 0.4, [400, 2, 2, 1]).astype(np.uint8)
