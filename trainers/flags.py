@@ -130,10 +130,12 @@ class Settings:
 
     values: dict, flag -> value, of every flag that the run has.
     lines: list of str, the same as lines of a flagfile, without those in `NOT_KEPT`.
+    defaults: set of str, the lines among them that would be there if nothing was given.
     """
 
     values: dict
     lines: list
+    defaults: set
 
     def __getattr__(self, name):
         try:
@@ -233,8 +235,11 @@ def parse(argv):
         if flags[name].value is not None:  # the run may be moved, or be read from another place
             flags[name].value = str(Path(flags[name].value).absolute())
     values = {name: flags[name].value for name in flags}
-    lines = [line_of(name, _text(flags[name])) for name in flags if name not in NOT_KEPT and values[name] is not None]
-    return Settings(values, lines)
+    lines = {
+        name: line_of(name, _text(flags[name])) for name in flags if name not in NOT_KEPT and values[name] is not None
+    }
+    defaults = {line for name, line in lines.items() if values[name] == flags[name].default}
+    return Settings(values, list(lines.values()), defaults)
 
 
 def _text(flag):
@@ -242,19 +247,20 @@ def _text(flag):
     return str(flag.value).lower() if flag.boolean else flag.serialize().partition("=")[2]
 
 
-def differences(old_lines, new_lines):
-    """What differs between two resolved flagfiles: dict, flag -> "flag is OLD there and NEW here".
+def differences(old_lines, settings):
+    """What differs between a resolved flagfile and settings: dict, flag -> "flag is OLD there and NEW here".
 
-    Operational flags are left out; those in `NUMERICAL` are in it.
+    Operational flags are left out; those in `NUMERICAL` are in it. A flag that the file does not know, as an older
+    version wrote it, had its default.
     """
-    old, new = (
+    old, new, defaults = (
         dict(line.removeprefix("--").split("=", 1) for line in lines if line.startswith("--") and "=" in line)
-        for lines in (old_lines, new_lines)
+        for lines in (old_lines, settings.lines, settings.defaults)
     )
     return {
         flag: f"{flag} is {old.get(flag, 'unset')} there and {new.get(flag, 'unset')} here"
         for flag in sorted(old.keys() | new.keys())
-        if flag not in OPERATIONAL and old.get(flag) != new.get(flag)
+        if flag not in OPERATIONAL and old.get(flag, defaults.get(flag)) != new.get(flag)
     }
 
 

@@ -123,7 +123,7 @@ def check(settings, facts):
     path = Path(settings.run_dir)
     config = path / "config.cfg"
     if config.exists():
-        found = flags.differences(config.read_text(errors="replace").splitlines(), settings.lines)
+        found = flags.differences(config.read_text(errors="replace").splitlines(), settings)
         if found.keys() - flags.NUMERICAL:
             raise UserError(
                 f"{path} holds a run with other settings ({'; '.join(found.values())}): "
@@ -142,7 +142,7 @@ def check(settings, facts):
 def other_bits(settings):
     """What makes a run go on with other bits than it began with, as text; "" for nothing."""
     config = Path(settings.run_dir) / "config.cfg"
-    found = flags.differences(config.read_text().splitlines() if config.exists() else settings.lines, settings.lines)
+    found = flags.differences(config.read_text().splitlines() if config.exists() else settings.lines, settings)
     return "; ".join(text for flag, text in found.items() if flag in flags.NUMERICAL)
 
 
