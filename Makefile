@@ -26,11 +26,11 @@ check: .venv/ready-to-test
 .venv/ready: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed: make PYTHON=python3.11')"
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable .
 	touch $@
 
 .venv/ready-to-test: .venv/ready
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test,serving,onnx,pjrt,playground,tfds]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --editable ".[test,serving,onnx,pjrt,playground,tfds]"
 	touch $@
 
 clean:

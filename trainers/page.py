@@ -18,13 +18,20 @@ Written by `python -m trainers.results` out of the files in `results/`, which `-
 been measured; not to be edited."""
 LEGEND = """\
 After +- stands the standard error of the one run or, where several seeds were trained, the standard deviation over
-them. The floor is what the measure gives of data in place of samples, with its standard deviation. Samples may pass it:
-those that vary less than the data have more precision and density, and less recall. Papers' numbers are of their own
-protocol, which stands beside them."""
+them; a number that some seed's run has not, as a divergence of samples at no mode, is left out. The floor is what the
+measure gives of data in place of samples, with its standard deviation. Samples may pass it: those that vary less than
+the data have more precision and density, and less recall. Measures in the features of two judges, whose checksums stand
+with the settings, are alike but not the same. Likelihoods of black and white pixels are on `binarized_mnist` of the
+fixed set, and on `mnist` of test rows that were binarised once. Papers' numbers are of their own protocol, which stands
+beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 # What tells one run from another of the same model only: losses, and latents, whose order is each seed's own.
 NOT_COMPARED = ("held_out_objectives", "latent_traversals")
-LIKELIHOODS = {"nll": 1.0, "log_prob_lower_bound": -1.0}  # numbers in nats, and the sign that makes them -log p(x)
+LIKELIHOODS = {
+    "nll": 1.0,
+    "dequantized_nll": 1.0,
+    "log_prob_lower_bound": -1.0,
+}  # numbers in nats, and the sign that makes them -log p(x)
 OF_DENSITY = (  # metrics of p(x), the first of which that a result has is the one to compare, and whether it is exact
     ("exact_nll", True),
     ("ais_nll", False),
@@ -182,14 +189,16 @@ def _measures(records):
 def likelihoods(records):
     """-log p(x) in nats: dict, data -> list of (label, `tables.Number`, the paper's value or None).
 
-    The probability of an image's grey levels is not that of its black and white pixels: they are data of their own.
+    The probability of an image's grey levels is not that of its black and white pixels, nor the density of dequantised
+    ones: they are data of their own.
     """
     found = {}
     for name, record in records.items():
         for metric, numbers in summary(record["runs"]).items():
             of_levels = any(number.name == "bits_per_dimension" for number in numbers)
-            data = record["dataset"] + " in grey levels" * of_levels
             for number in numbers if metric != OF_OWN_SAMPLES else ():
+                kind = " dequantised" if number.name == "dequantized_nll" else " in grey levels" * of_levels
+                data = record["dataset"] + kind
                 if sign := LIKELIHOODS.get(number.name):
                     paper = tables.published(name).get(metric, {}).get(number.name)
                     row = (

@@ -176,9 +176,12 @@ def test_likelihoods_are_points_with_errors_and_crosses(root):
     levels = {"exact_nll": {"nll": 520.0, "bits_per_dimension": 0.96}}
     put(root, vae_mnist=a_record(one_run(results={"importance_weighted_nll": NLL} | gap), dataset="mnist"))
     put(root, vae_mnist_levels=a_record(one_run(results=levels), dataset="mnist"))
+    density = {"exact_nll": {"dequantized_nll": -1980.0, "bits_per_dimension": 4.36}}
+    put(root, nice_grey=a_record(one_run(results=density), model="nice", dataset="mnist"))
     found = page.likelihoods(results.load(root))
     assert [number.value for _, number, _ in found["mnist"]] == [NLL["nll"]]
     assert [number.value for _, number, _ in found["mnist in grey levels"]] == [520.0]
+    assert [number.value for _, number, _ in found["mnist dequantised"]] == [-1980.0]
     results.write(root)
     plot = root / "docs/results/likelihoods.png"
     assert PIL.Image.open(plot).width > 500 and "(results/likelihoods.png)" in (root / "docs/results.md").read_text()

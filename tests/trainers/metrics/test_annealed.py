@@ -81,7 +81,10 @@ def test_the_error_of_a_likelihood_has_that_of_log_z(spread):
     parts = {"data_range": None, "unnormalized_bound": lambda x: x[:, 0], "states": lambda x: [x]}
     parts["drawing"] = lambda *_: contextlib.nullcontext()
     model = model_of(**parts, estimate_log_z=lambda samples=None, **_: log_z[samples is None])
-    found = ais_log_likelihood(run_of(model), data_of(rows, rows), options(num_betas=1, num_runs=2))
+    found = ais_log_likelihood(run_of(model), data_of(rows + 7.0, rows), options(num_betas=1, num_runs=2))
+    assert found["of_training_rows"] == pytest.approx(found["log_prob_lower_bound"] + 7.0)
+    error = found["log_prob_lower_bound_standard_error"]
+    assert found["of_training_rows_standard_error"] == pytest.approx(error)
     rng = np.random.default_rng(0)
     means = rng.choice(rows[:, 0], [20000, 50]).mean(1)
     for name, value, error in (("log_prob_lower_bound", 3.0, spread), ("by_backward_log_z", 4.0, 2 * spread)):
