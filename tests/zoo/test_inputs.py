@@ -125,3 +125,21 @@ def test_a_conditional_model_draws_of_a_class():
     for draw in (lambda model: model(tf.range(3)), lambda model: model.sample(tf.range(3))):
         with pytest.raises(ValueError, match="CGAN is of rows of a class: give the label of each row"):
             draw(make("cgan"))
+
+
+@pytest.mark.slow
+def test_fit_goes_on_by_keras_own_backup(tmp_path):
+    """Stopped after 2 of 4 epochs and called again with `BackupAndRestore`, a model ends with the same bits."""
+
+    def trained(stops):
+        for stop in stops:  # each call as in a process of its own
+            backup = keras.callbacks.BackupAndRestore(tmp_path / str(len(stops)), delete_checkpoint=False)
+            model = make("vae")
+            model.run_eagerly = True
+            model.fit(*rows_of(model), batch_size=4, epochs=stop, shuffle=False, verbose=0, callbacks=[backup])
+        return model
+
+    once, twice = trained([4]), trained([2, 4])
+    assert once.step == twice.step == 8
+    for a, b in zip(once.variables, twice.variables, strict=True):
+        np.testing.assert_array_equal(a, b)
