@@ -54,7 +54,7 @@ def evaluate(run_dir, options, arguments):
     file, names, reasons = run.path / "evaluation.json", chosen(options.metrics), {}
     about = {"step": run.step, "data_checksum": data.checksum}
     measured = read(file, about)["measured"]
-    if kept := [name for name in names if name in measured and agrees(measured[name]["options"], options)]:
+    if kept := [name for name in names if name in measured and agrees(name, measured[name]["options"], options)]:
         print(f"kept from {file} (without it all is measured anew): {', '.join(kept)}")
     command = shlex.join(["python", "-m", "trainers.evaluate", *arguments])
     for name in [name for name in names if name not in kept]:
@@ -96,8 +96,14 @@ def keep(file, about, name, found, how):
     rundir.write_text(file, files.to_json(report, indent=2) + "\n")
 
 
-def agrees(noted, options):
-    """Whether options that a metric has read are the same now."""
+def agrees(metric, noted, options):
+    """Whether options that a metric has read are the same now; what was compared stays if nothing is to be compared."""
+    from trainers.metrics import METRICS
+
+    if options.against and getattr(METRICS[metric], "compares_runs", False):
+        noted = {"against": None} | noted  # of before there was this option
+    elif noted.get("against"):
+        noted = {name: value for name, value in noted.items() if name != "against"}
     return all(getattr(options, name, None) == value for name, value in noted.items())
 
 

@@ -130,7 +130,7 @@ class Settings:
 
     values: dict, flag -> value, of every flag that the run has.
     lines: list of str, the same as lines of a flagfile, without those in `NOT_KEPT`.
-    defaults: set of str, the lines among them that would be there if nothing was given.
+    defaults: set of str, the lines as they were read that would be there if nothing was given.
     """
 
     values: dict

@@ -1,4 +1,4 @@
-"""A trained model taken back, to train it further or to begin another run from its weights."""
+"""What a run begins with in place of random weights, and a trained model taken back to train it further."""
 
 import keras
 import numpy as np
@@ -28,15 +28,19 @@ def from_run(run_dir):
 def begin(model, settings, rows):
     """Gives a new model what the flags of its run say of its first weights; `rows` are the training rows.
 
+    Where both say something of a weight, it is that of the other run.
+
     Raises:
         UserError: if a run named there does not fit, or the model has no decoder that could begin at the data's mean.
     """
     if settings.initial_bias_of_data:
+        flag = f"--model={settings.model} --initial_bias_of_data"
+        if not hasattr(model, "begin_at"):
+            raise UserError(f"{flag}: the model has no decoder of binary pixels.")
         try:
             model.begin_at(np.mean(rows, axis=0) / (255.0 if rows.dtype == np.uint8 else 1.0))
-        except (AttributeError, ValueError) as error:
-            needed = "only a decoder of binary pixels by a dense network has such biases"
-            raise UserError(f"--initial_bias_of_data: {needed}, and this {settings.model} has none.") from error
+        except ValueError as error:
+            raise UserError(f"{flag}: {error}") from error
     if settings.initial_weights:
         give(model, settings.initial_weights)
 

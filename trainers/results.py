@@ -81,9 +81,10 @@ def _of_one(run, place):
         raise cli.UserError(
             f"{run.path} has not been measured at step {run.step}: give it to python -m trainers.evaluate first."
         )
-    measured = {
-        metric: {**how, "command": portable(how["command"], place)} for metric, how in report["measured"].items()
-    }
+    measured = {}
+    for metric, how in report["measured"].items():
+        options = {name: value for name, value in how["options"].items() if name != "against"}  # a path
+        measured[metric] = {**how, "command": portable(how["command"], place), "options": options}
     return {
         "seed": run.settings.seed,
         **training_seconds(run.path / "metrics.jsonl"),
@@ -98,12 +99,12 @@ def portable(command, place):
     while words:
         flag, equals, value = words.pop(0).partition("=")
         name = flag.lstrip("-") if flag.startswith("-") else ""
-        if name in ("run_dir", "data_dir", "flagfile", "initial_weights") and not equals and words:
+        if name in ("run_dir", "data_dir", "flagfile", "initial_weights", "against") and not equals and words:
             value = words.pop(0)
         if name == "run_dir":
             kept.append(f"--run_dir={place}")
-        elif name == "initial_weights":
-            kept.append(f"--initial_weights=runs/{Path(value).name}")
+        elif name in ("initial_weights", "against"):
+            kept.append(f"--{name}=runs/{Path(value).name}")
         elif name == "flagfile":
             parts = Path(value).parts
             kept.append(f"--flagfile={'/'.join(parts[parts.index('configs') :]) if 'configs' in parts else parts[-1]}")

@@ -68,6 +68,19 @@ def test_an_evaluation_goes_on_where_it_stopped(lab, capsys):
     assert lab.called == []
 
 
+@pytest.mark.parametrize("metric, noted, against, kept", [
+    ("nll", {}, "b", False),  # of before there was this option
+    ("nll", {"against": None}, "b", False),
+    ("nll", {"against": "a"}, "b", False),
+    ("nll", {"against": "b"}, "b", True),
+    ("nll", {"against": "b"}, None, True),
+    ("distance", {}, "b", True),
+])  # fmt: skip
+def test_a_comparison_is_made_if_it_is_asked_for(metric, noted, against, kept, lab):
+    metrics.METRICS["nll"].compares_runs = True
+    assert evaluate.agrees(metric, {"seed": 0} | noted, SimpleNamespace(seed=0, against=against)) == kept
+
+
 @pytest.mark.parametrize("flags, again", [
     ([], []),
     (["--seed=1"], ["distance"]),  # the only one that reads it

@@ -277,6 +277,7 @@ def test_a_record_of_several_seeds(make_run, root):
 
 @pytest.mark.parametrize("command, kept", [
     ("run --run_dir x --data_dir y --model=vae", "run --run_dir=P --model=vae"),
+    ("evaluate --run_dir=x --against /home/me/runs/b --seed=1", "evaluate --run_dir=P --against=runs/b --seed=1"),
     ("run -flagfile /a/configs/labs/b.cfg --data_dir=y", "run --flagfile=configs/labs/b.cfg"),
     ("run --flagfile=/home/me/own.cfg --name='a b'", "run --flagfile=own.cfg '--name=a b'"),
 ])  # fmt: skip

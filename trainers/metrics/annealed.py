@@ -41,15 +41,19 @@ def require_chains(model):
     require(getattr(model, "latent_prior", None), "the model's latents are not real numbers of a known prior density")
 
 
-@likelihood.metric_of_rows
+def blurred(run, options):
+    """The run, with `--decoder_variance` with its generator as `Blurred`."""
+    variance = options.decoder_variance
+    return dataclasses.replace(run, model=Blurred(run.model, variance)) if variance else run
+
+
+@likelihood.metric_of_rows(blurred)
 def ais_nll(run, data, options):
     """Negative log-likelihood by annealed importance sampling through the decoder, in nats, of a part of the test set.
 
     Wu et al. 2017 (arXiv:1611.04273): above the true value in expectation, by less the more temperatures there are.
     `ais_gap` tells how much that may be. With `--decoder_variance` p(x|z) is that of `Blurred`, for any generator.
     """
-    if options.decoder_variance:
-        run = dataclasses.replace(run, model=Blurred(run.model, options.decoder_variance))
     model = run.model
     require_chains(model)
     likelihood.require_density(run, data)
@@ -62,7 +66,7 @@ def ais_nll(run, data, options):
             yield x, None
 
     (log_prob,), more = _bounds("annealed importance sampling", model, data, options, num_examples, tested)
-    return run, -log_prob, more
+    return -log_prob, more
 
 
 def ais_gap(run, data, options):

@@ -2,15 +2,14 @@
 
 import functools
 import itertools
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from common.cli import progress
 from common.graph import graph
-from trainers import rundir
-from trainers.metrics.rows import batches, real_rows, require, share
+from trainers import rundir, tables
+from trainers.metrics.rows import DoesNotApply, batches, real_rows, require, share
 from zoo.parts import estimators, noise
 from zoo.parts.levels import at_levels
 
@@ -95,35 +94,59 @@ def summary(name, nll, model, data):
     return found
 
 
-def metric_of_rows(nll_of_rows):
-    """The metric of a function (run, data, options) that scores test rows.
+def metric_of_rows(as_scored=lambda run, options: run):
+    """Makes a metric of a function (run, data, options) that scores test rows: -log p(x) in nats [n], a dict of more.
 
-    It returns the run with the model that scored, -log p(x) in nats [n], and a dict of more to be kept.
+    With `--against`, another run, that one scores the same rows too. `gain` is then how much more log-likelihood they
+    have by this one, in nats, or how much higher what the metric gives in its place, a bound or minus a cross-entropy.
+    Its error, that of a mean of differences, is far below those of the two means: what makes a row improbable is for
+    the most part common to both.
 
-    With `--against`, another run, that one scores the same rows too. `gain` is then how much more likely they are by
-    this one, in nats. Its error, that of a mean of differences, is far below those of the two means: what makes a row
-    improbable is for the most part common to both.
+    Args:
+        as_scored: function (run, options) that gives the run with the model that scores in place of its own.
     """
 
-    @functools.wraps(nll_of_rows)
-    def metric(run, data, options):
-        run, nll, more = nll_of_rows(run, data, options)
-        name = nll_name(run, data)
-        found = summary(name, nll, run.model, data) | more
-        if options.against:
-            other = rundir.load(options.against)
-            binarized = run.settings.dynamic_binarization
-            same = other.facts["data_checksum"] == data.checksum and other.settings.dynamic_binarization == binarized
-            require(same, f"the run {options.against} is of other data")
-            other, theirs, _ = nll_of_rows(other, data, options)
-            require(nll_name(other, data) == name, f"that of the run {options.against} is a {nll_name(other, data)}")
-            found |= {"against": Path(options.against).name} | summary("gain", theirs - nll, run.model, data)
-        return found | {"num_examples": len(nll)}
+    def of(nll_of_rows):
+        @functools.wraps(nll_of_rows)
+        def metric(run, data, options):
+            run, theirs = as_scored(run, options), None
+            if options.against:  # first, so that what can not be compared is told before anything is scored
+                try:
+                    other = as_scored(rundir.load(options.against), options)
+                    require_comparable(run, other, data)
+                    theirs, _ = nll_of_rows(other, data, options)
+                except DoesNotApply as reason:
+                    raise DoesNotApply(f"of --against={options.against}, {reason}") from reason
+            nll, more = nll_of_rows(run, data, options)
+            found = summary(nll_name(run, data), nll, run.model, data) | more
+            if theirs is not None:
+                against = {"against": f"{tables.name_of(options.against)}, step {other.step}"}
+                found |= against | summary("gain", theirs - nll, run.model, data)
+            return found | {"num_examples": len(nll)}
 
-    return metric
+        metric.compares_runs = True
+        return metric
+
+    return of
 
 
-@metric_of_rows
+def require_comparable(run, other, data):
+    """Raises `DoesNotApply` for runs that do not score the same test rows, or not by the same kind of likelihood."""
+
+    def rows(run):
+        return run.facts["data_checksum"], run.facts["data_shape"], run.settings.splits
+
+    def kind(run):
+        levels = run.model.num_levels if run.model.support == "levels" else None
+        return nll_name(run, data), is_density(run.model), levels
+
+    require(rows(run) == rows(other), "the data are others")
+    binarized = [each.settings.dynamic_binarization for each in (run, other)]
+    require(binarized[0] == binarized[1], "pixels are binarised in one of the runs only")
+    require(kind(run) == kind(other), f"the likelihood is of another kind, {kind(other)[0]}")
+
+
+@metric_of_rows()
 def exact_nll(run, data, options):
     """Negative log-likelihood in nats, of a model that can compute it: no bound and no estimate.
 
@@ -134,7 +157,7 @@ def exact_nll(run, data, options):
     require_density(run, data)
     score = graph(lambda rows: model.exact_log_prob(*model.of_data(rows)))
     rows = batches(run, data, options, "exact NLL", dequantize=is_density(model))
-    return run, -np.concatenate([score(x) for x in rows]), {}
+    return -np.concatenate([score(x) for x in rows]), {}
 
 
 def require_proposal(model):
@@ -158,7 +181,7 @@ def log_weights_by_batch(run, data, options, title, num_samples):
         yield tf.concat([log_weights(x, tf.constant(num), tf.constant(next(chunks))) for num in sizes], axis=0)
 
 
-@metric_of_rows
+@metric_of_rows()
 def importance_weighted_nll(run, data, options):
     """Negative log-likelihood -log 1/S sum_s p(x, z_s) / q(z_s | x), z_s ~ q, in nats: an upper bound in expectation.
 
@@ -173,7 +196,7 @@ def importance_weighted_nll(run, data, options):
         elbos.append(estimators.elbo(log_w))
     elbo_name = nll_name(run, data).replace("cross_entropy", "cross_entropy_nll").replace("nll", "negative_elbo")
     elbo = {elbo_name: -float(np.concatenate(elbos).mean())} if model.proposes_by_q else {}
-    return run, -np.concatenate(bounds), elbo | {"num_importance_samples": num_samples}
+    return -np.concatenate(bounds), elbo | {"num_importance_samples": num_samples}
 
 
 def classification_accuracy(run, data, options):

@@ -41,7 +41,7 @@ class Autoencoder(Game):
         "inpaint_steps": Argument(int, 100, "int, draws of z and x, in turns, behind each row that the exported "
                                   "`inpaint` completes."),
         "posterior": Argument(Literal["gaussian", *flows.FLOWS], "gaussian", 'q(z|x): "gaussian", or a flow of one: '
-                              '"planar", "radial", "householder", "coupling" (NICE) or "iaf" (autoregressive).'),
+                              '"planar", "radial", "householder", "coupling" (NICE), "iaf" (inverse autoregressive).'),
         "num_flow_steps": Argument(int, 10, "int, T, the steps of the flow."),
         "flow_units": Argument(tuple[int, ...], (64,), "tuple of ints, widths of the hidden layers of each step "
                                "(coupling, iaf)."),
@@ -120,7 +120,7 @@ class Autoencoder(Game):
         return networks.convolutional_decoder(size, output_shape, filters=self.filters, activation=f)
 
     def begin_at(self, mean):
-        """Gives the decoder's output the biases by which x has the mean [*data_shape] but for what z does.
+        """Gives the decoder's output biases by which, without its weights, x has the mean [*data_shape] in [0, 1].
 
         Raises:
             ValueError: unless x is binary and the network an mlp, whose output has a bias for each pixel.

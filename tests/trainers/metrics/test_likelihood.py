@@ -68,28 +68,39 @@ def test_jackknife_nll_is_that_of_its_draws(vae, images):
 
 def test_a_gain_is_a_mean_of_differences_over_the_same_rows(monkeypatch):
     """Of two Gaussians: log p(x) - log p'(x) = x - 1/2, whose mean and deviation are those of x; else a refusal."""
-
     x = np.random.default_rng(0).normal(1.0, 1.0, [200, 1]).astype(np.float32)
+    scored = []
 
-    def normal(mean, **more):
-        log_prob = lambda x: stats.norm.logpdf(x, mean).sum(axis=1)  # noqa: E731
-        run = run_of(model_of(support="reals", of_data=lambda x: (x,)))
+    def normal(mean, support="reals", **more):
+        def log_prob(x):
+            scored.append(mean)
+            return stats.norm.logpdf(x, mean).sum(axis=1)
+
+        run = run_of(model_of(support=support, of_data=lambda x: (x,)))
         run.model.exact_log_prob = lambda x: tf.numpy_function(log_prob, [x], tf.float64)
-        run.facts, run.settings = (
-            {"data_checksum": data_of(x, x).checksum} | more,
-            SimpleNamespace(dynamic_binarization=False),
-        )
+        run.facts = {"data_checksum": data_of(x, x).checksum, "data_shape": [1]}
+        run.settings = SimpleNamespace(**{"dynamic_binarization": False, "splits": None} | more)
         return run
 
-    others = {"zero": normal(0.0), "of_others": normal(0.0, data_checksum="another")}
+    others = {"zero": normal(0.0), "binarised": normal(0.0, dynamic_binarization=True), "other": normal(0.0)}
+    others |= {"binary": normal(0.0, "binary"), "split": normal(0.0, splits=["a", "b"]), "gan": run_of(model_of())}
+    others["other"].facts["data_checksum"] = "another"
+    others["gan"].facts, others["gan"].settings = others["zero"].facts, others["zero"].settings
+    others["gan"].model.support = "reals"
     monkeypatch.setattr(likelihood.rundir, "load", others.get)
     alone = exact_nll(normal(1.0), data_of(x, x), options())
     found = exact_nll(normal(1.0), data_of(x, x), options(against="zero"))
-    assert found["against"] == "zero" and alone == {key: found[key] for key in alone}
+    assert found["against"] == "zero, step 300" and alone == {key: found[key] for key in alone}
     assert found["gain"] == pytest.approx(x.mean() - 0.5, abs=1e-6)
     assert found["gain_standard_error"] == pytest.approx(x.std(ddof=1) / np.sqrt(200), rel=1e-5)
-    with pytest.raises(DoesNotApply, match="of_others is of other data"):
-        exact_nll(normal(1.0), data_of(x, x), options(against="of_others"))
+    scored.clear()
+    for name, reason in {
+        "other": "data are others", "split": "data are others", "binarised": "in one of the runs only",
+        "binary": "of another kind, cross_entropy", "gan": "no closed form",
+    }.items():  # fmt: skip
+        with pytest.raises(DoesNotApply, match=f"of --against={name}, .*{reason}"):
+            exact_nll(normal(1.0), data_of(x, x), options(against=name))
+    assert not scored
 
 
 GREY = np.random.default_rng(0).binomial(255, 0.4, [400, 2, 2, 1]).astype(np.uint8)
