@@ -41,8 +41,9 @@ AIMS = {"dcgan": 1.0, "cgan": 1.0}  # of convolutional models; of others:
 AIM = 0.7
 
 NOTES = """\
-"Outside our step" is the share of a step of the run that the compiled step alone does not take. "Of the peak" are the
-operations of matrix products and convolutions, as PyTorch counts them, over the time of our whole step.
+"Aim" is what the ratio is to be at most. "Outside our step" is the share of a step of the run that the compiled step
+alone does not take. "Of the peak" are the operations of matrix products and convolutions, as PyTorch counts them, over
+the time of our whole step.
 
 | model | first step, s: graph | XLA | PyTorch, eager | compiled | memory, GiB: ours | PyTorch |
 | --- | --- | --- | --- | --- | --- | --- |
