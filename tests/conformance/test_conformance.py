@@ -209,7 +209,8 @@ def test_I4_a_move_changes_its_own_networks_only(name):
             for move, variables in owned.items():
                 differs = changed(before[move], variables)
                 assert not any(d for d, v in zip(differs, variables, strict=True) if id(v) not in own), move
-                assert any(differs) == bool({id(v) for v in variables} & own), move
+                moves = bool({id(v) for v in variables} & own)
+                assert any(differs) == moves, f"{move} {'changes nothing: a slope of 0?' if moves else 'changes'}"
             moved.update(movers)
 
         return spying

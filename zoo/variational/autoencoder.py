@@ -56,7 +56,7 @@ class Autoencoder(Game):
     metric_names = ("reconstruction", "kl")
     draws = ("epsilon",)
     latent_prior = distributions.PRIORS["normal"]
-    posterior, estimator = "gaussian", "elbo"
+    posterior, estimator, num_samples, jackknife_order, beta = "gaussian", "elbo", 1, 1, 1.0
     condition_size = 0
     zero_allowed = (*Game.zero_allowed, "jackknife_order")
     has_proposal = proposes_by_q = infers = True
