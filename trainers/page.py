@@ -27,11 +27,8 @@ Papers' numbers are of their own protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 # What tells one run from another of the same model only: losses, and latents, whose order is each seed's own.
 NOT_COMPARED = ("held_out_objectives", "latent_traversals")
-LIKELIHOODS = {
-    "nll": 1.0,
-    "dequantized_nll": 1.0,
-    "log_prob_lower_bound": -1.0,
-}  # numbers in nats, and the sign that makes them -log p(x)
+# Numbers in nats, and the sign that makes them -log p(x).
+LIKELIHOODS = {"nll": 1.0, "dequantized_nll": 1.0, "log_prob_lower_bound": -1.0}
 OF_DENSITY = (  # metrics of p(x), the first of which that a result has is the one to compare, and whether it is exact
     ("exact_nll", True),
     ("ais_nll", False),
