@@ -1,4 +1,4 @@
-"""Writes docs/speed.md of what `training.py`, `sampling.py` and `gpu.py` found: `python -m benchmarks.page`."""
+"""Writes docs/speed.md of what the others here found: `python -m benchmarks.page`."""
 
 import json
 import statistics
@@ -7,9 +7,12 @@ from pathlib import Path
 from common.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
-TRAINING, SAMPLING, ON_GPU = (ROOT / "benchmarks" / f"{name}.json" for name in ("training", "sampling", "gpu"))
+TRAINING, PROFILES, SAMPLING, ON_GPU = (
+    ROOT / "benchmarks" / f"{name}.json" for name in ("training", "profiles", "sampling", "gpu")
+)
 PAGE = ROOT / "docs" / "speed.md"
 OURS, OTHERS = ("graph", "xla"), ("eager", "compiled")
+KINDS = ("products", "optimizers", "backward", "forward")  # of operations
 
 TITLE = """\
 # Speed
@@ -47,6 +50,23 @@ the time of our whole step.
 
 | model | first step, s: graph | XLA | PyTorch, eager | compiled | memory, GiB: ours | PyTorch |
 | --- | --- | --- | --- | --- | --- | --- |
+"""
+
+OPERATIONS = """\
+## Where the time goes
+
+Of models whose aim is missed: the share of each kind of operation in the time of all of them, by TensorFlow's profiler,
+the step by the faster compiler. "Products" are those of matrices and convolutions; "backward" is what else the
+gradients take, and "forward" the rest. What XLA has fused counts as its last operation.
+
+```sh
+python -m benchmarks.profiles
+```
+
+on {num_cores} cores of {cpu}, commit {commit}.
+
+| model | compiler | products | optimizers | backward | forward |
+| --- | --- | --- | --- | --- | --- |
 """
 
 SAMPLERS = """\
@@ -150,6 +170,15 @@ def of_training(found):
     return f"{head}\n{TABLE}{''.join(a for a, _ in lines)}\n{NOTES}{''.join(b for _, b in lines)}{whys}"
 
 
+def of_profiles(found):
+    """The part of the page on where the time goes, of what profiles.json holds."""
+    lines = []
+    for name, shares in found["models"].items():
+        kinds = [f"{100 * shares[kind]:.0f} %" for kind in KINDS]
+        lines.append(f"| {' | '.join([f'`{name}`', shares['compiler'], *kinds])} |\n")
+    return OPERATIONS.format(**{**found, **found["machine"]}) + "".join(lines)
+
+
 def of_sampling(found):
     """The part of the page on samplers, of what sampling.json holds."""
     lines = []
@@ -177,7 +206,7 @@ def of_gpu(found):
     return GPU.format(device=device) + "".join(lines + told)
 
 
-PARTS = ((of_training, TRAINING), (of_sampling, SAMPLING), (of_gpu, ON_GPU))
+PARTS = ((of_training, TRAINING), (of_profiles, PROFILES), (of_sampling, SAMPLING), (of_gpu, ON_GPU))
 
 
 def render(*found):

@@ -1,6 +1,7 @@
 """The models that the tests share: those of the digits flagfiles, as small as a check allows."""
 
 import contextlib
+import functools
 import typing
 from pathlib import Path
 
@@ -65,11 +66,15 @@ def make(model_name, *, optimizers=None, compiled=True, **overrides):
     return model
 
 
+@functools.cache
+def _a_hundred_rows(with_labels):
+    return next(iter(held_out_batches(DIGITS, 100, with_labels=with_labels)))
+
+
 def batch_of(model, size=8, first=0):
     """One batch of digits as `train_step` takes it."""
-    data = held_out_batches(DIGITS, 100, with_labels=model.labelled)
     rows = slice(first, first + size * model.batches_per_step)
-    return tf.nest.map_structure(lambda x: x[rows], next(iter(data)))
+    return tf.nest.map_structure(lambda x: x[rows], _a_hundred_rows(model.labelled))
 
 
 def names(number=None):

@@ -4,8 +4,9 @@ import importlib.util
 import sys
 
 import pytest
+import tensorflow as tf
 
-from benchmarks import cures, page, turns
+from benchmarks import cures, page, profiles, turns
 from tests.mistakes import mistake
 from tests.models import ROOT
 
@@ -52,9 +53,12 @@ def test_a_page_of_speed():
     drawn |= {"eager": {"per_second": 3.0}, "compiled": {"per_second": 4.0}}
     machine = {"machine": {"cpu": "a CPU", "num_cores": 2}}
     samplers = {"models": {"vae": [drawn]}, "batch": 64, "seconds": 5, "commit": "c0ffee"}
-    text = page.render(found | machine, samplers | machine, on_gpu)
+    shares = {"products": 0.5, "optimizers": 0.25, "backward": 0.125, "forward": 0.125}
+    shares = {"models": {"vae": {"compiler": "xla", **shares}}, "commit": "c0ffee"}
+    text = page.render(found | machine, shares | machine, samplers | machine, on_gpu)
     assert "| `vae` | 10.00 | 20.00 | 8.00 |  |  | **1.25** (1.25 to 1.25) | 0.7, missed | 10.0 % | 50 % |" in text
     assert "| `vae` | 7.0 | 9.0 | 2.0 |  | 1.00 | 0.50 |" in text
+    assert "| `vae` | xla | 50 % | 25 % | 12 % | 12 % |" in text
     assert "Of `vae`, PyTorch (compiled) could not be measured: no." in text and "on 2 cores of a CPU" in text
     assert "| `vae` | 9 | 8 | 6 | 3 | 4 | **1.50** (1.50 to 1.50) |" in text
     assert "| `vae` | 2.000 | 8.000 |  | **0.25** | 1e-05 |" in text and "Of `vae`, compiled: no." in text
@@ -62,3 +66,31 @@ def test_a_page_of_speed():
 
 def test_the_page_of_speed_is_that_of_its_numbers():
     assert page.PAGE.read_text() == page.stored()
+
+
+def test_time_within_an_operation_is_not_that_around_it():
+    events = [(0, 100, "outer"), (10, 40, "inner"), (20, 30, "innermost"), (50, 60, "inner"), (100, 120, "outer")]
+    assert profiles.own_times(events) == {"outer": 80, "inner": 30, "innermost": 10}
+
+
+@pytest.mark.parametrize("operation, kind", [
+    ("encoder_1/dense_1/BiasAdd:_MklNativeFusedMatMul", "products"),
+    ("gradient_tape/decoder_1/conv/Conv2DBackpropFilter:Conv2DBackpropFilter", "products"),
+    ("adam_w/AssignAddVariableOp_1:AssignAddVariableOp", "optimizers"),
+    ("gradient_tape/maxout_1/Sum:Sum", "backward"),
+    ("adam_wide/Mul:Mul", "forward"),
+])  # fmt: skip
+def test_kinds_of_operations(operation, kind):
+    assert profiles.kind_of(operation, {"adam_w"}) == kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["graph", "xla"])
+def test_most_of_a_large_product_is_a_product(compiler):
+    """Of what the profiler sees of it, by the names that TensorFlow or XLA has for it."""
+    weights = tf.Variable(tf.ones([1000, 1000]))
+    step = tf.function(lambda: {"product": weights @ weights}, jit_compile=compiler == "xla")
+    step()
+    times = profiles.profiled(step, 2)
+    of_products = sum(time for name, time in times.items() if profiles.kind_of(name, ()) == "products")
+    assert of_products > 0.8 * sum(times.values()) > 0.0

@@ -255,15 +255,29 @@ def draw_tradeoffs(records, path):
         path.unlink(missing_ok=True)
         return
     figure = Figure(figsize=(7, 4.5 * len(panels)), layout="constrained")
+    labels = []
     for axes, (data, rows) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True):
         for name, number, exact, paper, speed in rows:
             axes.errorbar(speed, number.value, yerr=number.error, fmt="o" if exact else "v", color="C0", capsize=3)
-            axes.annotate(name, (speed, number.value), (6, 4), textcoords="offset points", fontsize=7)
+            label, at = name.removesuffix(f"_{data}"), (speed, number.value)
+            labels.append(axes.annotate(label, at, (6, 4), textcoords="offset points", fontsize=7))
             if paper is not None:
+                axes.plot([speed, speed], [number.value, paper], ":", color="C1", linewidth=0.8)
                 axes.plot(speed, paper, "x", color="C1", markersize=7)
         axes.set_xscale("log")
         axes.margins(x=0.25, y=0.1)
         title = "disks: exact, triangles: bounds on the likelihood or estimates, crosses: papers"
         axes.set(xlabel="samples a second", ylabel="$-\\log p(x)$, nats")
-        axes.set_title(f"{data.replace('_', ' ')} ({title})", fontsize=9)
+        axes.set_title(f"{data.replace('_', ' ')} ({title})", fontsize=8)
+    figure.draw_without_rendering()  # which gives labels their places
+    move_apart(labels)
     pictures.save(figure, path)
+
+
+def move_apart(labels):
+    """Moves labels of a figure that has been laid out, the lower ones first, up from those that they would cover."""
+    taken = []
+    for label in sorted(labels, key=lambda label: label.get_window_extent().y0):
+        while any(label.get_window_extent().overlaps(other) for other in taken):
+            label.xyann = (label.xyann[0], label.xyann[1] + 1)
+        taken.append(label.get_window_extent())

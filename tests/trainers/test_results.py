@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import PIL.Image
 import pytest
+from matplotlib.figure import Figure
 
 from common import provenance
 from tests.mistakes import mistake
@@ -209,6 +210,18 @@ def test_likelihood_and_speed_of_what_has_both(root):
     assert PIL.Image.open(plot).width > 500 and f"(results/{plot.name})" in (root / "docs/results.md").read_text()
     page.draw_tradeoffs({}, plot)
     assert not plot.exists()
+
+
+def test_labels_of_one_place_are_moved_apart():
+    axes, above = Figure().subplots(), (6, 4)
+    heights = {"first": 0.5, "second": 0.51, "far": 0.1}
+    labels = [axes.annotate(name, (0.5, y), above, textcoords="offset points") for name, y in heights.items()]
+    axes.figure.draw_without_rendering()
+    first, second, far = labels
+    assert first.get_window_extent().overlaps(second.get_window_extent())
+    page.move_apart(labels)
+    assert first.xyann == far.xyann == above and second.xyann[0] == above[0] and second.xyann[1] > above[1]
+    assert not first.get_window_extent().overlaps(second.get_window_extent())
 
 
 # --- What is taken of runs -------------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ class GMMN(Game):
         return self.next_step()
 
     def test_step(self, x):
-        self.track(self.losses(x, self.draw_z(x), training=False))
+        z = self.draw_z(x)
+        self.track(self.losses(x, z, training=False))
         return self.logs()
 
     def decode(self, z):
