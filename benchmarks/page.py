@@ -57,7 +57,8 @@ OPERATIONS = """\
 
 Of models whose aim is missed: the share of each kind of operation in the time of all of them, by TensorFlow's profiler,
 the step by the faster compiler. "Products" are those of matrices and convolutions; "backward" is what else the
-gradients take, and "forward" the rest. What XLA has fused counts as its last operation.
+gradients take, and "forward" the rest. What XLA has fused counts as its last operation. The last column is what "ours /
+other" would be if all but the products cost nothing.
 
 ```sh
 python -m benchmarks.profiles
@@ -65,8 +66,8 @@ python -m benchmarks.profiles
 
 on {num_cores} cores of {cpu}, commit {commit}.
 
-| model | compiler | products | optimizers | backward | forward |
-| --- | --- | --- | --- | --- | --- |
+| model | compiler | products | optimizers | backward | forward | products / other |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 
 SAMPLERS = """\
@@ -175,7 +176,8 @@ def of_profiles(found):
     lines = []
     for name, shares in found["models"].items():
         kinds = [f"{100 * shares[kind]:.0f} %" for kind in KINDS]
-        lines.append(f"| {' | '.join([f'`{name}`', shares['compiler'], *kinds])} |\n")
+        bound = text(shares["products"] * shares["ratio"])
+        lines.append(f"| {' | '.join([f'`{name}`', shares['compiler'], *kinds, bound])} |\n")
     return OPERATIONS.format(**{**found, **found["machine"]}) + "".join(lines)
 
 

@@ -11,6 +11,7 @@ import collections
 import json
 import os
 import re
+import statistics
 import sys
 import tempfile
 from pathlib import Path
@@ -127,8 +128,9 @@ def main(argv):
     for name in arguments.models.split(",") if arguments.models else missed:
         faster = min(training.OURS, key=lambda compiler: page.median(measured[name], compiler, "ms"))
         command = [sys.executable, "-m", "benchmarks.profiles", f"--side={name}:{faster}"]
-        kept["models"][name] = found = turns.child(command, name)
-        print(name, *(f"{key} {value:.2f}" if key in page.KINDS else value for key, value in found.items()), flush=True)
+        found = turns.child(command, name) | {"ratio": statistics.median(page.ratios(measured[name]))}
+        kept["models"][name] = found
+        print(name, *(f"{kind} {found[kind]:.2f}" for kind in page.KINDS), flush=True)
     write_atomically(page.PROFILES, lambda temporary: temporary.write_text(to_json(kept, indent=1) + "\n"))
 
 

@@ -54,11 +54,11 @@ def test_a_page_of_speed():
     machine = {"machine": {"cpu": "a CPU", "num_cores": 2}}
     samplers = {"models": {"vae": [drawn]}, "batch": 64, "seconds": 5, "commit": "c0ffee"}
     shares = {"products": 0.5, "optimizers": 0.25, "backward": 0.125, "forward": 0.125}
-    shares = {"models": {"vae": {"compiler": "xla", **shares}}, "commit": "c0ffee"}
+    shares = {"models": {"vae": {"compiler": "xla", "ratio": 0.9, **shares}}, "commit": "c0ffee"}
     text = page.render(found | machine, shares | machine, samplers | machine, on_gpu)
     assert "| `vae` | 10.00 | 20.00 | 8.00 |  |  | **1.25** (1.25 to 1.25) | 0.7, missed | 10.0 % | 50 % |" in text
     assert "| `vae` | 7.0 | 9.0 | 2.0 |  | 1.00 | 0.50 |" in text
-    assert "| `vae` | xla | 50 % | 25 % | 12 % | 12 % |" in text
+    assert "| `vae` | xla | 50 % | 25 % | 12 % | 12 % | 0.45 |" in text
     assert "Of `vae`, PyTorch (compiled) could not be measured: no." in text and "on 2 cores of a CPU" in text
     assert "| `vae` | 9 | 8 | 6 | 3 | 4 | **1.50** (1.50 to 1.50) |" in text
     assert "| `vae` | 2.000 | 8.000 |  | **0.25** | 1e-05 |" in text and "Of `vae`, compiled: no." in text
