@@ -189,7 +189,11 @@ def of_sampling(found):
         others = [[one[side]["per_second"] for side in OTHERS if "per_second" in one.get(side, {})] for one in rounds]
         pairs = zip(rounds, others, strict=True)
         ratio = with_range([one["exported"]["per_second"] / max(of_round) for one, of_round in pairs if of_round])
-        cells = [f"`{name}`", *("" if speed is None else f"{speed:,.3g}" for speed in speeds.values()), ratio]
+        cells = [
+            f"`{name}`",
+            *("" if speed is None else f"{float(f'{speed:.3g}'):,g}" for speed in speeds.values()),
+            ratio,
+        ]
         lines.append(f"| {' | '.join(cells)} |\n")
     rounds = max(map(len, found["models"].values()))
     return SAMPLERS.format(rounds=rounds, **{**found, **found["machine"]}) + "".join(lines)
