@@ -119,13 +119,18 @@ def main(argv):
         with cli.quiet():
             import tensorflow as tf  # noqa: F401
         return print(json.dumps(profile(*arguments.side.split(":"))))
-    cli.require_tensorflow()
-    from common import provenance
-
+    if not page.TRAINING.exists():
+        raise cli.UserError(
+            "benchmarks/training.json is missing: python -m benchmarks.training --torch --out makes it."
+        )
     measured = page.load(page.TRAINING)["models"]
     missed = [name for name, rounds in measured.items() if page.aim(name, page.ratios(rounds)).endswith("missed")]
+    arguments.models = arguments.models or ",".join(missed)
+    turns.check(arguments, measured)
+    from common import provenance
+
     kept = provenance.here() | {"models": {}}
-    for name in arguments.models.split(",") if arguments.models else missed:
+    for name in arguments.models.split(","):
         faster = min(training.OURS, key=lambda compiler: page.median(measured[name], compiler, "ms"))
         command = [sys.executable, "-m", "benchmarks.profiles", f"--side={name}:{faster}"]
         found = turns.child(command, name) | {"ratio": statistics.median(page.ratios(measured[name]))}

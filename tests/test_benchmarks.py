@@ -94,3 +94,8 @@ def test_most_of_a_large_product_is_a_product(compiler):
     times = profiles.profiled(step, 2)
     of_products = sum(time for name, time in times.items() if profiles.kind_of(name, ()) == "products")
     assert of_products > 0.8 * sum(times.values()) > 0.0
+
+
+def test_profiles_are_of_what_is_measured():
+    with mistake("--models=prayer: choose of vae"):
+        profiles.main(["", "--models=prayer"])
