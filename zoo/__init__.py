@@ -6,6 +6,7 @@ require_tensorflow()
 
 from zoo.adversarial.ali import ALI
 from zoo.adversarial.bayesian_gan import BayesianGAN
+from zoo.adversarial.bigan import BiGAN
 from zoo.adversarial.cgan import CGAN
 from zoo.adversarial.dcgan import DCGAN
 from zoo.adversarial.gan import GAN
@@ -49,6 +50,7 @@ MODELS = {
     "auxiliary_vae": AuxiliaryVAE,
     "avb": AVB,
     "bayesian_gan": BayesianGAN,
+    "bigan": BiGAN,
     "bilinear": Bilinear,
     "cgan": CGAN,
     "conditional_pixelcnn": ConditionalPixelCNN,
