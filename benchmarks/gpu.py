@@ -32,8 +32,7 @@ def prepare(folder, models):
     from benchmarks.training import settings_of
     from common import cli
 
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         from trainers import program
     for name in models:
         for each, number in (("one", 1), ("many", 100)):

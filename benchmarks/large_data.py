@@ -44,7 +44,7 @@ def draw(folder, num):
 
 def work(folder, began):
     """In a process of its own: prints what was measured as a line of JSON."""
-    with cli.quiet():
+    with cli.starting_tensorflow():
         import tensorflow as tf
 
         from trainers import flags, run, rundir

@@ -116,7 +116,7 @@ def main(argv):
     parser.add_argument("--side", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv[1:])
     if arguments.side:
-        with cli.quiet():
+        with cli.starting_tensorflow():
             import tensorflow as tf  # noqa: F401
         return print(json.dumps(profile(*arguments.side.split(":"))))
     if not page.TRAINING.exists():

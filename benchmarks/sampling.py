@@ -61,7 +61,7 @@ def main(argv):
     arguments = parser.parse_args(argv[1:])
     if arguments.side:
         name, _, how = arguments.side.partition(":")
-        with cli.quiet():
+        with cli.starting_tensorflow():
             import tensorflow as tf  # noqa: F401
         return print(json.dumps(ours(name, how, arguments.batch, arguments.seconds)))
     turns.check(arguments, MODELS)

@@ -72,7 +72,7 @@ def rows_of(specs, batch):
 
 def fresh(version):
     """Prints as JSON: seconds of the load and of the warm-up, milliseconds of a first request before and after it."""
-    with cli.quiet():
+    with cli.starting_tensorflow():
         import tensorflow as tf
     from export import warmup
 
@@ -177,8 +177,7 @@ def main(argv):
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each comparison")
     parser.add_argument("--fresh", help=argparse.SUPPRESS)
     arguments = parser.parse_args(argv[1:])
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         import tensorflow as tf  # noqa: F401
     if arguments.fresh:
         return fresh(arguments.fresh)

@@ -76,9 +76,8 @@ def main(argv):
     common_flags.parse(flags, argv, __doc__)
     if flags.add is None and (flags.name or flags.signatures):
         raise cli.UserError("--name and --signatures are of the run to --add: give --add=RUN_DIR too.")
-    cli.require_tensorflow()
     if flags.add:
-        with cli.quiet():
+        with cli.starting_tensorflow():
             from trainers import rundir, tables  # noqa: F401, what `add` needs brings TensorFlow
         add(flags.add, flags.name or tables.name_of(flags.add), flags.signatures)
     with cli.writing(ROOT / "README.md"):

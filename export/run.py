@@ -64,8 +64,7 @@ def main(argv):
     if not sizes or min(sizes) < 1:
         given = ",".join(map(str, sizes))
         raise cli.UserError(f"--warmup_batch_sizes={given} must be integers of at least 1, such as 1,4,16.")
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         from trainers import rundir
     run = rundir.load(flags.run_dir)
     options = {"keep_versions": flags.keep_versions, "onnx": flags.onnx, "warmup_batches": [*map(int, sizes)]}

@@ -19,7 +19,7 @@ signal.signal(signal.SIGTERM, signal.SIG_DFL)
 if not os.environ.get("ALL_VARIANTS"):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
 
-with cli.quiet():
+with cli.starting_tensorflow():
     import keras
     import tensorflow as tf
 

@@ -186,8 +186,7 @@ def check_metrics(names):
 
 
 def main(argv):
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         from trainers import seeds
 
         options = define_options()

@@ -244,8 +244,7 @@ def main(argv):
     parser.add_argument("--steps_per_call", type=int, help="steps in one call; by default --log_every")
     parser.add_argument("--expected", action="store_true", help="keep what one call gives here, for --check there")
     arguments, rest = parser.parse_known_args(argv[1:])
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         from trainers import flags
 
     if arguments.verb == "write":

@@ -213,8 +213,7 @@ def main(argv):
     common_flags.parse(flags, argv, __doc__)
     if flags.name is not None and flags.add is None:
         raise cli.UserError(f"--name={flags.name} is what to call the run of --add=RUN_DIR: give that too.")
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         from trainers import page, tables  # noqa: F401, the page brings TensorFlow
     if flags.add is not None:
         name = flags.name or tables.name_of(flags.add)

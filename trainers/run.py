@@ -280,8 +280,7 @@ def train(settings):
 
 
 def main(argv):
-    cli.require_tensorflow()
-    with cli.quiet():
+    with cli.starting_tensorflow():
         from trainers import flags, seeds
 
     settings = flags.parse(argv)

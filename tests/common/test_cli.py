@@ -121,6 +121,19 @@ def test_keras_runs_on_tensorflow_or_a_sentence_is_said(monkeypatch):
         cli.require_tensorflow()
 
 
+def test_a_command_starts_without_what_it_does_not_ask_for_and_can_have_it_after():
+    code = """
+import sys
+from common import cli
+with cli.starting_tensorflow():
+    import zoo
+print([name for name in cli.UNUSED if name in sys.modules])
+import matplotlib, sklearn  # those of `UNUSED` that are always installed
+"""
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (process.returncode, process.stdout, process.stderr) == (0, "[]\n", "")
+
+
 @pytest.mark.parametrize("has_folder", [True, False])
 def test_chatter_is_hidden_unless_the_import_fails_or_the_user_wants_it(has_folder, monkeypatch, capfd):
     def start(level, error=None):

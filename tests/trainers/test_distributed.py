@@ -178,7 +178,7 @@ JOBS = {  # run -> its model, the steps at which a part of the run ends, and fur
 }
 WORK = """
 from common import cli
-with cli.quiet():
+with cli.starting_tensorflow():
     from tests.trainers import test_distributed
 test_distributed.{}({!r})
 """

@@ -18,9 +18,8 @@ Notation, beside that of `adversarial_game.py`; k is 1 here, pixels are in [0, 1
 
 Departures from Dumoulin et al. 2016: for images, the strided 5x5 convolutions of this zoo instead of convolutions of
 stride 1 and 2 in turn, and a decoder that does not start from the data's log-odds; slope 0.2 of leaky ReLUs instead of
-0.01 to 0.1; the log-variance of a Gaussian encoder stays within (-8, 8). From Donahue et al. 2016: z enters D where
-`x_discriminator_units` end, as there, but G_x only at its input; one activation for G_z and G_x, and batch
-normalisation with scale and offset in all their hidden layers; no weight decay.
+0.01 to 0.1; the log-variance of a Gaussian encoder stays within (-8, 8). The networks and the weight decay of
+Donahue et al. 2016 are in `bigan.py`.
 """
 
 import functools

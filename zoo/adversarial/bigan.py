@@ -2,17 +2,19 @@
 
     min_{G, E} max_D  V(D, E, G) = E_data[log D(x, E(x))] + E_{p(z)}[log(1 - D(G(z), z))]
 
-It is ALI with a deterministic encoder E = G_z, whose notation and step it has (see `ali.py`). G and E descend the loss
-with the labels of both sides exchanged, as in the paper's section 3.4: the loss "non_saturating".
+It is ALI with a deterministic encoder, E = G_z and G = G_x, whose notation and step it has (see `ali.py`). G and E
+descend the loss with the labels of both sides exchanged, as in the paper's section 3.4: the loss "non_saturating".
 
-The networks are those of the authors' code for permutation-invariant MNIST, which the paper's section 4.2 does not
-spell out. Each has two hidden layers; E and D are leaky, G has ReLUs. No layer has biases. Batch normalisation, without
-scale and offset, is in all hidden layers but the first of E and of D, which see x as it is. z enters G again at its
-second hidden layer, and D there for the first time. D starts as a coin: its last layer is 0. The slope of E's output
-in its last layer is 1/2: sigmoid(a) on (0, 1), stretched to (-1, 1), is tanh(a / 2).
+The networks are those of the authors' code for permutation-invariant MNIST. Each has two hidden layers; E and D are
+leaky, G has ReLUs. No layer has biases. Batch normalisation, without scale and offset, is in all hidden layers but the
+first of E and of D, which see x as it is. z enters G again at its second hidden layer, and D there only. D starts as a
+coin, as its last layer starts at 0. E ends in tanh(a / 2), which is sigmoid(a) stretched from (0, 1) to (-1, 1).
 
-Departures: the authors' D descends half of the sum that stands above, which for Adam is one with twice the `epsilon`
-and the weight decay; that is the default here.
+Departures: the authors' players descend half of the sums that stand here, which for Adam is the same with half the
+`epsilon` and half the weight decay; the defaults are twice theirs. They add that epsilon after the correction of Adam's
+averages, Keras before, which matters in the first hundreds of steps. They average the statistics of batch normalisation
+over 1,000 minibatches, the weights fixed, before they measure; here they are moving averages, of momentum 0.99. Its
+epsilon is 1e-5 instead of 1e-8. The rate is constant unless a schedule is given, theirs falls in the second half.
 """
 
 import math
@@ -82,12 +84,12 @@ class BiGAN(ALI):
         pair = keras.Input((self.units + size,))
         self.joint_discriminator = keras.Sequential([pair, hidden("leaky_relu", batch_norm=True), logit])
 
-    def logits(self, x, training):
-        """E(x) before it is squashed, [m, latent_size]."""
+    def z_logits(self, x, training):
+        """E(x) before tanh, [m, latent_size]: a space that the authors measure, too."""
         return self.encoder_output(self.hidden(x, None, training))
 
     def q(self, x, training=True):
-        return Deterministic(tf.tanh(0.5 * self.logits(x, training)))
+        return Deterministic(tf.tanh(0.5 * self.z_logits(x, training)))
 
     def losses(self, x, z, epsilon, key=None, training=True):
         losses = super().losses(x, z, epsilon, key, training)
@@ -96,11 +98,12 @@ class BiGAN(ALI):
         return losses
 
     def signatures(self):
+        """Those of ALI; `features` answers with the `z_logits`, too."""
         signatures = super().signatures()
         _, specs = signatures["features"]
 
         def features(**inputs):
-            x = self.from_served(inputs[self.data_name])
-            return {"features": self.hidden(x, None, False), "logits": self.logits(x, False)}
+            x = inputs[self.data_name]
+            return {"features": self.features(x), "z_logits": self.z_logits(self.from_served(x), training=False)}
 
         return signatures | {"features": (features, specs)}

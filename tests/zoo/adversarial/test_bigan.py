@@ -1,8 +1,11 @@
 """BiGAN against its authors' networks and game written out a second time."""
 
+import itertools
+
 import numpy as np
 import tensorflow as tf
 from keras.utils import set_random_seed
+from scipy import stats
 
 from tests.zoo.steps import assert_weights, descend, in_float64
 from trainers import flags
@@ -67,7 +70,7 @@ def test_features_are_of_rows_alone_and_z_is_on_the_support():
     function, _ = model.signatures()["features"]
     served = function(images=x)
     z = model.encode(x)["z"].numpy()
-    np.testing.assert_allclose(z, squashed(served["logits"]), rtol=1e-5)
+    np.testing.assert_allclose(z, squashed(served["z_logits"]), rtol=1e-5)
     assert served["features"].shape == (8, 5) and 0.5 < np.abs(z).max() <= 1.0
     np.testing.assert_allclose(function(images=x[3:4])["features"][0], served["features"][3], rtol=1e-5)
 
@@ -82,6 +85,12 @@ def test_networks_of_the_flagfile_are_the_authors(monkeypatch, request):
     assert shapes["generator"] == [*encoder, (50, 1024), (1024 + 50, 1024), (1024, 784)]
     for weight in (w for move in model.moves for w in model.weights_of(move) if w.shape[1] > 1):
         assert abs(weight.numpy().std() - 0.02) < 0.001
+    assert model.weight_decay == 5e-5 and model.latent_size == 50
     assert settings.batch_size == 128 and settings.num_steps == 400 * 391
     for optimizer in settings.optimizers.values():
         assert (optimizer["beta_1"], optimizer["epsilon"]) == (0.5, 2e-8)
+        schedule = optimizer["schedule"]
+        ends = np.array([0, *schedule["boundaries"], settings.num_steps]) // 391  # in epochs
+        for (first, end), rate in zip(itertools.pairwise(ends), schedule["values"], strict=True):
+            theirs = 2e-4 * 0.01 ** (np.maximum(np.arange(first, end) - 199, 0) / 200)  # falls from epoch 200 on
+            np.testing.assert_allclose(rate, stats.gmean(theirs), rtol=0.05)
