@@ -151,6 +151,7 @@ def test_ali_says_otherwise():
     (VAE, {"network": None}, "network must be one of"),
     (GAN, {"loss": "wasserstain"}, "loss must be one of minimax, .*, not 'wasserstain'"),
     (GAN, {"prior": "Normal"}, "prior must be one of"),
+    *((cls, {"prior": "ring", "latent_size": 1}, "latent_size must be at least 2") for cls in (GAN, GMMN)),
     (VAE, {"latent_size": 0}, "latent_size must be at least 1, not 0"),
     (VAE, {"hidden_units": (5, 0)}, "hidden_units must be at least 1"),
     (GAN, {"generator_units": [-3]}, "generator_units must be at least 1"),

@@ -33,7 +33,8 @@ class AdversarialGame(Game):
         for name, *argument in [
             ("latent_size", int, 100, "int, the length of z."),
             ("prior", distributions.PriorName, "uniform",
-             '"uniform" on (-1, 1), "normal" or "logistic", the distribution of each element of z.'),
+             '"uniform" on (-1, 1), "normal" or "logistic", the distribution of each element of z; or "ring", ten '
+             "Gaussians around a circle of the first two, as data of ten kinds may want."),
             ("loss", adversarial.Loss, "non_saturating",
              'str, the game that is played: "non_saturating" or another pair of `zoo/parts/adversarial.py`.'),
             ("loss_parameter", float, 0.5, 'float, alpha of the loss "alpha", or pi of "weighted_jensen_shannon".'),
@@ -77,6 +78,7 @@ class AdversarialGame(Game):
         super().__init__(arguments)
         self.loss_pair = adversarial.loss_pair(self.loss, self.loss_parameter)
         penalties.check_loss(self)
+        distributions.check_prior(self.prior, self.latent_size)
         if self.weight_constraint == "clipping":
             for weight in (w for move in self.moves if kind_of(move) == "discriminator" for w in self.weights_of(move)):
                 weight.constraint = penalties.Clip(self.clip_value)

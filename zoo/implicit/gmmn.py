@@ -30,7 +30,7 @@ class GMMN(Game):
     Minibatches should be large: 100 and more. One row alone says nothing to kernels and distances: its loss is 0.
 
     Args:
-        prior: "uniform" on (-1, 1) or "normal", the distribution of each element of z.
+        prior: "uniform" on (-1, 1), "normal", "logistic" or "ring", the distribution of z, as for a `GAN`.
         discrepancy: "mmd", "energy", "mean" or "covariance": what is made small.
         bandwidths: tuple of floats, those of the kernels of "mmd", in units of the root of the mean squared distance of
             two rows of data.
@@ -61,6 +61,7 @@ class GMMN(Game):
     def check_arguments(self):
         if not self.bandwidths or min(self.bandwidths) <= 0.0:
             raise ValueError(f"bandwidths must be one or more positive numbers, not {self.bandwidths}.")
+        distributions.check_prior(self.prior, self.latent_size)
 
     def make_networks(self):
         options = {"output_activation": "sigmoid" if self.data_range else None}

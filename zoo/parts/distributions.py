@@ -33,24 +33,11 @@ def logit(uniform):
     return tf.math.log(uniform) - tf.math.log(1.0 - uniform)
 
 
-PRIORS = {
-    "normal": Prior(noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)),
-    "uniform": Prior(  # on (-1, 1), as in Radford et al. 2015
-        lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
-        lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
-        lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
-    ),
-    "logistic": Prior(
-        lambda key, shape: logit(noise.uniform(key, shape)),
-        lambda seeds, size: logit(noise.uniform_rows(seeds, size) + 2.0**-24),  # of multiples of 2**-23
-        lambda size: tfd.Independent(tfd.Logistic(tf.zeros(size), 1.0), 1),
-    ),
-}
-PriorName = Literal[tuple(PRIORS)]
-
-
 def ring_of_modes(num_modes, radius=4.0, std=0.5):
     """The `Prior` that mixes `num_modes` Gaussians N(m_k, std^2 I), equally likely, m_k on a circle of z_1 and z_2.
+
+    A generator of few modes need not tear apart what a prior of one piece holds together, and paint what lies between
+    (with means that are learned: Gurumurthy et al. 2017, arXiv:1706.02071, DeLiGAN).
 
     Its `draw(key, shape, label)` takes labels, integers [batch], too: row i is of mode label[i], or of any if that is
     negative.
@@ -79,6 +66,29 @@ def ring_of_modes(num_modes, radius=4.0, std=0.5):
         return placed(tf.ensure_shape(epsilon, [None] * len(leading) + [size + 1]), label)
 
     return Prior(draw, lambda seeds, size: placed(noise.normal_rows(seeds, size + 1)), density)
+
+
+PRIORS = {
+    "normal": Prior(noise.normal, noise.normal_rows, lambda size: tfd.Independent(tfd.Normal(tf.zeros(size), 1.0), 1)),
+    "uniform": Prior(  # on (-1, 1), as in Radford et al. 2015
+        lambda key, shape: 2.0 * noise.uniform(key, shape) - 1.0,
+        lambda seeds, size: 2.0 * noise.uniform_rows(seeds, size) - 1.0,
+        lambda size: tfd.Independent(tfd.Uniform(-tf.ones(size), 1.0), 1),
+    ),
+    "logistic": Prior(
+        lambda key, shape: logit(noise.uniform(key, shape)),
+        lambda seeds, size: logit(noise.uniform_rows(seeds, size) + 2.0**-24),  # of multiples of 2**-23
+        lambda size: tfd.Independent(tfd.Logistic(tf.zeros(size), 1.0), 1),
+    ),
+    "ring": ring_of_modes(10),
+}
+PriorName = Literal[tuple(PRIORS)]
+
+
+def check_prior(name, size):
+    """Raises ValueError for a prior that vectors of this size can not have."""
+    if name == "ring" and size < 2:
+        raise ValueError("the prior ring lies in two dimensions: latent_size must be at least 2, not 1.")
 
 
 def gaussian(parameters, event_ndims=1, variance=0.0):

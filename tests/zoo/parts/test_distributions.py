@@ -11,7 +11,7 @@ KEY = tf.constant([3, -5], tf.int64)
 TRUTH = {"normal": stats.norm(), "uniform": stats.uniform(-1, 2), "logistic": stats.logistic()}
 
 
-@pytest.mark.parametrize("name", distributions.PRIORS)
+@pytest.mark.parametrize("name", TRUTH)
 def test_priors_draw_from_their_density(name):
     prior, truth = distributions.PRIORS[name], TRUTH[name]
     for draws in (prior.draw(KEY, [4000, 5]), prior.rows(tf.range(4000, dtype=tf.int64), 5)):
@@ -20,6 +20,10 @@ def test_priors_draw_from_their_density(name):
         density = prior.density(5).log_prob(draws)
         np.testing.assert_allclose(density, truth.logpdf(draws.numpy().astype(np.float64)).sum(1), rtol=1e-5)
     np.testing.assert_array_equal(prior.rows([7, 7], 3)[1], prior.rows([7], 3)[0])
+
+
+def test_every_prior_has_a_test():
+    assert set(distributions.PRIORS) == {*TRUTH, "ring"}
 
 
 def test_a_ring_of_modes_is_its_mixture():
