@@ -20,17 +20,12 @@ from pathlib import Path
 from benchmarks import turns
 from common import cli
 
-DENSE_ALI = """
-    --model=ali --dataset=mnist --latent_size=50 --prior=uniform --posterior=deterministic --encoder_units=1024,1024
-    --decoder_units=1024,1024 --x_discriminator_units=1024 --joint_discriminator_units=1024 --activation=leaky_relu
-    --discriminator_activation=leaky_relu --discriminator_batch_norm --batch_size=128
-""".split()
 MODELS = {  # the flagfile of each, and what else is set
     "vae": ["vae_binarized_mnist"],
     "avb": ["avb_binarized_mnist"],
     "dcgan": ["dcgan_mnist_original"],
     "cgan": ["cgan_mnist"],
-    "ali": ["base", *DENSE_ALI],
+    "ali": ["bigan_mnist"],
     "dbm": ["dbm_binarized_mnist", "--pretraining_steps="],  # the phase that takes nearly all steps
     "rbm": ["dbm_binarized_mnist", "--pretraining_steps=", "--hidden_units=500", "--gibbs_steps=1", "--nocentered"],
     "made": ["made_binarized_mnist"],

@@ -198,6 +198,22 @@ def test_networks_of_the_grid_are_the_authors():
     assert all(baseline.values[name] == settings.values[name] for name in ("batch_size", "num_steps", "latent_size"))
 
 
+def test_networks_of_a_bigan():
+    settings, model = model_of("bigan_mnist", (28, 28, 1))
+    for network, widths in ((model.encoder, [1024, 1024]), (model.decoder, [1024, 1024, 784])):
+        assert [("Dense", width) for width in widths] == [layer for layer in layers_of(network) if layer[0] == "Dense"]
+    assert layers_of(model.encoder_output)[-1] == ("Reshape", 50)
+    assert layers_of(model.x_discriminator) == [("Flatten", 784), ("Dense", 1024), ("LeakyReLU", 1024)]
+    assert layers_of(model.z_discriminator) == [("Flatten", 50)]
+    block = hidden(1024, "Dense", "BatchNormalization", "LeakyReLU")
+    assert layers_of(model.joint_discriminator) == [("Flatten", 1074), *block, ("Dense", 1), ("Reshape", 1)]
+    assert settings.batch_size == 128 and (model.prior, model.posterior) == ("uniform", "deterministic")
+    x = tf.constant(np.random.default_rng(0).random([64, 28, 28, 1]), tf.float32)
+    model.encoder_output.set_weights([100 * w for w in model.encoder_output.get_weights()])
+    z = model.encode(x)["z"].numpy()
+    assert np.abs(z).max() <= 1.0 and np.abs(z).mean() > 0.5  # on the support of the prior, however large
+
+
 # --- Serving ----------------------------------------------------------------------------------------------------------
 
 

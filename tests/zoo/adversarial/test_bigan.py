@@ -77,7 +77,7 @@ def test_features_are_of_rows_alone_and_z_is_on_the_support():
 
 def test_networks_of_the_flagfile_are_the_authors(monkeypatch, request):
     monkeypatch.chdir(request.config.rootpath)
-    settings = flags.parse(["trainers.run", "--flagfile=configs/bigan_mnist.cfg"])
+    settings = flags.parse(["trainers.run", "--flagfile=configs/bigan_authors_mnist.cfg"])
     model = settings.model_class(data_shape=(28, 28, 1), **settings.model_settings)
     shapes = {move: [tuple(w.shape) for w in model.weights_of(move)] for move in model.moves}
     assert shapes["discriminator"] == [(784, 1024), (1024 + 50, 1024), (1024, 1)]
