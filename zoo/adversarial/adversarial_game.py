@@ -68,7 +68,7 @@ class AdversarialGame(Game):
     negative_allowed = ("seed", "loss_parameter")
     # Of models without these arguments.
     num_discriminator_steps, num_unrolled_steps, packing = 1, 0, 1
-    minibatch_deviation, weight_constraint, drift = False, "none", 0.0
+    prior, minibatch_deviation, weight_constraint, drift = "uniform", False, "none", 0.0
     loss_parameter, penalty = 0.5, "none"
     default_optimizers = {
         player: {"optimizer": "adam", "learning_rate": 2e-4, "beta_1": 0.5} for player in ("discriminator", "generator")
