@@ -197,12 +197,12 @@ def test_likelihood_and_speed_of_what_has_both(root):
     """The exact likelihood before a bound, and no point without a speed or with the speed alone."""
     speed = {"samples_per_second": {"samples_per_second": 50.0}}
     both = {"exact_nll": {"nll": 88.0}, "importance_weighted_nll": NLL}
-    put(root, made_binarized_mnist=a_record(one_run(results=both | speed), model="made"))
+    put(root, made_mine=a_record(one_run(results=both | speed), model="made"))
     put(root, vae_binarized_mnist=a_record(one_run(results={"importance_weighted_nll": NLL} | speed)))
     put(root, nade=a_record(one_run(results=both)), gan=a_record(one_run(results=speed), model="gan"))
     rows = page.tradeoffs(results.load(root))["binarized_mnist"]
     assert [(row[0], row[1].value, *row[2:]) for row in rows] == [
-        ("made_binarized_mnist", 88.0, True, None, 50.0),
+        ("made_mine", 88.0, True, None, 50.0),
         ("vae_binarized_mnist", NLL["nll"], False, 89.9, 50.0),
     ]
     results.write(root)

@@ -26,9 +26,9 @@ class LossPair:
     generator(fake): loss per example of what makes the fakes, from D's outputs [batch] on them.
     encoder(real): the same for what has a part in the reals, as ALI's encoder has.
     divergence(real, fake): what D sees of the difference, per example. Where D judges each row by itself, its mean is
-        a lower bound of a divergence, and equal to it where D is optimal; of packs, where it judges packs. A D with
-        minibatch deviation, and in training one with batch normalisation, judges whole minibatches, which differ more
-        than their rows do: no bound.
+        a lower bound of a divergence (of "wasserstein", where D's slope is at most 1), and equal to it where D is
+        optimal; of packs, where it judges packs. A D with minibatch deviation, and in training one with batch
+        normalisation, judges whole minibatches, which differ more than their rows do: no bound.
     score(output): positive where D takes it for real, or None where an output has no such sign.
     probability(output): of being real, or None where D does not say.
     """
@@ -109,9 +109,10 @@ LOSSES = {
     # terms of its variational form (Nowozin et al. 2016, arXiv:1606.00709, table 1).
     "maximum_likelihood": game(lambda fake: -tf.exp(fake), lambda real: real),
     # D's targets are 1 and -1, G's is 0 (Mao et al. 2017, arXiv:1611.04076, equations 2 and 8). With D optimal, it sees
-    # Pearson's E_m[(fake / m - 1)^2], m the mean of real and fake densities. That is what G would minimise with a loss
-    # of the reals, too, as the authors say; the loss of fakes alone, which G has, descends 2 KL(real || m) less what D
-    # sees. It is stationary where both agree, but no f-divergence: concave where real > fake, and less than 0 at some.
+    # Pearson's E_m[(fake / m - 1)^2], m the mean of real and fake densities. With a loss of the reals beside it G's has
+    # that value, too, as the authors say, but not its gradient: with D fixed, that loss does not move with G, which
+    # descends 2 KL(real || m) less what D sees. That is stationary where both agree, but no f-divergence: concave where
+    # real > fake, and less than 0 at some.
     "least_squares": LossPair(
         least_squares, lambda fake: 0.5 * tf.square(fake), lambda real: 0.5 * tf.square(real),
         lambda real, fake: 1.0 - least_squares(real, fake),

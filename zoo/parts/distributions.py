@@ -16,7 +16,7 @@ from zoo.parts import levels, noise
 
 
 class Prior(NamedTuple):
-    """A factorised prior p(z) over vectors.
+    """A prior p(z) over vectors.
 
     draw(key, shape): float32 draws of that shape, for training.
     rows(seeds, size): float32 [batch, size], row i a function of seeds[i] only (noise stream 0), for serving.

@@ -59,8 +59,8 @@ def r2(D, real, fake, key):
 def roth(D, real, fake, key):
     """((1 - s(D))^2 |dD/dx|^2 on the data + s(D)^2 |dD/dx|^2 on the samples) / 2, s the sigmoid and D a logit.
 
-    What noise added to data and samples does to the Jensen-Shannon game, to first order in its variance, which is the
-    weight (Roth et al. 2017, arXiv:1705.09367).
+    What noise added to data and samples does to the Jensen-Shannon game where D is optimal, to first order in its
+    variance, which is the weight (Roth et al. 2017, arXiv:1705.09367); elsewhere there are terms of D's curvature, too.
     """
     (logit, of_real), (fake_logit, of_fake) = slope(D, real), slope(D, fake)
     return 0.5 * (tf.square(tf.sigmoid(-logit)) * of_real + tf.square(tf.sigmoid(fake_logit)) * of_fake)
