@@ -1,12 +1,12 @@
 """What the tests of exported models share: a model, its SavedModel in Python and without it, and rows to ask."""
 
 import contextlib
-import functools
 import os
 import shutil
 import subprocess
 import threading
 import warnings
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +18,15 @@ from export.saved_model import export_model
 from zoo import MODELS
 
 ROOT = Path(__file__).parents[2]
-_load = functools.cache(tf.saved_model.load)
+_loaded = weakref.WeakValueDictionary()
+_read = tf.saved_model.load  # tests put `load` in its place
 
 
 def load(path):
-    """A SavedModel; each once, whoever asks. Versions in two folders may have one name: the time of their second."""
-    return _load(os.path.abspath(path))
+    """A SavedModel, which all share who ask. Versions in two folders may have one name: the time of their second."""
+    path = os.path.abspath(path)
+    model = _loaded[path] = _loaded.get(path) or _read(path)
+    return model
 
 
 # How far answers may differ whose graphs were rewritten otherwise: of log p(x), hundreds of nats, float32 knows 1e-5.
@@ -70,9 +73,9 @@ class Loaded:
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
         return self.loaded.signatures[name].structured_input_signature[1]
 
-    def call(self, name, inputs, optimised=True):
+    def call(self, name, inputs, as_served=False):
         """Answers, dict of arrays. Those of an optimised graph, as servers have it, may differ in their last bits."""
-        with contextlib.nullcontext() if optimised else unoptimised():
+        with optimised() if as_served else contextlib.nullcontext():
             return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
 
     def rows(self, name, batch, rng):
@@ -104,10 +107,10 @@ class Exported(Loaded):
 
 
 @contextlib.contextmanager
-def unoptimised():
-    """Within this block graphs run as they are written. To optimise them, as servers do, takes most of a first call."""
+def optimised():
+    """Within this block graphs are optimised before their first call, as servers do."""
     before = tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
     try:
         yield
     finally:
