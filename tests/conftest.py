@@ -1,8 +1,7 @@
 """Two logical CPU devices for the strategy tests, and a quiet TensorFlow. Must run before TensorFlow starts.
 
-Operations are deterministic, as they are in every training. XLA compiles as ever, but for LLVM's passes, and graphs run
-as they are written: neither LLVM nor TensorFlow's optimiser of graphs depends on our code, and they take most of the
-time of a first call. `make test-all` has both; so have commands and servers in processes of their own.
+Operations are deterministic, as they are in every training. XLA compiles as ever, but for LLVM's passes, which do not
+depend on our code and take most of the time; `make test-all` has them, too.
 """
 
 import functools
@@ -29,12 +28,11 @@ tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 tf.config.experimental.enable_op_determinism()
-if not os.environ.get("ALL_VARIANTS"):
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 # Keras's `set_random_seed` sets TensorFlow's seed, too, by which nothing of ours draws. With each call TensorFlow
-# forgets its kernels and functions, to make which is most of a first call: once for each model must do.
-forget_functions = functools.partial(tf.random.set_seed, 0)
-forget_functions()
+# forgets its kernels and the graphs that it has optimised, to make which is most of a first call: once after each
+# model must do.
+forget_kernels = functools.partial(tf.random.set_seed, 0)
+forget_kernels()
 tf.random.set_seed = lambda seed: None
 
 from tensorflow.python.framework import ops  # noqa: E402
@@ -77,6 +75,21 @@ def pytest_collection_finish():
     gc.set_threshold(100_000)  # a graph alone is tens of thousands of objects
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item, nextitem):
+    """After a model, or a file of tests that share nothing, frees the graphs that nobody needs any more.
+
+    TensorFlow would keep each in which it has registered a custom gradient.
+    """
+    yield
+    if nextitem and (group_of(item) or item.path) != (group_of(nextitem) or nextitem.path):
+        gradients = ops.gradient_registry._registry  # it has no public way
+        for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+            del gradients[name]
+        gc.collect()
+        forget_kernels()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """The same initial weights in each run of a test, whatever ran before it; fixtures, made after this, too."""
@@ -90,21 +103,11 @@ def mapped_folder(tmp_path_factory, monkeypatch):
     return tmp_path_factory.getbasetemp() / "mapped"
 
 
-def forget_graphs():
-    """Frees the graphs of models that are gone. TensorFlow would keep each in which it registered a custom gradient."""
-    gradients = ops.gradient_registry._registry  # it has no public way
-    for name in [name for name in gradients if name.startswith("CustomGradient-")]:
-        del gradients[name]
-    gc.collect()
-    forget_functions()
-
-
 @pytest.fixture(scope="session", params=models.of_each_model(models.names()))
 def core(request, tmp_path_factory):
     """The smallest model of each kind, after a step of training, exported: once for all tests that ask for it."""
     from tests.export.exported import Exported
 
-    forget_graphs()
     model = models.make(request.param)
     model.train_step(models.batch_of(model))
     return Exported(model, tmp_path_factory.mktemp(request.param))

@@ -73,9 +73,9 @@ class Loaded:
         """Dict, input name -> `tf.TensorSpec`, of a signature."""
         return self.loaded.signatures[name].structured_input_signature[1]
 
-    def call(self, name, inputs, as_served=False):
+    def call(self, name, inputs, optimised=True):
         """Answers, dict of arrays. Those of an optimised graph, as servers have it, may differ in their last bits."""
-        with optimised() if as_served else contextlib.nullcontext():
+        with contextlib.nullcontext() if optimised else unoptimised():
             return {key: value.numpy() for key, value in self.loaded.signatures[name](**tensors(inputs)).items()}
 
     def rows(self, name, batch, rng):
@@ -107,10 +107,10 @@ class Exported(Loaded):
 
 
 @contextlib.contextmanager
-def optimised():
-    """Within this block graphs are optimised before their first call, as servers do."""
+def unoptimised():
+    """Within this block graphs run as they are written. To optimise them, as servers do, takes most of a first call."""
     before = tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"]
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False})
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     try:
         yield
     finally:

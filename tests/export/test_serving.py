@@ -27,7 +27,7 @@ def test_every_signature_answers_without_python_as_in_python(core, server):
     for name, batch in itertools.product(core.signature_def, (0, 1, 5, 16)):
         inputs = core.rows(name, batch, rng)
         latents = LATENTS & set(core.signature_def[name].outputs)
-        answer, expected = server.run(name, inputs), core.call(name, inputs, as_served=bool(latents))
+        answer, expected = server.run(name, inputs), core.call(name, inputs, optimised=bool(latents))
         assert_same(answer, expected, *((1e-6, 0) if latents else (ROUNDED, 1)))
         for key in latents:
             np.testing.assert_array_equal(answer[key], expected[key])
@@ -97,7 +97,7 @@ def test_batched_by_the_kernel_of_servers(core):
     answers = merged_by_the_kernel(core)
     for name, asked in strangers(core).items():
         for (inputs, good), (answer, batch) in zip(asked, answers[name], strict=True):
-            check_alone(answer, core.call(name, inputs), good)
+            check_alone(answer, core.call(name, inputs, optimised=False), good)
             assert (batch <= MOST_ROWS).all()
         assert sum((batch > len(batch)).any() for _, batch in answers[name]) > len(asked) / 2, name
 
