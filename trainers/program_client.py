@@ -4,7 +4,8 @@ It needs JAX and NumPy and nothing of the zoo. Started again, it goes on from re
 program: result.npz, the newest values of the variables; metrics.jsonl, a line for each call; machine.json.
 
 Several programs share the device, as small networks do not fill one: on an H200 four of them at a time took 1.5 to 1.9
-times as long as each alone. All are compiled before the first one runs, since the compiler tries kernels on the device.
+times as long as each alone. All are compiled before the first one runs, since the compiler tries kernels on the device;
+the convolutions of 28 DCGANs at once took it six minutes there, so give a few at a time.
 """
 
 import argparse
