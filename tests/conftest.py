@@ -29,8 +29,8 @@ tf.config.set_logical_device_configuration(
 )
 tf.config.experimental.enable_op_determinism()
 # Keras's `set_random_seed` sets TensorFlow's seed, too, by which nothing of ours draws. With each call TensorFlow
-# forgets its kernels and the graphs that it has optimised, to make which is most of a first call: once after each
-# model must do.
+# forgets its kernels and the graphs that it has optimised, to make which is most of a first call: it is to do so only
+# where graphs are freed, below.
 forget_kernels = functools.partial(tf.random.set_seed, 0)
 forget_kernels()
 tf.random.set_seed = lambda seed: None
