@@ -24,12 +24,12 @@ def settled(settings):
     return settings.having(jit_compile=written[-1]) if written and written[-1] in OF_CHOICES.values() else settings
 
 
-def faster(make_model, batches, num_steps):
+def faster(make_model, make_batches, num_steps):
     """Seconds of a step by each compiler, for a long training.
 
     Args:
         make_model: function of `jit_compile` that returns a new compiled model, which is trained a little and dropped.
-        batches: tf.data.Dataset of what a step takes, which is traversed once.
+        make_batches: function without arguments that returns a tf.data.Dataset of what a step takes.
         num_steps: the steps that lie ahead.
 
     Returns:
@@ -37,7 +37,7 @@ def faster(make_model, batches, num_steps):
     """
     if num_steps < FEWEST_STEPS:
         return {}
-    data, model = batches.take(COUNT).cache().repeat(), make_model(False)
+    data, model = make_batches().take(COUNT).cache().repeat(), make_model(False)
     batch = next(iter(data))
     of_a_step = [_seconds(lambda: model.train_step(batch)) for _ in range(2)][-1]  # by no compiler, which is no faster
     if of_a_step * num_steps < LONG:
@@ -72,7 +72,7 @@ def _seconds(function):
     return time.perf_counter() - start
 
 
-def choose(make_model, batches, num_steps, strategy):
+def choose(make_model, make_batches, num_steps, strategy):
     """What `--jit_compile=auto` is to be for a training that begins: "true", "false" or, for a short one, "auto".
 
     The chief worker tries for all, and says what it found. On a GPU nothing is tried: there "auto" is XLA.
@@ -81,7 +81,7 @@ def choose(make_model, batches, num_steps, strategy):
         return DEFAULT
     found = {}
     if strategy.extended.should_checkpoint:
-        found = faster(make_model, batches, num_steps)
+        found = faster(make_model, make_batches, num_steps)
         if found:
             by_graph, by_xla = (f"{1e3 * found[jit_compile]:.3g} ms a step" for jit_compile in (False, True))
             kept = OF_CHOICES[min(found, key=found.get)]

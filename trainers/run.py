@@ -222,8 +222,9 @@ def train(settings):
             rundir.check_resumable(path, model)
         batches = training_data(settings, data, model, strategy, first_step)
         if settings.jit_compile == "auto" and first_step == 0:  # else it is what it was so far
-            trial = data_of_replicas(settings, data, model, strategy.num_replicas_in_sync, [0], 0)
-            settings = settings.having(jit_compile=compilers.choose(new_model, trial, settings.num_steps, strategy))
+            of_trial = (settings, data, model, strategy.num_replicas_in_sync, [0], 0)
+            choice = compilers.choose(new_model, lambda: data_of_replicas(*of_trial), settings.num_steps, strategy)
+            settings = settings.having(jit_compile=choice)
             if settings.jit_compile != "auto":
                 with strategy.scope():
                     model = new_model(JIT_COMPILE[settings.jit_compile])

@@ -31,8 +31,11 @@ def test_onnx_runtime_answers_as_tensorflow_does(core, onnxruntime, monkeypatch)
         with pytest.raises(UserError, match="sample can not be converted to ONNX"):
             onnx_files.convert(core.loaded.signatures, core.num_classes)
         return
-    files, report = onnx_files.convert(core.loaded.signatures, core.num_classes)
-    assert set(files) == set(report["signatures"]) == set(onnx_files.NAMES) & set(core.signature_def)
+    signatures = {name: core.loaded.signatures[name] for name in core.signature_def}
+    if {"decode", "sample"} <= set(signatures):
+        signatures.pop("sample_mean", None)  # the noise of the one through the network of the other
+    files, report = onnx_files.convert(signatures, core.num_classes)
+    assert set(files) == set(report["signatures"]) == set(onnx_files.NAMES) & set(signatures)
     for name, file in files.items():
         assert report["signatures"][name]["largest_difference"] < 1e-5
         session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
