@@ -20,10 +20,10 @@ LEGEND = """\
 After +- stands the standard error of the one run or, where several seeds were trained, the standard deviation over
 them; a number that some seed's run has not, as a divergence of samples at no mode, is left out. The floor is what the
 measure gives of data in place of samples, with its standard deviation. Samples may pass it: those that vary less than
-the data have more precision and density, and less recall. Measures in the features of two judges, whose checksums stand
-with the settings, are alike but not the same. A `gain` is over another run, by the same test rows. Likelihoods of black
-and white pixels are on `binarized_mnist` of the fixed set, and on `mnist` of test rows that were binarised once.
-Papers' numbers are of their own protocol, which stands beside them."""
+the data have more precision and density, and less recall. Judges were trained on several machines; measures by
+two of them, whose checksums stand with the settings, are alike but not the same. A `gain` is over another run, by the
+same test rows. Likelihoods of black and white pixels are on `binarized_mnist` of the fixed set, and on `mnist` of
+test rows that were binarised once. Papers' numbers are of their own protocol, which stands beside them."""
 HEAD = ("result", "model", "data", "measure", "ours", "floor", "published")
 # What tells one run from another of the same model only: losses, and latents, whose order is each seed's own.
 NOT_COMPARED = ("held_out_objectives", "latent_traversals")

@@ -42,7 +42,7 @@ from zoo.variational.ml_vae import MLVAE
 from zoo.variational.vae import VAE
 from zoo.variational.wae import WAE
 
-__version__ = "0.11.0"
+__version__ = "0.11.1"
 
 MODELS = {
     "aae": AAE,
