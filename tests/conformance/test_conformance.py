@@ -264,7 +264,7 @@ def resumed(trained, tmp_path_factory):
         traces, train_step = [], MODELS[name].train_step
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(MODELS[name], "train_step", lambda *inputs: traces.append(1) or train_step(*inputs))
-            patch.setattr("trainers.run.pictures", lambda *_: [])  # which change no bits, and which `trained` has
+            patch.setattr("trainers.run.pictures", lambda *_: [])  # which change no bits, and which `trained` has drawn
             return *train_by_flagfile(name, path), len(traces)
 
     return resume

@@ -33,7 +33,7 @@ def test_onnx_runtime_answers_as_tensorflow_does(core, onnxruntime, monkeypatch)
         return
     signatures = {name: core.loaded.signatures[name] for name in core.signature_def}
     if {"decode", "sample"} <= set(signatures):
-        signatures.pop("sample_mean", None)  # the noise of the one through the network of the other
+        signatures.pop("sample_mean", None)  # `decode` at the latent of the seed, as I11 asks: both are converted
     files, report = onnx_files.convert(signatures, core.num_classes)
     assert set(files) == set(report["signatures"]) == set(onnx_files.NAMES) & set(signatures)
     for name, file in files.items():

@@ -40,8 +40,10 @@ def test_only_a_long_training_is_tried(eager, by_graph, by_xla, num_steps, expec
         return SimpleNamespace(**parts, steps_per_execution=5)
 
     monkeypatch.setattr(compilers, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    found = compilers.faster(model_of, lambda: tf.data.Dataset.range(20), num_steps)
+    made = []
+    found = compilers.faster(model_of, lambda: made.append(1) or tf.data.Dataset.range(20), num_steps)
     assert found == pytest.approx(expected)
+    assert len(made) == (num_steps >= compilers.FEWEST_STEPS)
 
 
 @pytest.mark.slow
